@@ -1,0 +1,64 @@
+//! The seam to the gateways: what routing hands over and what it gets back. Owns the `Gateway` trait; an implementation
+//! delivers in order and answers only what is in the gateway's memory. Standalone implements it in-process.
+
+use bytes::Bytes;
+
+/// Whom a push is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Every connection of these keys.
+    Keys(Vec<String>),
+    /// Every connection of these users.
+    Mids(Vec<i64>),
+    /// Every member of this room (full room key).
+    Room(String),
+    /// Everybody who accepts the op; `speed` deliveries a second over all gateways, 0 = at once.
+    All {
+        /// Deliveries a second, 0 = not paced.
+        speed: u32,
+    },
+}
+
+/// One push on its way to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Whom it is for.
+    pub target: Target,
+    /// Operation that clients see and accept.
+    pub op: i32,
+    /// Message body; `None` only counts (dry run).
+    pub body: Option<Bytes>,
+    /// Report how many connections it matched.
+    pub count: bool,
+}
+
+/// A delivery that is in the gateway's memory.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Comes when every shard has answered, if `count` was asked for.
+    pub matched: Option<tokio::sync::oneshot::Receiver<u64>>,
+}
+
+/// The gateway is stopping or gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GatewayGone;
+
+/// Totals for `/goim/online/total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Authenticated connections.
+    pub connections: u64,
+    /// Distinct source addresses.
+    pub addresses: u64,
+}
+
+/// One gateway.
+#[async_trait::async_trait]
+pub trait Gateway: Send + Sync + 'static {
+    /// Deliver in order. Calls come one after another from one task; returns when all are accepted.
+    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone>;
+    /// Rooms with members, and how many.
+    async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone>;
+    /// Totals.
+    async fn totals(&self) -> Result<Totals, GatewayGone>;
+}

@@ -1,0 +1,3 @@
+//! The feed thread.
+
+pub mod intake;

@@ -1,0 +1,8 @@
+//! Everything that crosses threads on the data plane: the closed message enums, the bounded single-producer
+//! single-consumer rings they travel on, and the doorbell that wakes a sleeping reader. Rings exist only between feed and each shard,
+//! and between control and each shard.
+
+pub mod msg;
+pub mod port;
+pub mod ring;
+pub mod wake;

@@ -1,0 +1,120 @@
+//! Who a client is and what it may reach. Owns the outcome of a login and the authority that goes on after it; opens no
+//! socket and waits for nobody. `auth` decides, `shard::inbound` asks and applies, feed's directory stores key and mid.
+
+pub mod auth;
+
+use std::sync::Arc;
+
+/// What a successful login says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// Member id; only values above 0 can be pushed to by mid.
+    pub mid: i64,
+    /// Connection key, never empty.
+    pub key: Box<str>,
+    /// Full room key to join, empty for none.
+    pub room: Box<str>,
+    /// Ops wanted for key, mid and broadcast pushes.
+    pub accepts: Vec<i32>,
+    /// What ops 12 and 14 may reach; `None` = anything.
+    pub authority: Option<Arc<Authority>>,
+    /// When the login ends unless refreshed, in seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+}
+
+/// What a client may reach after login (claims `rooms` and `ops`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authority {
+    /// Room patterns, `*` matching any run of characters; `None` = every room.
+    pub rooms: Option<Vec<String>>,
+    /// Ops that may be accepted; `None` = every op.
+    pub ops: Option<Vec<i32>>,
+}
+
+/// Why a login was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// Not the JSON or JWT that the mode asks for.
+    Malformed,
+    /// The signature, algorithm or key does not fit.
+    Signature,
+    /// `exp` has passed.
+    Expired,
+    /// `nbf` has not come.
+    NotYet,
+    /// `iss` or `aud` is not ours.
+    Audience,
+    /// A claim is missing or has the wrong type.
+    Claims,
+    /// A refresh names another user than the connection.
+    OtherUser,
+    /// The authority is out of reach or has too much to do.
+    Unavailable,
+}
+
+impl AuthRefusal {
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            AuthRefusal::Malformed => "malformed",
+            AuthRefusal::Signature => "signature",
+            AuthRefusal::Expired => "expired",
+            AuthRefusal::NotYet => "not_yet",
+            AuthRefusal::Audience => "audience",
+            AuthRefusal::Claims => "claims",
+            AuthRefusal::OtherUser => "other_user",
+            AuthRefusal::Unavailable => "unavailable",
+        }
+    }
+
+    /// Every refusal, in the order of the discriminants.
+    pub const ALL: &'static [AuthRefusal] = &[
+        AuthRefusal::Malformed,
+        AuthRefusal::Signature,
+        AuthRefusal::Expired,
+        AuthRefusal::NotYet,
+        AuthRefusal::Audience,
+        AuthRefusal::Claims,
+        AuthRefusal::OtherUser,
+        AuthRefusal::Unavailable,
+    ];
+}
+
+impl Authority {
+    /// Whether the room may be joined. The empty room (leaving) always may.
+    pub fn allows_room(&self, room: &str) -> bool {
+        room.is_empty()
+            || self
+                .rooms
+                .as_ref()
+                .is_none_or(|patterns| patterns.iter().any(|p| matches_pattern(p, room)))
+    }
+
+    /// Whether the op may be accepted.
+    pub fn allows_op(&self, op: i32) -> bool {
+        self.ops.as_ref().is_none_or(|ops| ops.contains(&op))
+    }
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for any run of characters.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}

@@ -1,0 +1,5 @@
+//! The bytes Halley speaks, without sockets, clocks, or allocation in decode.
+
+pub mod goim;
+pub mod payload;
+pub mod websocket;
