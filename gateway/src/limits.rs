@@ -31,8 +31,7 @@ pub const ACCEPTS_MAX: usize = 1024;
 pub const SPARE_SLOTS: u32 = 64;
 
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
-const _: () =
-    assert!(TO_SHARD_RING_SLOTS.is_power_of_two() && FROM_SHARD_RING_SLOTS.is_power_of_two());
+const _: () = assert!(TO_SHARD_RING_SLOTS.is_power_of_two() && FROM_SHARD_RING_SLOTS.is_power_of_two());
 const _: () = assert!(REPLY_BYTES_MAX as usize >= 8 * halley_protocol::goim::FRAME_BYTES_MAX);
 
 /// What to do with a push to a connection whose queue is full.
@@ -118,22 +117,10 @@ impl Default for ShardSettings {
             queue_bytes_max: 64 * 1024,
             shard_queue_bytes_max: 256 * 1024 * 1024,
             slow_consumer: SlowConsumer::DropNewest,
-            frames: Rate {
-                per_second: 500,
-                burst: 2_000,
-            },
-            bytes: Rate {
-                per_second: 1024 * 1024,
-                burst: 8 * 1024 * 1024,
-            },
-            room_changes: Rate {
-                per_second: 50,
-                burst: 500,
-            },
-            accepts: Rate {
-                per_second: 0,
-                burst: 0,
-            },
+            frames: Rate { per_second: 500, burst: 2_000 },
+            bytes: Rate { per_second: 1024 * 1024, burst: 8 * 1024 * 1024 },
+            room_changes: Rate { per_second: 50, burst: 500 },
+            accepts: Rate { per_second: 0, burst: 0 },
             connections_per_address_max: 0,
         }
     }

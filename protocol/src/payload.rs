@@ -23,10 +23,6 @@ impl Payload {
     }
     /// The bytes for one transport.
     pub fn bytes(&self, websocket: bool) -> &[u8] {
-        if websocket {
-            &self.bytes
-        } else {
-            &self.bytes[usize::from(self.inner_offset)..]
-        }
+        if websocket { &self.bytes } else { &self.bytes[usize::from(self.inner_offset)..] }
     }
 }

@@ -208,15 +208,9 @@ impl Intake {
     }
 
     /// Ask and wait for the answer. Waits while [`INTAKE_REQUESTS_MAX`] others wait.
-    pub async fn ask<T>(
-        &self,
-        make: impl FnOnce(oneshot::Sender<T>) -> Request,
-    ) -> Result<T, FeedGone> {
+    pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, FeedGone> {
         let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(make(reply))
-            .await
-            .map_err(|_| FeedGone)?;
+        self.requests.send(make(reply)).await.map_err(|_| FeedGone)?;
         answer.await.map_err(|_| FeedGone)
     }
 
@@ -227,9 +221,6 @@ impl Intake {
 
     /// Watch a user's logins; see [`Request::Watch`].
     pub async fn watch(&self, mid: i64, news: mpsc::Sender<WatchNews>) -> Result<(), FeedGone> {
-        self.requests
-            .send(Request::Watch { mid, news })
-            .await
-            .map_err(|_| FeedGone)
+        self.requests.send(Request::Watch { mid, news }).await.map_err(|_| FeedGone)
     }
 }

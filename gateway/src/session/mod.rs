@@ -83,11 +83,7 @@ impl AuthRefusal {
 impl Authority {
     /// Whether the room may be joined. The empty room (leaving) always may.
     pub fn allows_room(&self, room: &str) -> bool {
-        room.is_empty()
-            || self
-                .rooms
-                .as_ref()
-                .is_none_or(|patterns| patterns.iter().any(|p| matches_pattern(p, room)))
+        room.is_empty() || self.rooms.as_ref().is_none_or(|patterns| patterns.iter().any(|p| matches_pattern(p, room)))
     }
 
     /// Whether the op may be accepted.

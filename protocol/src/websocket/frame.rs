@@ -62,11 +62,7 @@ impl Decoder {
     }
     /// Take the next step: bytes consumed and what they were. `message_bytes_max` bounds the sum of a message's pieces
     /// and is checked on the frame header, before its bytes come.
-    pub fn next(
-        &mut self,
-        _input: &mut [u8],
-        _message_bytes_max: u32,
-    ) -> Result<(usize, Item), WebSocketError> {
+    pub fn next(&mut self, _input: &mut [u8], _message_bytes_max: u32) -> Result<(usize, Item), WebSocketError> {
         unimplemented!()
     }
 }
@@ -91,11 +87,7 @@ pub enum Opcode {
 }
 
 /// Write the header of an unfragmented, unmasked server frame in its shortest form; returns its bytes.
-pub fn write_header(
-    _opcode: Opcode,
-    _payload_bytes: usize,
-    _out: &mut [u8; SERVER_HEADER_BYTES_MAX],
-) -> usize {
+pub fn write_header(_opcode: Opcode, _payload_bytes: usize, _out: &mut [u8; SERVER_HEADER_BYTES_MAX]) -> usize {
     unimplemented!()
 }
 
