@@ -3,6 +3,8 @@
 //! and `control::logins` call in and apply the outcome.
 
 pub mod json;
+pub mod jwt;
+pub mod keys;
 pub mod open;
 
 /// A random (version 4) UUID in its 36 character form, made of `random` (RFC 9562 §5.4). goim gives one to every login

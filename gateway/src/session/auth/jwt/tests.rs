@@ -1,0 +1,395 @@
+//! Signed logins: every algorithm with real keys, and every way a token can fail to be ours.
+
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm as Alg, EncodingKey};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
+use serde_json::json;
+
+use super::*;
+use crate::session::auth::keys::{KeyError, KeySource};
+
+const NOW_S: u64 = 1_700_000_000;
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// One signing key and the file that tells its public half.
+struct Signer {
+    alg: &'static str,
+    private: EncodingKey,
+    public_pem: String,
+}
+
+impl Signer {
+    fn new(alg: &'static str) -> Signer {
+        let pair = match alg {
+            "RS256" => KeyPair::generate_for(&PKCS_RSA_SHA256),
+            "ES256" => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            "EdDSA" => KeyPair::generate_for(&PKCS_ED25519),
+            _ => unreachable!("{alg}"),
+        }
+        .expect("a key");
+        let pem = pair.serialize_pem();
+        let private = match alg {
+            "RS256" => EncodingKey::from_rsa_pem(pem.as_bytes()),
+            "ES256" => EncodingKey::from_ec_pem(pem.as_bytes()),
+            _ => EncodingKey::from_ed_pem(pem.as_bytes()),
+        }
+        .expect("a private key");
+        Signer { alg, private, public_pem: pair.public_key_pem() }
+    }
+
+    fn secret() -> Signer {
+        let private = EncodingKey::from_secret(SECRET.as_bytes());
+        Signer { alg: "HS256", private, public_pem: String::new() }
+    }
+
+    fn library(&self) -> Alg {
+        self.alg.parse().expect("a known algorithm")
+    }
+
+    fn jwk(&self, kid: &str) -> Value {
+        let mut value = if self.alg == "EdDSA" {
+            let key = jsonwebtoken::DecodingKey::from_ed_pem(self.public_pem.as_bytes()).expect("a public key");
+            let x = URL_SAFE_NO_PAD.encode(key.try_get_as_bytes().expect("its bytes"));
+            json!({ "kty": "OKP", "crv": "Ed25519", "x": x })
+        } else {
+            let jwk = Jwk::from_encoding_key(&self.private, self.library()).expect("a JWK");
+            serde_json::to_value(jwk).expect("JSON")
+        };
+        value["kid"] = kid.into();
+        value
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let message = format!("{}.{}", encode(header), encode(claims));
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.private, self.library()).expect("signed");
+        format!("{message}.{signature}")
+    }
+
+    fn token(&self, claims: &Value) -> String {
+        self.sign(&json!({ "typ": "JWT", "alg": self.alg }), claims)
+    }
+}
+
+fn encode(value: &Value) -> String {
+    URL_SAFE_NO_PAD.encode(value.to_string())
+}
+
+fn keys_of(texts: &[String]) -> Result<KeySet, KeyError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources: Vec<KeySource> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let path = folder.path().join(index.to_string());
+            std::fs::write(&path, text).expect("written");
+            KeySource::KeyFile(path)
+        })
+        .collect();
+    KeySet::load(&sources)
+}
+
+fn secret_auth(settings: JwtSettings) -> JwtAuth {
+    let keys = KeySet::load(&[KeySource::Secret(SECRET.to_owned())]).expect("a secret");
+    JwtAuth::new(JwtRules { settings, keys })
+}
+
+fn pem_auth(signers: &[&Signer]) -> JwtAuth {
+    let text: String = signers.iter().map(|signer| signer.public_pem.as_str()).collect();
+    JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys: keys_of(&[text]).expect("keys") })
+}
+
+fn decide(auth: &JwtAuth, body: &str) -> Result<Identity, AuthRefusal> {
+    auth.decide(body.as_bytes(), None, NOW_S, || "made".into())
+}
+
+fn claims() -> Value {
+    json!({ "mid": 123, "key": "k1", "room_id": "live://1", "accepts": [1001, 1000, 1001], "exp": NOW_S + 600 })
+}
+
+/// `claims()` with some of them replaced; `null` takes a claim away.
+fn claims_with(changes: Value) -> Value {
+    let mut all = claims();
+    for (name, value) in changes.as_object().expect("an object") {
+        all[name] = value.clone();
+    }
+    all
+}
+
+#[test]
+fn each_algorithm_lets_its_own_tokens_in() {
+    let asymmetric = ["RS256", "ES256", "EdDSA"].map(Signer::new);
+    let auth = pem_auth(&asymmetric.each_ref());
+    let expected = Identity {
+        mid: 123,
+        key: "k1".into(),
+        room: "live://1".into(),
+        accepts: vec![1000, 1001],
+        authority: None,
+        expires_at_s: Some(NOW_S + 630),
+    };
+    for signer in &asymmetric {
+        assert_eq!(decide(&auth, &signer.token(&claims())), Ok(expected.clone()), "{}", signer.alg);
+    }
+    assert_eq!(decide(&secret_auth(JwtSettings::default()), &Signer::secret().token(&claims())), Ok(expected));
+}
+
+#[test]
+fn a_changed_token_is_refused() {
+    for signer in [Signer::new("RS256"), Signer::new("ES256"), Signer::new("EdDSA"), Signer::secret()] {
+        let auth = if signer.alg == "HS256" { secret_auth(JwtSettings::default()) } else { pem_auth(&[&signer]) };
+        let token = signer.token(&claims());
+        let parts: Vec<&str> = token.split('.').collect();
+        let forged = encode(&claims_with(json!({ "mid": 1 })));
+        for changed in [
+            format!("{}.{forged}.{}", parts[0], parts[2]),
+            format!("{}.{}.", parts[0], parts[1]),
+            format!("{}.{}.{}", parts[0], parts[1], &parts[2][..parts[2].len() - 4]),
+            format!("{}.{}.{}", parts[0], parts[1], "A".repeat(parts[2].len())),
+        ] {
+            assert_eq!(decide(&auth, &changed), Err(AuthRefusal::Signature), "{} {changed}", signer.alg);
+        }
+    }
+}
+
+#[test]
+fn a_token_of_another_key_is_refused() {
+    let (ours, theirs) = (Signer::new("ES256"), Signer::new("ES256"));
+    assert_eq!(decide(&pem_auth(&[&ours]), &theirs.token(&claims())), Err(AuthRefusal::Signature));
+}
+
+#[test]
+fn the_token_does_not_choose_how_its_signature_is_read() {
+    let rsa = Signer::new("RS256");
+    let auth = pem_auth(&[&rsa]);
+    // The public key, which everybody has, taken for an HMAC secret: as PEM text, and as the DER inside it.
+    let der = jsonwebtoken::DecodingKey::from_rsa_pem(rsa.public_pem.as_bytes()).expect("a key");
+    for secret in
+        [rsa.public_pem.as_bytes(), rsa.public_pem.trim_end().as_bytes(), der.try_get_as_bytes().expect("DER")]
+    {
+        let forger = Signer { alg: "HS256", private: EncodingKey::from_secret(secret), public_pem: String::new() };
+        assert_eq!(decide(&auth, &forger.token(&claims())), Err(AuthRefusal::Signature));
+    }
+    // No signature at all, in the spellings that have worked elsewhere.
+    for alg in ["none", "None", "NONE", "nOnE", ""] {
+        let message = format!("{}.{}", encode(&json!({ "alg": alg })), encode(&claims()));
+        assert_eq!(decide(&auth, &format!("{message}.")), Err(AuthRefusal::Signature), "{alg}");
+    }
+    // The right key with an algorithm it is not for.
+    let other = Signer { alg: "RS512", private: rsa.private.clone(), public_pem: String::new() };
+    assert_eq!(decide(&auth, &other.token(&claims())), Err(AuthRefusal::Signature));
+}
+
+#[test]
+fn an_extension_that_must_be_understood_is_refused() {
+    let signer = Signer::secret();
+    let header = json!({ "alg": "HS256", "crit": ["b64"], "b64": false });
+    let auth = secret_auth(JwtSettings::default());
+    assert_eq!(decide(&auth, &signer.sign(&header, &claims())), Err(AuthRefusal::Signature));
+}
+
+#[test]
+fn what_is_no_token_is_malformed() {
+    let auth = secret_auth(JwtSettings::default());
+    let signer = Signer::secret();
+    for body in
+        ["", " ", "x", "a.b", "a.b.c", "a.b.c.d", "..", "null", "[]", "{}", r#"{"token":null}"#, r#"{"token":1}"#]
+    {
+        assert_eq!(decide(&auth, body), Err(AuthRefusal::Malformed), "{body}");
+    }
+    assert_eq!(auth.decide(b"\xff\xfe", None, NOW_S, || "made".into()), Err(AuthRefusal::Malformed));
+    for claims in [json!([1]), json!("x"), json!(null)] {
+        assert_eq!(decide(&auth, &signer.token(&claims)), Err(AuthRefusal::Malformed), "{claims}");
+    }
+}
+
+#[test]
+fn times_count_with_the_leeway() {
+    let auth = secret_auth(JwtSettings { leeway_s: 30, ..JwtSettings::default() });
+    for (changes, expected) in [
+        (json!({ "exp": NOW_S + 1 }), Ok(Some(NOW_S + 31))),
+        (json!({ "exp": NOW_S - 29 }), Ok(Some(NOW_S + 1))),
+        (json!({ "exp": NOW_S - 30 }), Err(AuthRefusal::Expired)),
+        (json!({ "exp": 0 }), Err(AuthRefusal::Expired)),
+        (json!({ "exp": -1 }), Err(AuthRefusal::Expired)),
+        (json!({ "exp": 1e300 }), Ok(Some(u64::MAX))),
+        (json!({ "exp": 1_700_000_000.9 }), Ok(Some(NOW_S + 30))),
+        (json!({ "exp": null }), Err(AuthRefusal::Claims)),
+        (json!({ "exp": "soon" }), Err(AuthRefusal::Claims)),
+        (json!({ "nbf": NOW_S + 30 }), Ok(Some(NOW_S + 630))),
+        (json!({ "nbf": NOW_S + 31 }), Err(AuthRefusal::NotYet)),
+        (json!({ "nbf": "x" }), Err(AuthRefusal::Claims)),
+    ] {
+        let token = Signer::secret().token(&claims_with(changes.clone()));
+        assert_eq!(decide(&auth, &token).map(|identity| identity.expires_at_s), expected, "{changes}");
+    }
+    let endless = secret_auth(JwtSettings { required: Vec::new(), ..JwtSettings::default() });
+    let token = Signer::secret().token(&claims_with(json!({ "exp": null })));
+    assert_eq!(decide(&endless, &token).map(|identity| identity.expires_at_s), Ok(None));
+}
+
+#[test]
+fn issuer_and_audience_must_be_ours() {
+    let of = |issuers: &[&str], audiences: &[&str]| {
+        let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        secret_auth(JwtSettings { issuers: own(issuers), audiences: own(audiences), ..JwtSettings::default() })
+    };
+    for (auth, changes, allowed) in [
+        (of(&["a", "b"], &[]), json!({ "iss": "b" }), true),
+        (of(&["a"], &[]), json!({ "iss": "b" }), false),
+        (of(&["a"], &[]), json!({}), false),
+        (of(&[], &[]), json!({ "iss": "anybody" }), true),
+        (of(&[], &["push"]), json!({ "aud": "push" }), true),
+        (of(&[], &["push"]), json!({ "aud": ["web", "push"] }), true),
+        (of(&[], &["push"]), json!({ "aud": ["web"] }), false),
+        (of(&[], &["push"]), json!({}), false),
+        (of(&[], &["*"]), json!({ "aud": "whoever" }), true),
+        (of(&[], &[]), json!({ "aud": "others" }), false),
+    ] {
+        let result = decide(&auth, &Signer::secret().token(&claims_with(changes.clone())));
+        assert_eq!(result.map(|_| ()), if allowed { Ok(()) } else { Err(AuthRefusal::Audience) }, "{changes}");
+    }
+}
+
+#[test]
+fn claims_are_found_under_configured_names() {
+    let names = ClaimNames {
+        mid: "sub".to_owned(),
+        key: "/device/id".to_owned(),
+        room: "https://example.com/room".to_owned(),
+        ..ClaimNames::default()
+    };
+    let auth = secret_auth(JwtSettings { claims: names, ..JwtSettings::default() });
+    let token = Signer::secret().token(&json!({
+        "sub": "42", "device": { "id": "phone" }, "https://example.com/room": "live://9", "exp": NOW_S + 1,
+    }));
+    let identity = decide(&auth, &token).expect("let in");
+    assert_eq!((identity.mid, &*identity.key, &*identity.room), (42, "phone", "live://9"));
+}
+
+#[test]
+fn claims_of_the_wrong_shape_are_refused_and_absent_ones_have_defaults() {
+    let auth = secret_auth(JwtSettings::default());
+    for changes in [
+        json!({ "mid": "x" }),
+        json!({ "mid": 1.5 }),
+        json!({ "mid": [] }),
+        json!({ "key": 1 }),
+        json!({ "key": "x".repeat(NAME_BYTES_MAX + 1) }),
+        json!({ "room_id": {} }),
+        json!({ "accepts": 1 }),
+        json!({ "accepts": ["1"] }),
+        json!({ "accepts": [2_147_483_648_u32] }),
+        json!({ "rooms": 1 }),
+        json!({ "rooms": [1] }),
+        json!({ "rooms": vec!["x"; ROOM_PATTERNS_MAX + 1] }),
+        json!({ "ops": "1" }),
+    ] {
+        let token = Signer::secret().token(&claims_with(changes.clone()));
+        assert_eq!(decide(&auth, &token), Err(AuthRefusal::Claims), "{changes}");
+    }
+    let bare = decide(&auth, &Signer::secret().token(&json!({ "exp": NOW_S + 1 }))).expect("let in");
+    let expected = Identity { key: "made".into(), expires_at_s: Some(NOW_S + 31), ..Identity::default() };
+    assert_eq!(bare, expected);
+    let required = secret_auth(JwtSettings { required: vec!["mid".to_owned()], ..JwtSettings::default() });
+    assert_eq!(decide(&required, &Signer::secret().token(&json!({}))), Err(AuthRefusal::Claims));
+}
+
+#[test]
+fn wishes_beside_the_token_count_within_its_authority() {
+    let auth = secret_auth(JwtSettings::default());
+    let wrapped = |claims: Value, room: &str, accepts: Value| {
+        let token = Signer::secret().token(&claims);
+        let body = json!({ "token": token, "room_id": room, "accepts": accepts, "mid": 666, "key": "stolen" });
+        decide(&auth, &body.to_string()).map(|identity| (identity.mid, identity.key, identity.room, identity.accepts))
+    };
+    let free = json!({ "mid": 1, "key": "k", "exp": NOW_S + 1 });
+    let bound = json!({ "mid": 1, "key": "k", "exp": NOW_S + 1, "rooms": ["live://*", "lobby"], "ops": [1000] });
+    let fixed =
+        json!({ "mid": 1, "key": "k", "exp": NOW_S + 1, "room_id": "live://1", "accepts": [7], "rooms": "lobby" });
+    let granted = |room: &str, accepts: &[i32]| Ok((1, "k".into(), room.into(), accepts.to_vec()));
+    assert_eq!(wrapped(free, "any", json!([5, 4])), granted("any", &[4, 5]));
+    assert_eq!(wrapped(bound.clone(), "live://2", json!([1000])), granted("live://2", &[1000]));
+    assert_eq!(wrapped(bound.clone(), "", json!([])), granted("", &[]));
+    assert_eq!(wrapped(bound.clone(), "vip", json!([])), Err(AuthRefusal::Claims));
+    assert_eq!(wrapped(bound, "lobby", json!([1001])), Err(AuthRefusal::Claims));
+    assert_eq!(wrapped(fixed, "lobby", json!([8])), granted("live://1", &[7]));
+}
+
+#[test]
+fn rooms_and_ops_become_the_authority() {
+    let auth = secret_auth(JwtSettings::default());
+    let token = Signer::secret().token(&claims_with(json!({ "rooms": ["live://*"], "ops": [] })));
+    let authority = decide(&auth, &token).expect("let in").authority.expect("bounded");
+    assert!(authority.allows_room("live://7") && !authority.allows_room("chat://7") && !authority.allows_op(1));
+}
+
+#[test]
+fn a_refresh_must_name_the_same_user() {
+    let auth = secret_auth(JwtSettings::default());
+    let token = Signer::secret().token(&claims());
+    let refresh = |mid| auth.decide(token.as_bytes(), Some(mid), NOW_S, || "made".into()).map(|identity| identity.mid);
+    assert_eq!(refresh(123), Ok(123));
+    assert_eq!(refresh(124), Err(AuthRefusal::OtherUser));
+}
+
+#[test]
+fn a_jwks_document_rotates_by_kid() {
+    let (old, new) = (Signer::new("ES256"), Signer::new("RS256"));
+    let signed = |signer: &Signer, kid: Option<&str>| {
+        let mut header = json!({ "alg": signer.alg });
+        header["kid"] = kid.into();
+        signer.sign(&header, &claims())
+    };
+    let jwks = |keys: Value| JwtRules {
+        settings: JwtSettings::default(),
+        keys: keys_of(&[json!({ "keys": keys }).to_string()]).expect("a JWKS document"),
+    };
+    let auth = JwtAuth::new(jwks(json!([old.jwk("old")])));
+    let allowed = |token: &str| decide(&auth, token).is_ok();
+    assert!(allowed(&signed(&old, Some("old"))) && allowed(&signed(&old, None)));
+    assert!(!allowed(&signed(&old, Some("other"))) && !allowed(&signed(&new, Some("new"))));
+    auth.replace(jwks(json!([old.jwk("old"), new.jwk("new")])));
+    assert!(allowed(&signed(&old, Some("old"))) && allowed(&signed(&new, Some("new"))));
+    assert!(!allowed(&signed(&new, Some("old"))));
+    auth.replace(jwks(json!([new.jwk("new")])));
+    assert!(!allowed(&signed(&old, Some("old"))) && allowed(&signed(&new, Some("new"))));
+}
+
+#[test]
+fn keys_for_other_uses_are_left_out_of_a_jwks_document() {
+    let signer = Signer::new("EdDSA");
+    let mut encryption = Signer::new("RS256").jwk("enc");
+    encryption["use"] = "enc".into();
+    let mut stronger = Signer::new("RS256").jwk("rs512");
+    stronger["alg"] = "RS512".into();
+    let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" });
+    let document = json!({ "keys": [encryption, stronger, unknown, 7, signer.jwk("ours")] });
+    let keys = keys_of(&[document.to_string()]).expect("one usable key");
+    assert_eq!((keys.len(), keys.skipped()), (1, 4));
+    let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+    assert!(decide(&auth, &signer.token(&claims())).is_ok());
+}
+
+#[test]
+fn unusable_keys_are_named() {
+    let private = KeyPair::generate_for(&PKCS_ED25519).expect("a key").serialize_pem();
+    let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").public_key_pem();
+    let empty = json!({ "keys": [] }).to_string();
+    let short = json!({ "keys": [{ "kty": "oct", "k": "c2hvcnQ" }] }).to_string();
+    for (text, part) in [
+        (private, "holds a private key"),
+        (p384, "not on P-256"),
+        (empty, "no key to check tokens with"),
+        (short, "holds a secret of less than 32 bytes"),
+        ("hello".to_owned(), "neither PEM nor JWKS"),
+        ("{\"keys\":1}".to_owned(), "is not a JWKS document"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".to_owned(), "not RSA, EC P-256 or Ed25519"),
+    ] {
+        let said = keys_of(std::slice::from_ref(&text)).expect_err("unusable").to_string();
+        assert!(said.contains(part), "{said} / {text}");
+    }
+    let short = KeySet::load(&[KeySource::Secret("secret".to_owned())]).expect_err("too short");
+    assert_eq!(short, KeyError::ShortSecret { bytes: 6 });
+    assert!(matches!(KeySet::load(&[KeySource::KeyFile("/does/not/exist".into())]), Err(KeyError::Unreadable { .. })));
+    assert_eq!(KeySet::load(&[]).expect_err("none"), KeyError::None);
+}
