@@ -90,7 +90,7 @@ pub struct DirectoryEntry {
 }
 
 /// Which logins are meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Select {
     /// By connection key.
     Key(String),
@@ -98,10 +98,10 @@ pub enum Select {
     Mid(i64),
 }
 
-/// News about the logins of a watched user.
+/// News about watched logins.
 #[derive(Clone, Debug)]
 pub enum WatchNews {
-    /// A login of that user is known now.
+    /// A login that is meant is known now.
     Opened(DirectoryEntry),
     /// It is gone.
     Gone {
@@ -164,10 +164,10 @@ pub enum Request {
         /// Shard, the room there, its members there.
         reply: oneshot::Sender<Vec<(u16, RoomRef, u32)>>,
     },
-    /// Watch the logins of a user until the receiver is dropped. News that does not fit is dropped.
+    /// Watch the logins of a user, or of a key, until the receiver is dropped. News that does not fit is dropped.
     Watch {
-        /// Member id.
-        mid: i64,
+        /// Which; it need not be connected yet.
+        select: Select,
         /// Where news goes, beginning with the logins of now.
         news: mpsc::Sender<WatchNews>,
     },
@@ -219,8 +219,8 @@ impl Intake {
         self.ask(|reply| Request::Deliver { pushes, reply }).await
     }
 
-    /// Watch a user's logins; see [`Request::Watch`].
-    pub async fn watch(&self, mid: i64, news: mpsc::Sender<WatchNews>) -> Result<(), FeedGone> {
-        self.requests.send(Request::Watch { mid, news }).await.map_err(|_| FeedGone)
+    /// Watch logins; see [`Request::Watch`].
+    pub async fn watch(&self, select: Select, news: mpsc::Sender<WatchNews>) -> Result<(), FeedGone> {
+        self.requests.send(Request::Watch { select, news }).await.map_err(|_| FeedGone)
     }
 }
