@@ -2,7 +2,12 @@
 //! single-consumer rings they travel on, and the doorbell that wakes a sleeping reader. Rings exist only between feed and each shard,
 //! and between control and each shard.
 
+mod event;
 pub mod msg;
 pub mod port;
-pub mod ring;
+mod ring;
+mod sync;
 pub mod wake;
+
+#[cfg(test)]
+mod tests;
