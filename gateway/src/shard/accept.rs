@@ -1,0 +1,256 @@
+//! Taking connections, and when not to. Owns what is armed on each listener, the accept rate and the order of pending
+//! handshakes; a new connection is handed to `transport` as soon as it has bytes. Accepting many at once stops well before the
+//! descriptor table is full, because a connection accepted into a full table is lost; near the end they are taken one by one.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::conn::close::CloseReason;
+use crate::conn::rate::Buckets;
+use crate::conn::{ConnState, Flags};
+use crate::io::{Errno, Io, ListenerId};
+use crate::limits::Rate;
+use crate::mesh::msg::{ConnRef, ShardToControl};
+
+use super::{Core, Listener, Order, Transport};
+
+/// Free slots below which connections are accepted one by one.
+const MANY_MARGIN: u32 = 1024;
+/// Capacity left unused before a full shard says that it has room again, as a fraction: one in so many slots.
+const ROOM_AGAIN_FRACTION: u32 = 64;
+
+/// What is armed on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Armed {
+    Nothing,
+    One,
+    Many,
+    /// A cancel is on its way; `AcceptEnded` will tell.
+    Ending,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Door {
+    listener: Listener,
+    armed: Armed,
+    /// Ours, or a full neighbour's that we serve.
+    wanted: bool,
+    /// After an error nothing is armed before this time.
+    not_before_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    doors: Vec<Door>,
+    capacity: u32,
+    used: u32,
+    /// Handshakes in order of accept; ended ones are skipped when they come to the front.
+    pending: VecDeque<ConnRef>,
+    /// Tokens of the accept rate, in thousandths.
+    tokens: u64,
+    refilled_ms: u64,
+    refuse_when_full: bool,
+    full_told: bool,
+    pub(super) stopped: bool,
+}
+
+impl Acceptor {
+    pub(super) fn new(index: u16, listeners: Vec<Listener>, capacity: u32) -> Acceptor {
+        let doors = listeners
+            .into_iter()
+            .map(|listener| Door { listener, armed: Armed::Nothing, wanted: listener.owner == index, not_before_ms: 0 })
+            .collect();
+        Acceptor {
+            doors,
+            capacity,
+            used: 0,
+            pending: VecDeque::new(),
+            tokens: u64::MAX,
+            refilled_ms: 0,
+            refuse_when_full: false,
+            full_told: false,
+            stopped: false,
+        }
+    }
+
+    /// Serve, or no longer, the listeners of a full neighbour.
+    pub(super) fn serve(&mut self, owner: u16, on: bool) {
+        for door in self.doors.iter_mut().filter(|door| door.listener.owner == owner) {
+            door.wanted = on;
+        }
+    }
+
+    /// Accept and close, or leave waiting, when there is no room anywhere.
+    pub(super) fn refuse_when_full(&mut self, on: bool) {
+        self.refuse_when_full = on;
+    }
+
+    pub(super) fn slot_freed(&mut self) {
+        self.used -= 1;
+    }
+
+    pub(super) fn used(&self) -> u32 {
+        self.used
+    }
+
+    fn refill(&mut self, rate: Rate, now_ms: u64) {
+        if rate.per_second == 0 {
+            self.tokens = u64::MAX;
+            return;
+        }
+        let full = u64::from(rate.burst.max(1)) * 1000;
+        let gained = (now_ms - self.refilled_ms).saturating_mul(u64::from(rate.per_second));
+        self.tokens = self.tokens.saturating_add(gained).min(full);
+        self.refilled_ms = now_ms;
+    }
+
+    /// What should be armed on every wanted listener now.
+    fn wish(&self, rate: Rate) -> Armed {
+        if self.stopped || self.tokens < 1000 {
+            return Armed::Nothing;
+        }
+        let free = self.capacity.saturating_sub(self.used);
+        if free == 0 {
+            return if self.refuse_when_full && self.used < self.capacity + crate::limits::SPARE_SLOTS / 2 {
+                Armed::One
+            } else {
+                Armed::Nothing
+            };
+        }
+        // A paced accept goes one by one too, so that the pace holds to the connection.
+        if rate.per_second == 0 && free > MANY_MARGIN { Armed::Many } else { Armed::One }
+    }
+}
+
+impl Core {
+    /// Bring what is armed in line with what there is room for.
+    pub(super) fn accept_as_needed<I: Io>(&mut self, io: &mut I) {
+        let rate = self.settings.accepts;
+        let acceptor = &mut self.acceptor;
+        acceptor.refill(rate, self.now.ms);
+        let wish = acceptor.wish(rate);
+        let free = acceptor.capacity.saturating_sub(acceptor.used);
+        let mut singles = acceptor.doors.iter().filter(|door| door.armed == Armed::One).count();
+        for (index, door) in acceptor.doors.iter_mut().enumerate() {
+            let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
+            let wish = if door.wanted { wish } else { Armed::Nothing };
+            match (door.armed, wish) {
+                (Armed::Nothing, _) if self.now.ms < door.not_before_ms => {}
+                (Armed::Nothing, Armed::Many) => {
+                    io.accept_many(listener);
+                    door.armed = Armed::Many;
+                }
+                // Never more single accepts than free slots, nor, when refusing, more than one.
+                (Armed::Nothing, Armed::One) if singles < (free.max(1) as usize) => {
+                    io.accept_one(listener);
+                    door.armed = Armed::One;
+                    singles += 1;
+                }
+                (Armed::Many, Armed::Nothing | Armed::One) | (Armed::One, Armed::Nothing) => {
+                    io.cancel_accept(listener);
+                    door.armed = Armed::Ending;
+                }
+                _ => {}
+            }
+        }
+        let full = free == 0;
+        let has_room = free > acceptor.capacity / ROOM_AGAIN_FRACTION;
+        if full != acceptor.full_told && (full || has_room) && !acceptor.stopped {
+            acceptor.full_told = full;
+            self.reports.push_back(ShardToControl::Full { full });
+        }
+    }
+
+    pub(super) fn accept_ended(&mut self, listener: ListenerId, error: Option<Errno>) {
+        let door = &mut self.acceptor.doors[usize::from(listener.0)];
+        door.armed = Armed::Nothing;
+        if error.is_some() {
+            // Out of descriptors or memory, or a client that left early: never the end of this listener (C20).
+            self.counts.accept_errors += 1;
+            door.not_before_ms = self.now.ms + 10;
+        }
+    }
+
+    pub(super) fn accepted(&mut self, listener: ListenerId, slot: u32) {
+        self.conns.reach(slot);
+        self.acceptor.used += 1;
+        if self.acceptor.tokens != u64::MAX {
+            self.acceptor.tokens = self.acceptor.tokens.saturating_sub(1000);
+        }
+        self.counts.accepted += 1;
+        self.counts.slots_used = u64::from(self.acceptor.used);
+        let door = self.acceptor.doors[usize::from(listener.0)];
+        let refuse = self.acceptor.used > self.acceptor.capacity || self.acceptor.stopped;
+        let old = self.conns.at(slot);
+        debug_assert_eq!(old.state, ConnState::Free, "the kernel reuses a slot only after Closed");
+        let generation = old.generation.wrapping_add(1);
+        old.reset(generation);
+        old.state = ConnState::WaitAuth;
+        old.listener = u8::try_from(listener.0).unwrap_or(u8::MAX);
+        old.accepted_s = self.now.seconds();
+        old.heartbeat_tick = self.now.tick();
+        old.buckets = Buckets::full(self.now.us);
+        let conn = old.reference(slot);
+        if door.listener.transport == Transport::WebSocket {
+            old.flags.set(Flags::WEBSOCKET);
+            old.state = ConnState::Upgrade;
+        }
+        self.counts.connections += 1;
+        self.counts.pending_handshakes += 1;
+        if refuse {
+            let reason = if self.acceptor.stopped { CloseReason::Drain } else { CloseReason::ServerFull };
+            self.orders.push(Order::PollReadable(conn));
+            return self.end(slot, reason);
+        }
+        self.deadlines.set(slot, self.now.tick_after(self.settings.handshake_timeout_ms));
+        self.orders.push(Order::PeerName(conn));
+        self.orders.push(Order::PollReadable(conn));
+        self.bound_handshakes(conn);
+    }
+
+    /// Beyond the bound the oldest handshake makes room: an honest one takes milliseconds, so the oldest is the one that
+    /// costs.
+    fn bound_handshakes(&mut self, newest: ConnRef) {
+        self.acceptor.pending.push_back(newest);
+        while let Some(&oldest) = self.acceptor.pending.front() {
+            let pending = self.conns.get(oldest).is_some_and(|conn| conn.state.is_handshake());
+            if pending && self.counts.pending_handshakes <= u64::from(self.settings.pending_handshakes_max) {
+                break;
+            }
+            self.acceptor.pending.pop_front();
+            if pending {
+                self.end(oldest.slot, CloseReason::HandshakeLimit);
+            }
+        }
+    }
+
+    /// Memory of a burst of logins goes back once it is over.
+    pub(super) fn trim_pending(&mut self) {
+        while let Some(&oldest) = self.acceptor.pending.front() {
+            if self.conns.get(oldest).is_some_and(|conn| conn.state.is_handshake()) {
+                return;
+            }
+            self.acceptor.pending.pop_front();
+        }
+        if self.acceptor.pending.capacity() > 64 {
+            self.acceptor.pending.shrink_to(64);
+        }
+    }
+
+    pub(super) fn peer_named(&mut self, conn: ConnRef, address: Option<SocketAddr>) {
+        let limit = self.settings.connections_per_address_max;
+        let Some(found) = self.conns.get(conn) else { return };
+        found.flags.set(Flags::PEER_KNOWN);
+        let Some(address) = address else { return };
+        found.set_peer(address);
+        if limit == 0 || !found.state.is_open() {
+            return;
+        }
+        if self.quota.take(address.ip(), limit) {
+            found.flags.set(Flags::ADDRESS_HELD);
+        } else {
+            self.end(conn.slot, CloseReason::AddressLimit);
+        }
+    }
+}

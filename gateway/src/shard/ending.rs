@@ -1,0 +1,235 @@
+//! How connections end. Owns the goodbye: what is queued goes out, a WebSocket close frame last, then FIN, then whatever
+//! the peer still sends is thrown away until it closes too or a deadline passes (unread bytes would turn our close into a
+//! reset that destroys the frame). A slot is free again only when the kernel says `Closed`. Also owns timeouts and drain.
+
+use halley_protocol::websocket::CloseCode;
+use halley_protocol::websocket::frame::close_frame;
+use rand::Rng;
+
+use crate::conn::close::CloseReason;
+use crate::conn::{ConnState, Flags};
+use crate::limits::CLOSE_DEADLINE_MS;
+use crate::mesh::msg::{ConnRef, ShardToControl, TraceEvent};
+
+use super::timers::NEVER;
+use super::{Core, Order};
+
+/// A drain under way: connections end evenly over its time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    began_ms: u64,
+    over_ms: u64,
+    next_slot: u32,
+    total: u64,
+    ended: u64,
+    told: bool,
+}
+
+impl Core {
+    /// End a connection for a reason of ours or the peer's, politely.
+    pub(super) fn end(&mut self, slot: u32, reason: CloseReason) {
+        let text = reason.text();
+        self.goodbye(slot, reason, reason.code(), text);
+    }
+
+    /// The peer sent a WebSocket close frame: answer with its code.
+    pub(super) fn end_by_peer(&mut self, slot: u32, code: CloseCode) {
+        self.goodbye(slot, CloseReason::PeerClosed, Some(code), "");
+    }
+
+    fn goodbye(&mut self, slot: u32, reason: CloseReason, code: Option<CloseCode>, text: &str) {
+        let upgraded = self.conns.peek(slot).is_websocket() && self.conns.peek(slot).state != ConnState::Upgrade;
+        if !self.leave(slot, reason) {
+            return;
+        }
+        let peer_closed = self.conns.at(slot).flags.has(Flags::PEER_CLOSED);
+        if reason == CloseReason::SlowConsumer {
+            self.forget_pushes(slot);
+        }
+        if let Some(code) = code
+            && upgraded
+            && !(peer_closed && reason == CloseReason::PeerClosed)
+        {
+            let mut frame = Vec::with_capacity(128);
+            close_frame(code, text, &mut frame);
+            self.reply_raw(slot, &frame, &[]);
+        }
+        let deadline = self.now.tick_after(CLOSE_DEADLINE_MS);
+        let conn = self.conns.at(slot);
+        conn.state = ConnState::Closing;
+        conn.flags.clear(Flags::PAUSED);
+        let conn = conn.reference(slot);
+        self.deadlines.set(slot, deadline);
+        self.goodbyes.push(conn);
+        // What the peer still sends is read and thrown away.
+        self.receive_more(conn);
+    }
+
+    /// End a connection that cannot, or need not, be said goodbye to.
+    pub(super) fn abort(&mut self, slot: u32, reason: CloseReason) {
+        self.leave(slot, reason);
+        self.drop_queue(slot);
+        let conn = self.conns.at(slot);
+        if matches!(conn.state, ConnState::Gone | ConnState::Free) {
+            return;
+        }
+        conn.state = ConnState::Gone;
+        self.deadlines.set(slot, NEVER);
+        let conn = self.conns.at(slot);
+        if conn.flags.has(Flags::NEWS) {
+            // Feed hears of the end first: the slot's next owner must not be taken for this one.
+            conn.flags.set(Flags::CLOSE_NOW);
+        } else {
+            let conn = conn.reference(slot);
+            self.orders.push(Order::Close(conn));
+        }
+    }
+
+    /// Take an open connection out of everything it is in; false when it was not open.
+    fn leave(&mut self, slot: u32, reason: CloseReason) -> bool {
+        let conn = self.conns.at(slot);
+        if !conn.state.is_open() {
+            return false;
+        }
+        self.counts.closes[reason as usize] += 1;
+        if conn.state.is_handshake() {
+            self.counts.pending_handshakes -= 1;
+        } else {
+            self.counts.authenticated -= 1;
+        }
+        conn.state = ConnState::Closing;
+        self.trace(slot, || TraceEvent::Closed { reason });
+        self.conns.at(slot).flags.clear(Flags::TRACED);
+        self.leave_room(slot);
+        self.abandon_login(slot);
+        self.set_accepts(slot, Vec::new());
+        self.drop_partial(slot);
+        if self.is_registered(slot) {
+            self.mark_news(slot);
+        }
+        true
+    }
+
+    /// Only the item whose first bytes are out must still go.
+    fn forget_pushes(&mut self, slot: u32) {
+        loop {
+            let conn = self.conns.at(slot);
+            let websocket = conn.is_websocket();
+            let before = conn.queue.bytes();
+            let Some(id) = conn.queue.drop_oldest_push(&self.payloads, websocket, &mut self.spares) else { return };
+            self.counts.queued_bytes -= u64::from(before - conn.queue.bytes());
+            self.counts.drops_closed += 1;
+            self.payloads.release(id);
+        }
+    }
+
+    /// Closing connections whose last bytes are out: send FIN, wait for the peer's.
+    pub(super) fn say_goodbye(&mut self) {
+        let mut goodbyes = std::mem::take(&mut self.goodbyes);
+        goodbyes.retain(|&conn| {
+            let Some(found) = self.conns.get(conn) else { return false };
+            if found.state != ConnState::Closing {
+                return false;
+            }
+            if !found.queue.is_empty() || found.flags.has(Flags::STALLED) || self.is_in_flight(conn.slot) {
+                return true;
+            }
+            let found = self.conns.at(conn.slot);
+            if found.flags.has(Flags::PEER_CLOSED) {
+                self.abort(conn.slot, CloseReason::PeerClosed);
+            } else {
+                found.state = ConnState::Lingering;
+                self.orders.push(Order::ShutdownWrite(conn));
+            }
+            false
+        });
+        goodbyes.append(&mut self.goodbyes);
+        self.goodbyes = goodbyes;
+    }
+
+    /// The kernel has let go of the connection: its slot is free.
+    pub(super) fn closed(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        debug_assert_eq!(found.state, ConnState::Gone);
+        let held = found.flags.has(Flags::ADDRESS_HELD);
+        let peer = found.peer();
+        found.reset(found.generation);
+        if let Some(peer) = peer.filter(|_| held) {
+            self.quota.give_back(peer.ip());
+        }
+        self.acceptor.slot_freed();
+        self.counts.slots_used = u64::from(self.acceptor.used());
+        self.counts.connections -= 1;
+    }
+
+    /// What is due by now.
+    pub(super) fn timers(&mut self) {
+        let tick = self.now.tick();
+        if tick == self.swept_tick {
+            return;
+        }
+        self.swept_tick = tick;
+        let mut due = std::mem::take(&mut self.due);
+        self.deadlines.sweep(tick, &mut due);
+        for slot in due.drain(..) {
+            match self.conns.peek(slot).state {
+                ConnState::Closing | ConnState::Lingering => self.abort(slot, CloseReason::CloseTimeout),
+                ConnState::Online => self.online_deadline(slot),
+                state if state.is_handshake() => self.end(slot, CloseReason::HandshakeTimeout),
+                _ => {}
+            }
+        }
+        self.due = due;
+        self.trim_pending();
+    }
+
+    fn online_deadline(&mut self, slot: u32) {
+        let conn = self.conns.peek(slot);
+        let expires = conn.extra.as_ref().and_then(|extra| extra.expires_at_s);
+        if expires.is_some_and(|at_s| at_s <= self.now.unix_s) {
+            return self.end(slot, CloseReason::TokenExpired);
+        }
+        let quiet_ms = u64::from(self.now.tick().saturating_sub(conn.heartbeat_tick)) * crate::limits::TICK_MS;
+        if quiet_ms >= self.settings.heartbeat_timeout_ms {
+            return self.end(slot, CloseReason::HeartbeatTimeout);
+        }
+        let left_ms = self.settings.heartbeat_timeout_ms - quiet_ms;
+        let expiry_ms = expires.map_or(u64::MAX, |at_s| (at_s - self.now.unix_s).saturating_mul(1000));
+        self.deadlines.set(slot, self.now.tick_after(left_ms.min(expiry_ms)));
+    }
+
+    pub(super) fn begin_drain(&mut self, over_ms: u64) {
+        self.acceptor.stopped = true;
+        let total = self.counts.connections;
+        self.drain = Some(Drain { began_ms: self.now.ms, over_ms, next_slot: 0, total, ended: 0, told: false });
+    }
+
+    /// End as many connections as are due by now, a random share earlier or later so that clients do not come back in
+    /// step.
+    pub(super) fn drain_some(&mut self) {
+        let Some(mut drain) = self.drain else { return };
+        let elapsed = self.now.ms - drain.began_ms;
+        let even = if elapsed >= drain.over_ms { u64::MAX } else { drain.total * elapsed / drain.over_ms };
+        let jitter = self.random.random_range(0..=drain.total / 64);
+        let due = even.saturating_sub(jitter);
+        while drain.ended < due && drain.next_slot < self.conns.end() {
+            if self.conns.peek(drain.next_slot).state.is_open() {
+                self.end(drain.next_slot, CloseReason::Drain);
+                drain.ended += 1;
+            }
+            drain.next_slot += 1;
+        }
+        if drain.next_slot >= self.conns.end() {
+            // Again from the start, for those accepted in between.
+            drain.next_slot = 0;
+        }
+        if self.counts.connections == 0 && !drain.told {
+            drain.told = true;
+            self.reports.push_back(ShardToControl::Drained);
+        }
+        self.drain = Some(drain);
+    }
+}
+
+/// Connections on their way out.
+pub(super) type Goodbyes = Vec<ConnRef>;

@@ -1,0 +1,115 @@
+//! What feed and control say, in the order they said it. Owns the budget of one turn and which message means what; it
+//! stops early when a connection's queue grows faster than it is flushed, so that a burst is never mistaken for a slow
+//! reader.
+
+use crate::limits::INBOX_MESSAGES_PER_TURN;
+use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToControl};
+
+use crate::conn::{Flags, NO_ROOM};
+
+use super::{Core, ShardLinks};
+
+impl Core {
+    /// Handle what arrived; true when control says stop.
+    pub(super) fn inbox(&mut self, links: &mut ShardLinks) -> bool {
+        let mut depth = 0;
+        while depth < INBOX_MESSAGES_PER_TURN && !self.pressure {
+            let Some(message) = links.from_feed.pop() else { break };
+            depth += 1;
+            self.from_feed(message);
+        }
+        self.counts.inbox_depth = depth as u64;
+        let mut stop = false;
+        for _ in 0..INBOX_MESSAGES_PER_TURN {
+            let Some(message) = links.from_control.pop() else { break };
+            stop |= self.from_control(message);
+        }
+        stop
+    }
+
+    fn from_feed(&mut self, message: FeedToShard) {
+        match message {
+            FeedToShard::Push(push) => self.push(push),
+            FeedToShard::Registered { conn } => self.registered(conn),
+            FeedToShard::Close { conn, reason } => {
+                if self.conns.get(conn).is_some() {
+                    self.end(conn.slot, reason);
+                }
+            }
+            FeedToShard::Room { room, others } => {
+                if let Some(index) = self.rooms.find(room) {
+                    let room = self.rooms.at(index);
+                    room.others = others;
+                    room.known = true;
+                    self.room_known(index);
+                }
+            }
+        }
+    }
+
+    /// True for `Stop`.
+    fn from_control(&mut self, message: ControlToShard) -> bool {
+        match message {
+            ControlToShard::Authenticated { conn, result } => self.authenticated(conn, result),
+            ControlToShard::Describe { request, conn } => {
+                let info = self.describe(conn);
+                self.reports.push_back(ShardToControl::Described { request, info });
+            }
+            ControlToShard::Members { request, room, limit } => {
+                let conns = match self.rooms.find(room) {
+                    Some(index) => {
+                        let members = &self.rooms.peek(index).members;
+                        let conns = &self.conns;
+                        members.iter().take(limit as usize).map(|slot| conns.peek(slot).reference(slot)).collect()
+                    }
+                    None => Box::default(),
+                };
+                self.reports.push_back(ShardToControl::Members { request, conns });
+            }
+            ControlToShard::Close { conn, reason } => {
+                if self.conns.get(conn).is_some() {
+                    self.end(conn.slot, reason);
+                }
+            }
+            ControlToShard::Trace { conn, on } => {
+                if let Some(found) = self.conns.get(conn) {
+                    if on {
+                        found.flags.set(Flags::TRACED);
+                    } else {
+                        found.flags.clear(Flags::TRACED);
+                    }
+                }
+            }
+            ControlToShard::ServeListeners { owner, on } => self.acceptor.serve(owner, on),
+            ControlToShard::RefuseWhenFull { on } => self.acceptor.refuse_when_full(on),
+            ControlToShard::Settings(settings) => self.settings = settings,
+            ControlToShard::Drain { over_ms } => self.begin_drain(over_ms),
+            ControlToShard::Stop => return true,
+        }
+        false
+    }
+
+    fn describe(&mut self, conn: ConnRef) -> Option<Box<ConnInfo>> {
+        let now = self.now;
+        let found = self.conns.get(conn)?;
+        let (room, accepts) = (found.room, found.accepts);
+        let beat_ms = u64::from(now.tick().saturating_sub(found.heartbeat_tick)) * crate::limits::TICK_MS;
+        let mut info = ConnInfo {
+            conn,
+            peer: found.peer(),
+            transport: if found.is_websocket() { "websocket" } else { "tcp" },
+            state: found.state.label(),
+            age_s: u64::from(now.seconds().saturating_sub(found.accepted_s)),
+            heartbeat_age_s: beat_ms / 1000,
+            room: String::new(),
+            accepts: Vec::new(),
+            queued_bytes: u64::from(found.queue.bytes()),
+            drops: u64::from(found.drops),
+        };
+        if room != NO_ROOM {
+            info.room = self.rooms.peek(room).name.to_string();
+        }
+        info.accepts = self.accepts.ops(accepts).to_vec();
+        Some(Box::new(info))
+    }
+}

@@ -1,0 +1,182 @@
+//! Op 7: from token to auth reply. Owns the order decide → tell the directory → reply → join the room, so that no push
+//! can come before the reply and none is missed after it (C11); decides on open tokens itself and asks control about others.
+//! A login is a state of its connection, never a wait of the shard.
+
+use halley_protocol::goim::{Frame, op};
+use rand::RngCore;
+
+use crate::conn::close::CloseReason;
+use crate::conn::{ConnState, Flags, NO_ROOM, PendingLogin, PendingRequest};
+use crate::limits::AuthMode;
+use crate::mesh::msg::{ConnRef, Login, ShardToControl};
+use crate::session::auth::open::open;
+use crate::session::{AuthRefusal, Identity};
+
+use super::Core;
+
+impl Core {
+    /// Whether a second op 7 renews the login.
+    pub(super) fn refreshes(&self) -> bool {
+        self.settings.auth == AuthMode::Ask
+    }
+
+    pub(super) fn login(&mut self, slot: u32, frame: Frame<'_>) {
+        let conn = self.conns.at(slot);
+        conn.login = Some(Box::new(PendingLogin {
+            version: frame.version,
+            seq: frame.seq,
+            identity: Identity::default(),
+            login: None,
+            room: NO_ROOM,
+        }));
+        match self.settings.auth {
+            AuthMode::Open => {
+                let random = &mut self.random;
+                match open(frame.body, || random_key(random)) {
+                    Ok(identity) => self.allowed(slot, identity),
+                    Err(refusal) => self.refused(slot, refusal),
+                }
+            }
+            AuthMode::Ask => {
+                conn.state = ConnState::Deciding;
+                let conn = conn.reference(slot);
+                self.reports.push_back(ShardToControl::Authenticate { conn, token: frame.body.into(), refresh: None });
+            }
+        }
+    }
+
+    /// A fresh token on a live connection.
+    pub(super) fn refresh(&mut self, slot: u32, frame: Frame<'_>) {
+        let conn = self.conns.at(slot);
+        conn.extra().request = Some(PendingRequest::Refresh { version: frame.version, seq: frame.seq });
+        let (mid, conn) = (conn.mid, conn.reference(slot));
+        self.reports.push_back(ShardToControl::Authenticate { conn, token: frame.body.into(), refresh: Some(mid) });
+    }
+
+    /// Control has decided.
+    pub(super) fn authenticated(&mut self, conn: ConnRef, result: Result<Box<Identity>, AuthRefusal>) {
+        let Some(found) = self.conns.get(conn) else { return };
+        match (found.state, result) {
+            (ConnState::Deciding, Ok(identity)) => self.allowed(conn.slot, *identity),
+            (ConnState::Online, Ok(identity)) => self.refreshed(conn.slot, *identity),
+            (ConnState::Deciding | ConnState::Online, Err(refusal)) => self.refused(conn.slot, refusal),
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, slot: u32, refusal: AuthRefusal) {
+        self.counts.refusals[refusal as usize] += 1;
+        let reason = match refusal {
+            AuthRefusal::Unavailable => CloseReason::AuthUnavailable,
+            _ => CloseReason::AuthRefused,
+        };
+        self.end(slot, reason);
+    }
+
+    fn refreshed(&mut self, slot: u32, identity: Identity) {
+        let conn = self.conns.at(slot);
+        let extra = conn.extra();
+        let Some(PendingRequest::Refresh { version, seq }) = extra.request else { return };
+        extra.request = None;
+        extra.authority = identity.authority;
+        extra.expires_at_s = identity.expires_at_s;
+        self.arm_deadline(slot);
+        self.reply(slot, Frame { version, op: op::AUTH, seq, body: &[] }, op::AUTH_REPLY, &[]);
+        self.resume(slot);
+    }
+
+    /// The token is good: hold the room, tell the directory.
+    fn allowed(&mut self, slot: u32, identity: Identity) {
+        let room = if identity.room.is_empty() { NO_ROOM } else { self.rooms.hold(&identity.room) };
+        let conn = self.conns.at(slot);
+        let peer = conn.peer();
+        let Some(pending) = conn.login.as_mut() else { return };
+        pending.room = room;
+        pending.login = Some(Box::new(Login { key: identity.key.clone(), mid: identity.mid, peer }));
+        pending.identity = identity;
+        conn.state = ConnState::Registering;
+        self.mark_news(slot);
+    }
+
+    /// The directory knows the connection: from here on pushes come, so the reply goes first.
+    pub(super) fn registered(&mut self, conn: ConnRef) {
+        let tick = self.now.tick();
+        let Some(found) = self.conns.get(conn) else { return };
+        if found.state != ConnState::Registering {
+            return;
+        }
+        let Some(pending) = found.login.take() else { return };
+        let identity = pending.identity;
+        found.state = ConnState::Online;
+        found.mid = identity.mid;
+        found.heartbeat_tick = tick;
+        if identity.authority.is_some() || identity.expires_at_s.is_some() {
+            let extra = found.extra();
+            extra.authority = identity.authority;
+            extra.expires_at_s = identity.expires_at_s;
+        }
+        self.counts.pending_handshakes -= 1;
+        self.counts.authenticated += 1;
+        self.counts.logins += 1;
+        self.set_accepts(conn.slot, identity.accepts);
+        let request = Frame { version: pending.version, op: op::AUTH, seq: pending.seq, body: &[] };
+        self.reply(conn.slot, request, op::AUTH_REPLY, &[]);
+        if pending.room != NO_ROOM {
+            self.enter_room(conn.slot, pending.room);
+        }
+        self.arm_deadline(conn.slot);
+        self.resume(conn.slot);
+    }
+
+    /// Give back what a login under way holds.
+    pub(super) fn abandon_login(&mut self, slot: u32) {
+        let conn = self.conns.at(slot);
+        let mut held = NO_ROOM;
+        if let Some(pending) = conn.login.take() {
+            held = pending.room;
+        }
+        if let Some(extra) = conn.extra.take()
+            && let Some(PendingRequest::ChangeRoom { room, .. }) = extra.request
+        {
+            held = room;
+        }
+        if held != NO_ROOM {
+            self.rooms.let_go(held);
+        }
+    }
+
+    /// The next time this connection must be looked at: the missing heartbeat, or the end of its token.
+    pub(super) fn arm_deadline(&mut self, slot: u32) {
+        let beat = self.now.tick_after(self.settings.heartbeat_timeout_ms);
+        let conn = self.conns.at(slot);
+        let expiry = conn.extra.as_ref().and_then(|extra| extra.expires_at_s);
+        let tick = match expiry {
+            Some(at_s) => beat.min(self.now.tick_after(at_s.saturating_sub(self.now.unix_s).saturating_mul(1000))),
+            None => beat,
+        };
+        self.deadlines.set(slot, tick);
+    }
+
+    /// Whether feed was told of the connection and must be told of its end.
+    pub(super) fn is_registered(&self, slot: u32) -> bool {
+        self.conns.peek(slot).flags.has(Flags::REGISTERED)
+    }
+}
+
+/// A random (version 4) UUID as text, as stock logic makes for clients without a key.
+fn random_key(random: &mut impl RngCore) -> Box<str> {
+    let mut bytes = [0; 16];
+    random.fill_bytes(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bytes.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+        }
+    }
+    text.into_boxed_str()
+}

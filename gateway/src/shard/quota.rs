@@ -1,0 +1,64 @@
+//! Connections per source address over all shards. Owns the one table that shards share; it is touched at accept and at
+//! the end of a connection, only while the limit is on, and never on the delivery path.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+/// Addresses counted alike: an IPv4 address, or an IPv6 /64 (one customer usually has a whole one).
+fn block(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)) | 1 << 127 | 0xffff << 32,
+        IpAddr::V6(v6) => u128::from(v6) & !u128::from(u64::MAX),
+    }
+}
+
+/// See the module. At most one entry per connection.
+#[derive(Debug, Default)]
+pub struct AddressQuota {
+    held: Mutex<HashMap<u128, u32>>,
+}
+
+impl AddressQuota {
+    /// Count one connection more, unless `limit` is reached.
+    pub fn take(&self, address: IpAddr, limit: u32) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(block(address)).or_default();
+        if *count >= limit {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Count one connection less.
+    pub fn give_back(&self, address: IpAddr) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&block(address)) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&block(address));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit holds per IPv4 address and per IPv6 /64, and comes back when a connection ends.
+    #[test]
+    fn counts_by_address_block() {
+        let quota = AddressQuota::default();
+        for (first, same, other) in
+            [("127.0.0.1", "::ffff:127.0.0.1", "127.0.0.2"), ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1")]
+        {
+            let [first, same, other] = [first, same, other].map(|text| text.parse::<IpAddr>().expect("an address"));
+            assert!(quota.take(first, 2) && quota.take(same, 2) && !quota.take(first, 2));
+            assert!(quota.take(other, 2));
+            quota.give_back(same);
+            assert!(quota.take(first, 2));
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! From received bytes to frames: upgrade request, WebSocket messages, goim frames. Owns when bytes are decoded and when
+//! they wait (a request is being decided, replies pile up); whole frames go to `inbound`. Nothing is copied unless it must wait.
+
+use halley_protocol::goim::{self, Decoded, Frame, FrameError};
+use halley_protocol::websocket::CloseCode;
+use halley_protocol::websocket::frame::{Decoder, Item, Opcode, SERVER_HEADER_BYTES_MAX, WebSocketError, write_header};
+use halley_protocol::websocket::handshake::{self, Rules, Upgrade};
+
+use crate::conn::close::CloseReason;
+use crate::conn::partial::{Partial, append_exact};
+use crate::conn::{ConnState, Flags};
+use crate::io::Errno;
+use crate::limits::REPLY_BYTES_MAX;
+use crate::mesh::msg::ConnRef;
+
+use super::{Application, Core, Order};
+
+/// The path clients connect to (goim §1.5).
+const WEBSOCKET_PATH: &str = "/sub";
+
+impl Core {
+    pub(super) fn readable(&mut self, conn: ConnRef, armed: bool) {
+        let Some(found) = self.conns.get(conn) else { return };
+        if found.state == ConnState::Gone {
+            return;
+        }
+        if !armed {
+            self.orders.push(Order::PollReadable(conn));
+        }
+        found.flags.set(Flags::UNREAD);
+        self.receive_more(conn);
+    }
+
+    /// Receive if there is something unread and nothing speaks against it.
+    pub(super) fn receive_more(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        let blocked =
+            found.flags.has(Flags::RECEIVING) || found.flags.has(Flags::PAUSED) || found.state == ConnState::Gone;
+        if !blocked && found.flags.take(Flags::UNREAD) {
+            found.flags.set(Flags::RECEIVING);
+            self.orders.push(Order::Receive(conn));
+        }
+    }
+
+    /// A receive found no buffer: it is still wanted.
+    pub(super) fn receive_again(&mut self, conn: ConnRef) {
+        if let Some(found) = self.conns.get(conn) {
+            found.flags.clear(Flags::RECEIVING);
+            found.flags.set(Flags::UNREAD);
+            self.receive_more(conn);
+        }
+    }
+
+    pub(super) fn receive_empty(&mut self, conn: ConnRef) {
+        if let Some(found) = self.conns.get(conn) {
+            found.flags.clear(Flags::RECEIVING);
+            self.receive_more(conn);
+        }
+    }
+
+    pub(super) fn receive_failed(&mut self, conn: ConnRef, error: Errno) {
+        let Some(found) = self.conns.get(conn) else { return };
+        found.flags.clear(Flags::RECEIVING);
+        let reason = match error.0 {
+            libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => {
+                if found.flags.has(Flags::SPOKE) { CloseReason::PeerReset } else { CloseReason::Probe }
+            }
+            _ => CloseReason::IoFailed,
+        };
+        self.abort(conn.slot, reason);
+    }
+
+    /// The peer sends no more. What it asked for is still answered.
+    pub(super) fn end_of_stream(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        found.flags.clear(Flags::RECEIVING);
+        found.flags.set(Flags::PEER_CLOSED);
+        let reason = if found.flags.has(Flags::SPOKE) { CloseReason::PeerClosed } else { CloseReason::Probe };
+        match found.state {
+            ConnState::Lingering => self.abort(conn.slot, reason),
+            state if state.is_open() => self.end(conn.slot, reason),
+            _ => {}
+        }
+    }
+
+    /// Bytes came. `more` says that the socket holds further ones.
+    pub(super) fn received(&mut self, conn: ConnRef, bytes: &mut [u8], more: bool) {
+        let Some(found) = self.conns.get(conn) else { return };
+        found.flags.clear(Flags::RECEIVING);
+        found.flags.set(Flags::SPOKE);
+        if more {
+            found.flags.set(Flags::UNREAD);
+        }
+        self.counts.bytes_in += bytes.len() as u64;
+        if found.state.is_open() {
+            if found.partial.is_none() && !found.flags.has(Flags::PAUSED) {
+                let taken = self.decode(conn.slot, bytes, Decoder::new(self.settings.websocket_profile));
+                self.keep(conn.slot, &bytes[taken..]);
+            } else {
+                self.keep(conn.slot, bytes);
+                self.decode_kept(conn.slot);
+            }
+        }
+        self.receive_more(conn);
+    }
+
+    /// Go on with what waited, after the reason to wait is gone.
+    pub(super) fn resume(&mut self, slot: u32) {
+        let conn = self.conns.at(slot).reference(slot);
+        if self.must_pause(slot) {
+            return;
+        }
+        self.conns.at(slot).flags.clear(Flags::PAUSED);
+        self.decode_kept(slot);
+        self.receive_more(conn);
+    }
+
+    /// Replies that piled up are out: read on.
+    pub(super) fn resume_throttled(&mut self) {
+        if self.throttled.is_empty() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.throttled);
+        waiting.retain(|&conn| match self.conns.get(conn) {
+            Some(found) if found.state.is_open() => {
+                if found.queue.reply_bytes() > REPLY_BYTES_MAX / 2 {
+                    return true;
+                }
+                self.resume(conn.slot);
+                false
+            }
+            _ => false,
+        });
+        waiting.append(&mut self.throttled);
+        self.throttled = waiting;
+    }
+
+    /// Whether the next frame must wait.
+    fn must_pause(&self, slot: u32) -> bool {
+        let conn = self.conns.peek(slot);
+        matches!(conn.state, ConnState::Deciding | ConnState::Registering)
+            || conn.has_request()
+            || conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2
+    }
+
+    fn pause_if_needed(&mut self, slot: u32) -> bool {
+        if !self.must_pause(slot) {
+            return false;
+        }
+        let conn = self.conns.at(slot);
+        let first = !conn.flags.has(Flags::PAUSED);
+        conn.flags.set(Flags::PAUSED);
+        if first && conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2 {
+            let conn = conn.reference(slot);
+            self.throttled.push(conn);
+        }
+        true
+    }
+
+    /// What waits on a connection, made if need be.
+    fn partial(&mut self, slot: u32) -> &mut Partial {
+        let profile = self.settings.websocket_profile;
+        self.conns.at(slot).partial.get_or_insert_with(|| Box::new(Partial::new(profile)))
+    }
+
+    /// Bring the gauge in line, and give the memory back when nothing waits.
+    fn count_partial(&mut self, slot: u32) {
+        let conn = self.conns.at(slot);
+        let Some(partial) = conn.partial.as_mut() else { return };
+        partial.count(&mut self.counts.partial_bytes);
+        if partial.is_empty() {
+            self.drop_partial(slot);
+        }
+    }
+
+    /// Forget what waits.
+    pub(super) fn drop_partial(&mut self, slot: u32) {
+        if let Some(partial) = self.conns.at(slot).partial.take() {
+            partial.uncount(&mut self.counts.partial_bytes);
+        }
+    }
+
+    /// Keep bytes that are no whole frame yet, or that must wait.
+    fn keep(&mut self, slot: u32, bytes: &[u8]) {
+        let conn = self.conns.at(slot);
+        if bytes.is_empty() || !conn.state.is_open() {
+            return;
+        }
+        let websocket = conn.is_websocket();
+        let partial = self.partial(slot);
+        let start = if partial.bytes.is_empty() { bytes } else { &partial.bytes };
+        let expected = match goim::decode_stream(start) {
+            Ok(Decoded::Incomplete { needed }) if !websocket => needed,
+            _ => 0,
+        };
+        append_exact(&mut partial.bytes, bytes, expected);
+        self.count_partial(slot);
+    }
+
+    /// Decode what was kept, as far as it goes.
+    fn decode_kept(&mut self, slot: u32) {
+        let Some(partial) = self.conns.at(slot).partial.as_mut() else { return };
+        let mut frames = std::mem::take(&mut partial.frames);
+        let taken = self.message_frames(slot, &frames);
+        frames.drain(..taken);
+        if !self.conns.at(slot).state.is_open() {
+            return;
+        }
+        if !frames.is_empty() {
+            self.partial(slot).frames = frames;
+            return self.count_partial(slot);
+        }
+        let partial = self.partial(slot);
+        let (mut bytes, decoder) = (std::mem::take(&mut partial.bytes), partial.decoder);
+        let taken = self.decode(slot, &mut bytes, decoder);
+        if !self.conns.at(slot).state.is_open() {
+            return;
+        }
+        bytes.drain(..taken);
+        if bytes.is_empty() {
+            bytes = Vec::new();
+        }
+        self.partial(slot).bytes = bytes;
+        self.count_partial(slot);
+    }
+
+    /// Decode from the start of `input` as far as it goes and nothing must wait; returns the bytes taken.
+    fn decode(&mut self, slot: u32, input: &mut [u8], mut decoder: Decoder) -> usize {
+        let mut taken = 0;
+        loop {
+            let conn = self.conns.at(slot);
+            if !conn.state.is_open() {
+                return input.len();
+            }
+            if self.pause_if_needed(slot) {
+                break;
+            }
+            let conn = self.conns.at(slot);
+            if conn.state == ConnState::Upgrade {
+                match self.upgrade(slot, &input[taken..]) {
+                    Some(consumed) => taken += consumed,
+                    None => return taken,
+                }
+            } else if conn.is_websocket() {
+                match decoder.next(&mut input[taken..], self.settings.message_bytes_max) {
+                    Ok((_, Item::Incomplete)) => break,
+                    Ok((consumed, item)) => {
+                        self.item(slot, &input[taken..], item);
+                        taken += consumed;
+                    }
+                    Err(error) => self.end(slot, websocket_reason(error)),
+                }
+            } else {
+                match goim::decode_stream(&input[taken..]) {
+                    Ok(Decoded::Frame { frame, consumed }) => {
+                        self.frame(slot, frame);
+                        taken += consumed;
+                    }
+                    Ok(Decoded::Incomplete { .. }) => break,
+                    Err(_) => self.end(slot, CloseReason::BadFrame),
+                }
+            }
+        }
+        if !decoder.is_idle() {
+            self.partial(slot).decoder = decoder;
+        } else if let Some(partial) = self.conns.at(slot).partial.as_mut() {
+            partial.decoder = decoder;
+        }
+        taken
+    }
+
+    /// The upgrade request: bytes taken once it is whole, `None` while it is not or when it was refused.
+    fn upgrade(&mut self, slot: u32, input: &[u8]) -> Option<usize> {
+        let settings = self.settings.clone();
+        let rules =
+            Rules { path: WEBSOCKET_PATH, origins: &settings.origins, request_bytes_max: settings.upgrade_bytes_max };
+        match handshake::upgrade(input, &rules) {
+            Upgrade::Incomplete => None,
+            Upgrade::Accepted { consumed, response, .. } => {
+                self.reply_raw(slot, &response, &[]);
+                let conn = self.conns.at(slot);
+                conn.state = ConnState::WaitAuth;
+                #[cfg(feature = "echo-server")]
+                if self.application == Application::Echo {
+                    conn.state = ConnState::Online;
+                    self.counts.pending_handshakes -= 1;
+                    self.counts.authenticated += 1;
+                    self.deadlines.set(slot, super::timers::NEVER);
+                }
+                Some(consumed)
+            }
+            Upgrade::Refused(refusal) => {
+                self.reply_raw(slot, refusal.response(), &[]);
+                self.end(slot, CloseReason::UpgradeRefused);
+                None
+            }
+        }
+    }
+
+    /// One step of the WebSocket decoder. `input` is what the item's ranges refer to.
+    fn item(&mut self, slot: u32, input: &[u8], item: Item) {
+        match item {
+            Item::Data { bytes, first: true, end: true, text } => self.message(slot, &input[bytes], text),
+            Item::Data { bytes, end, text, .. } => {
+                let partial = self.partial(slot);
+                partial.message.extend_from_slice(&input[bytes]);
+                if end {
+                    let message = std::mem::take(&mut partial.message);
+                    self.message(slot, &message, text);
+                } else {
+                    self.count_partial(slot);
+                }
+            }
+            Item::Ping(bytes) => {
+                if self.within_rate(slot, bytes.len()) {
+                    self.reply_websocket(slot, Opcode::Pong, &input[bytes]);
+                }
+            }
+            Item::Pong => {
+                self.within_rate(slot, 0);
+            }
+            Item::Close { code } => self.end_by_peer(slot, code.unwrap_or(CloseCode::NORMAL)),
+            Item::Incomplete => {}
+        }
+    }
+
+    /// One whole WebSocket message.
+    fn message(&mut self, slot: u32, message: &[u8], text: bool) {
+        match self.application {
+            Application::Goim => {
+                let taken = match goim::decode_message(message) {
+                    Ok(_) => self.message_frames(slot, message),
+                    Err(FrameError::Length(_) | FrameError::HeaderLength(_) | FrameError::Truncated) => {
+                        return self.end(slot, CloseReason::BadFrame);
+                    }
+                };
+                if taken < message.len() {
+                    append_exact(&mut self.partial(slot).frames, &message[taken..], 0);
+                    self.count_partial(slot);
+                }
+            }
+            #[cfg(feature = "echo-server")]
+            Application::Echo => {
+                let opcode = if text { Opcode::Text } else { Opcode::Binary };
+                self.reply_websocket(slot, opcode, message);
+            }
+        }
+        let _ = text;
+    }
+
+    /// The frames of a message, as far as nothing must wait; returns the bytes taken, all of them when no further frame is
+    /// whole.
+    fn message_frames(&mut self, slot: u32, message: &[u8]) -> usize {
+        let mut taken = 0;
+        let Ok(frames) = goim::decode_message(message) else { return message.len() };
+        for frame in frames {
+            if !self.conns.at(slot).state.is_open() {
+                break;
+            }
+            if self.pause_if_needed(slot) {
+                return taken;
+            }
+            taken += frame.encoded_bytes();
+            self.frame(slot, frame);
+        }
+        message.len()
+    }
+
+    /// A goim frame counts against the client's rates, then takes effect.
+    fn frame(&mut self, slot: u32, frame: Frame<'_>) {
+        self.counts.frames_in += 1;
+        if self.within_rate(slot, frame.encoded_bytes()) {
+            self.inbound(slot, frame);
+        }
+    }
+
+    /// Queue a reply as it is on the wire.
+    pub(super) fn reply_raw(&mut self, slot: u32, head: &[u8], body: &[u8]) {
+        let id = self.payloads.reply(head, body);
+        let conn = self.conns.at(slot);
+        conn.queue.push(id, &self.payloads, conn.flags.has(Flags::WEBSOCKET), &mut self.spares);
+        self.counts.replies += 1;
+        self.counts.queued_bytes += (head.len() + body.len()) as u64;
+        self.mark_dirty(slot);
+    }
+
+    /// Queue one WebSocket frame.
+    pub(super) fn reply_websocket(&mut self, slot: u32, opcode: Opcode, payload: &[u8]) {
+        let mut header = [0; SERVER_HEADER_BYTES_MAX];
+        let bytes = write_header(opcode, payload.len(), &mut header);
+        self.reply_raw(slot, &header[..bytes], payload);
+    }
+}
+
+fn websocket_reason(error: WebSocketError) -> CloseReason {
+    match error {
+        WebSocketError::Protocol(_) => CloseReason::WebSocketProtocol,
+        WebSocketError::InvalidUtf8 => CloseReason::InvalidText,
+        WebSocketError::TooBig => CloseReason::MessageTooBig,
+    }
+}
