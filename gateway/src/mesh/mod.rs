@@ -2,6 +2,7 @@
 //! single-consumer rings they travel on, and the doorbell that wakes a sleeping reader. Rings exist only between feed and each shard,
 //! and between control and each shard.
 
+pub mod async_wake;
 mod event;
 pub mod msg;
 pub mod port;

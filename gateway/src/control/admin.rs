@@ -1,0 +1,249 @@
+//! The admin side over HTTP. Owns its routes, their parameters and the shape of their errors; finds and closes nothing
+//! itself (`describe`, `trace_stream`, `metrics` and `health` do). Whatever listener carries it must put the peer into
+//! each request, see [`super::guard`].
+//!
+//! | route | answer |
+//! |---|---|
+//! | `GET /v1/connections?key=\|mid=\|room=[&limit=]` | who is connected, and how |
+//! | `DELETE /v1/connections?key=\|mid=\|room=` | `{"closed": n}` |
+//! | `GET /v1/trace?key=\|mid=` | one JSON object a line, or Server-Sent Events if `Accept` names them |
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /healthz` | 200 while every thread answers, else 503 with their names; open to everybody |
+//! | `GET /readyz` | 200 while the gateway wants traffic, else 503; open to everybody |
+//!
+//! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
+use super::guard::Guard;
+use super::handle::{ControlError, ControlHandle};
+use super::health::{Lifecycle, Phase, stuck_threads};
+use super::metrics::{self, Metrics};
+use super::trace_stream::{self, Form, TRACES_MAX};
+use crate::feed::intake::{FeedGone, Intake, Select};
+
+/// What the routes work with.
+#[derive(Debug)]
+pub struct Admin {
+    directory: Directory,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+    guard: ArcSwap<Guard>,
+    traces: Arc<Semaphore>,
+}
+
+impl Admin {
+    /// The admin side of this gateway.
+    pub fn new(
+        control: ControlHandle,
+        intake: Intake,
+        metrics: Metrics,
+        lifecycle: Lifecycle,
+        guard: Guard,
+    ) -> Arc<Admin> {
+        Arc::new(Admin {
+            directory: Directory { control, intake },
+            metrics,
+            lifecycle,
+            guard: ArcSwap::from_pointee(guard),
+            traces: Arc::new(Semaphore::new(TRACES_MAX)),
+        })
+    }
+
+    /// Who may use the routes from now on.
+    pub fn set_guard(&self, guard: Guard) {
+        self.guard.store(Arc::new(guard));
+    }
+}
+
+/// The routes alone, to be merged with others. Sets no fallback.
+pub fn routes(admin: Arc<Admin>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/connections", get(list).delete(close))
+        .route("/v1/trace", get(trace))
+        .route("/metrics", get(show_metrics))
+        .route_layer(from_fn_with_state(Arc::clone(&admin), check));
+    let open = Router::new().route("/healthz", get(health)).route("/readyz", get(readiness));
+    guarded.merge(open).method_not_allowed_fallback(wrong_method).with_state(admin)
+}
+
+/// The routes on a listener of their own.
+pub fn router(admin: Arc<Admin>) -> Router {
+    routes(admin).fallback(not_found)
+}
+
+/// An answer that is not what the caller wanted.
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    fn bad_request(message: impl Into<String>) -> Refusal {
+        Refusal { status: StatusCode::BAD_REQUEST, code: "bad_request", message: message.into() }
+    }
+
+    fn unavailable(code: &'static str, message: String) -> Refusal {
+        Refusal { status: StatusCode::SERVICE_UNAVAILABLE, code, message }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        (self.status, axum::Json(body)).into_response()
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        match failure {
+            Failure::Stopping => Refusal::unavailable("stopping", FeedGone.to_string()),
+            Failure::Control(error @ ControlError::TimedOut) => Refusal::unavailable("stuck", error.to_string()),
+            Failure::Control(error) => Refusal::unavailable("busy", error.to_string()),
+        }
+    }
+}
+
+/// Let in whom the guard lets in.
+async fn check(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    let Err(denied) = admin.guard.load().check(request.headers(), request.extensions()) else {
+        return next.run(request).await;
+    };
+    let message = denied.to_string();
+    if !denied.is_unauthenticated() {
+        return Refusal { status: StatusCode::FORBIDDEN, code: "forbidden", message }.into_response();
+    }
+    let mut answer = Refusal { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message }.into_response();
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    answer
+}
+
+async fn not_found() -> Refusal {
+    let message =
+        "no such route; the admin side has /v1/connections, /v1/trace, /metrics, /healthz and /readyz".to_owned();
+    Refusal { status: StatusCode::NOT_FOUND, code: "not_found", message }
+}
+
+async fn wrong_method() -> Refusal {
+    let message = "this route does not know that method".to_owned();
+    Refusal { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message }
+}
+
+/// Parameters as they come; a name that is none of these is refused, so that a typing error closes nobody else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    key: Option<String>,
+    mid: Option<String>,
+    room: Option<String>,
+    limit: Option<String>,
+}
+
+/// The query of a request, or what is wrong with it.
+type Given = Result<Query<Parameters>, QueryRejection>;
+
+impl Parameters {
+    fn read(given: Given) -> Result<Parameters, Refusal> {
+        given.map(|Query(parameters)| parameters).map_err(|wrong| Refusal::bad_request(wrong.body_text()))
+    }
+
+    /// The one of key, mid and room that is given.
+    fn whose(&self) -> Result<Whose, Refusal> {
+        let one = |name: &str, value: &String| match value.as_str() {
+            "" => Err(Refusal::bad_request(format!("{name} must not be empty"))),
+            value => Ok(value.to_owned()),
+        };
+        match (&self.key, &self.mid, &self.room) {
+            (Some(key), None, None) => Ok(Whose::Login(Select::Key(one("key", key)?))),
+            (None, Some(mid), None) => match mid.parse() {
+                Ok(mid) if mid > 0 => Ok(Whose::Login(Select::Mid(mid))),
+                _ => Err(Refusal::bad_request("mid must be a whole number above 0")),
+            },
+            (None, None, Some(room)) => Ok(Whose::Room(one("room", room)?)),
+            _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
+        }
+    }
+
+    fn limit(&self) -> Result<u32, Refusal> {
+        match self.limit.as_ref().map(|limit| limit.parse()) {
+            None => Ok(SHOWN_DEFAULT),
+            Some(Ok(limit @ 1..=SHOWN_MAX)) => Ok(limit),
+            Some(_) => Err(Refusal::bad_request(format!("limit must be from 1 to {SHOWN_MAX}"))),
+        }
+    }
+}
+
+async fn list(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
+    let parameters = Parameters::read(given)?;
+    let listing = admin.directory.list(parameters.whose()?, parameters.limit()?).await?;
+    Ok(axum::Json(listing).into_response())
+}
+
+async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
+    let parameters = Parameters::read(given)?;
+    if parameters.limit.is_some() {
+        return Err(Refusal::bad_request("closing has no limit: it ends all of them"));
+    }
+    match admin.directory.close(parameters.whose()?).await {
+        Ok(closed) => Ok(axum::Json(json!({ "closed": closed })).into_response()),
+        Err((closed, failure)) => {
+            let mut refusal = Refusal::from(failure);
+            refusal.message = format!("{}; {closed} connections were closed before", refusal.message);
+            Err(refusal)
+        }
+    }
+}
+
+async fn trace(State(admin): State<Arc<Admin>>, headers: HeaderMap, given: Given) -> Result<Response, Refusal> {
+    let parameters = Parameters::read(given)?;
+    let Whose::Login(select) = parameters.whose()? else {
+        return Err(Refusal::bad_request("a room cannot be traced: give a key or a mid"));
+    };
+    let Ok(permit) = Arc::clone(&admin.traces).try_acquire_owned() else {
+        let message = format!("{TRACES_MAX} traces run already: end one first");
+        return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, code: "busy", message });
+    };
+    let form = Form::from_accept(headers.get(ACCEPT).and_then(|value| value.to_str().ok()));
+    let lines = trace_stream::begin(admin.directory.clone(), select, form, permit);
+    let lines = lines.await.map_err(|gone| Refusal::from(Failure::from(gone)))?;
+    let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
+    Ok(([(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.text()).into_response()
+}
+
+async fn health(State(admin): State<Arc<Admin>>) -> Response {
+    let stuck = stuck_threads(&admin.directory.control, &admin.directory.intake).await;
+    if stuck.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("no answer from {}\n", stuck.join(", "))).into_response()
+}
+
+async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
+    let phase = admin.lifecycle.phase();
+    let status = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", phase.label())).into_response()
+}

@@ -1,0 +1,182 @@
+//! Who may use the admin routes. Owns that one decision; answers nothing itself. With an admin token, whoever presents
+//! it may, from anywhere. Without one only this machine may: a Unix socket's permissions decide, and over TCP
+//! - the peer is a loopback address,
+//! - no proxy passed the request on (it would make every stranger a loopback peer),
+//! - `Host` is an IP address or `localhost`, so that no web page can reach in under a name that its owner points to
+//!   127.0.0.1 (DNS rebinding), and `Origin`, if there is one, is that same place.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
+use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN};
+use axum::http::{Extensions, HeaderMap};
+
+/// Put into a request's extensions by a listener on a Unix socket. Over TCP it is `ConnectInfo<SocketAddr>`; a request
+/// with neither comes from nowhere known and is not local.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixPeer;
+
+/// Why a caller may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A token is needed and none came.
+    NoToken,
+    /// It is not the token.
+    WrongToken,
+    /// Not from this machine, and no token is configured.
+    NotLocal,
+    /// From a web page of somebody else, and no token is configured.
+    ForeignPage,
+}
+
+impl Denied {
+    /// Whether a token could help (401), or nothing the caller sends (403).
+    pub const fn is_unauthenticated(self) -> bool {
+        matches!(self, Denied::NoToken | Denied::WrongToken)
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Denied::NoToken => "this needs the admin token: send 'Authorization: Bearer <admin_token>'",
+            Denied::WrongToken => "that is not the admin token",
+            Denied::NotLocal => "only this machine may use the admin routes: configure admin_token to allow others",
+            Denied::ForeignPage => "web pages of other sites may not use the admin routes",
+        })
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// The rule of a moment.
+#[derive(Clone, Default)]
+pub struct Guard {
+    token: Option<Box<[u8]>>,
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("token", &self.token.is_some()).finish()
+    }
+}
+
+impl Guard {
+    /// Only this machine.
+    pub fn local() -> Guard {
+        Guard::default()
+    }
+
+    /// Whoever presents this token, which must not be empty.
+    pub fn token(token: &str) -> Guard {
+        assert!(!token.is_empty(), "an empty admin token would let everybody in");
+        Guard { token: Some(token.as_bytes().into()) }
+    }
+
+    /// Whether this request may use the admin routes.
+    pub fn check(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
+        if let Some(token) = &self.token {
+            let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(Denied::NoToken)?;
+            return if same_bytes(token, given) { Ok(()) } else { Err(Denied::WrongToken) };
+        }
+        if extensions.get::<UnixPeer>().is_some() {
+            return Ok(());
+        }
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+        let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+        if !peer.is_some_and(|address| address.is_loopback()) || passed_on {
+            return Err(Denied::NotLocal);
+        }
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let same_place = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
+            None => true,
+            Some(Ok(origin)) => origin.strip_prefix("http://").is_some_and(|place| place.eq_ignore_ascii_case(host)),
+            Some(Err(_)) => false,
+        };
+        if same_place && is_this_machine(host) { Ok(()) } else { Err(Denied::ForeignPage) }
+    }
+}
+
+/// Whether a `Host` value is an IP address or `localhost`, whatever the port.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
+}
+
+/// The token in an `Authorization` value (RFC 6750 §2.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Compares without stopping at the first difference, so that the time taken tells nothing but the length.
+fn same_bytes(ours: &[u8], theirs: &[u8]) -> bool {
+    let differences = ours.iter().zip(theirs).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
+    ours.len() == theirs.len() && differences == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(peer: Option<&str>, headers: &[(&'static str, &str)]) -> (HeaderMap, Extensions) {
+        let mut extensions = Extensions::new();
+        if let Some(peer) = peer {
+            extensions.insert(ConnectInfo::<SocketAddr>(peer.parse().expect("an address")));
+        }
+        let headers =
+            headers.iter().map(|&(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")));
+        (headers.collect(), extensions)
+    }
+
+    #[test]
+    fn without_a_token_only_this_machine_may() {
+        let guard = Guard::local();
+        let (local, remote) = (Some("127.0.0.1:1"), Some("192.0.2.1:1"));
+        let host = ("host", "127.0.0.1:3108");
+        for (peer, headers, expected) in [
+            (local, &[host][..], Ok(())),
+            (Some("[::1]:1"), &[("host", "[::1]:3108")], Ok(())),
+            (Some("[::ffff:127.0.0.1]:1"), &[("host", "LocalHost")], Ok(())),
+            (local, &[host, ("origin", "http://127.0.0.1:3108")], Ok(())),
+            (remote, &[host], Err(Denied::NotLocal)),
+            (Some("[::ffff:192.0.2.1]:1"), &[host], Err(Denied::NotLocal)),
+            (None, &[host], Err(Denied::NotLocal)),
+            (local, &[host, ("x-forwarded-for", "192.0.2.1")], Err(Denied::NotLocal)),
+            (local, &[host, ("forwarded", "for=192.0.2.1")], Err(Denied::NotLocal)),
+            (local, &[("host", "evil.example")], Err(Denied::ForeignPage)),
+            (local, &[("host", "127.0.0.1.evil.example")], Err(Denied::ForeignPage)),
+            (local, &[], Err(Denied::ForeignPage)),
+            (local, &[host, ("origin", "http://evil.example")], Err(Denied::ForeignPage)),
+            (local, &[host, ("origin", "null")], Err(Denied::ForeignPage)),
+            (local, &[host, ("origin", "http://127.0.0.1:8080")], Err(Denied::ForeignPage)),
+        ] {
+            let (map, extensions) = request(peer, headers);
+            assert_eq!(guard.check(&map, &extensions), expected, "{peer:?} {headers:?}");
+        }
+        let (headers, mut extensions) = request(None, &[]);
+        extensions.insert(UnixPeer);
+        assert_eq!(guard.check(&headers, &extensions), Ok(()));
+    }
+
+    #[test]
+    fn with_a_token_it_is_needed_everywhere_and_enough() {
+        let guard = Guard::token("s3cret");
+        let check = |peer, value: Option<&str>| {
+            let headers: Vec<_> = value.map(|value| ("authorization", value)).into_iter().collect();
+            let (headers, extensions) = request(Some(peer), &headers);
+            guard.check(&headers, &extensions)
+        };
+        assert_eq!(check("192.0.2.1:1", Some("Bearer s3cret")), Ok(()));
+        assert_eq!(check("192.0.2.1:1", Some("bearer  s3cret ")), Ok(()));
+        assert_eq!(check("127.0.0.1:1", None), Err(Denied::NoToken));
+        assert_eq!(check("127.0.0.1:1", Some("Basic s3cret")), Err(Denied::NoToken));
+        for wrong in ["Bearer s3cre", "Bearer s3cretx", "Bearer S3cret", "Bearer "] {
+            assert_eq!(check("127.0.0.1:1", Some(wrong)), Err(Denied::WrongToken), "{wrong}");
+        }
+    }
+}

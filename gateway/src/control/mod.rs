@@ -1,0 +1,26 @@
+//! The control thread: everything about the gateway that is not delivering. Owns admin HTTP, metrics, health, the
+//! decision on signed logins, and the other end of the control rings of every shard; touches no client socket and no
+//! push. Next step: `mesh`, to `shard::inbox`.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `node` | the loop over the shards' rings |
+//! | `logins` | signed logins waiting for a decision |
+//! | `handle` | how the rest of the process asks the loop for something |
+//! | `trace`, `trace_stream` | watching one user: who listens, and the lines they get |
+//! | `describe` | the connections of a key, a user or a room |
+//! | `admin`, `guard` | the HTTP routes, and who may use them |
+//! | `metrics`, `health` | what monitoring reads |
+//! | `time` | times as people and programs read them |
+
+pub mod admin;
+pub mod describe;
+pub mod guard;
+pub mod handle;
+pub mod health;
+pub mod logins;
+pub mod metrics;
+pub mod node;
+pub mod time;
+pub mod trace;
+pub mod trace_stream;
