@@ -2,4 +2,5 @@
 
 pub mod goim;
 pub mod payload;
+pub mod proto;
 pub mod websocket;
