@@ -13,6 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Its `connect` helper would clash with the rpc Connect; clients are made from a `Channel`.
         .build_transport(false)
         .bytes(".")
+        // Ordered, so that equal messages are equal bytes.
+        .btree_map(".")
         .emit_rerun_if_changed(false)
         .compile_fds(protox::compile(FILES, ["proto"])?)?;
     Ok(())
