@@ -71,6 +71,11 @@ impl Admin {
     pub fn set_guard(&self, guard: Guard) {
         self.guard.store(Arc::new(guard));
     }
+
+    /// How many more traces may begin now.
+    pub fn traces_free(&self) -> usize {
+        self.traces.available_permits()
+    }
 }
 
 /// The routes alone, to be merged with others. Sets no fallback.

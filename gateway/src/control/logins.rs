@@ -98,3 +98,39 @@ impl Decider {
         Some(Decision { conn, result })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::auth::jwt::JwtRules;
+
+    fn login(slot: u32, since: Instant) -> Waiting {
+        Waiting { conn: ConnRef { slot, generation: 1 }, token: Box::default(), refresh: None, since }
+    }
+
+    #[test]
+    fn a_full_queue_refuses_the_newest_at_once() {
+        let mut queue = LoginQueue::default();
+        let now = Instant::now();
+        for slot in 0..u32::try_from(LOGINS_WAITING_MAX).expect("small") {
+            assert!(queue.push(login(slot, now)).is_none());
+        }
+        let refused = queue.push(login(9, now)).expect("an answer");
+        assert_eq!((refused.conn.slot, refused.result), (9, Err(AuthRefusal::Unavailable)));
+        assert_eq!(queue.len(), LOGINS_WAITING_MAX);
+    }
+
+    #[test]
+    fn a_login_that_waited_too_long_is_not_decided() {
+        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut queue = LoginQueue::default();
+        let since = Instant::now();
+        queue.push(login(1, since));
+        queue.push(login(2, since));
+        let in_time = decider.decide_next(&mut queue, since + Duration::from_millis(LOGIN_WAIT_MS_MAX - 1));
+        assert_eq!(in_time.map(|decision| decision.result), Some(Err(AuthRefusal::Malformed)));
+        let too_late = decider.decide_next(&mut queue, since + Duration::from_millis(LOGIN_WAIT_MS_MAX));
+        assert_eq!(too_late.map(|decision| decision.result), Some(Err(AuthRefusal::Unavailable)));
+        assert!(queue.is_empty() && decider.decide_next(&mut queue, since).is_none());
+    }
+}

@@ -174,11 +174,11 @@ const PLAIN: &[Plain] = &[
     ("halley_news_deferred_total", Kind::Counter, "News for feed kept because its ring was full.", |c| c.news_deferred),
 ];
 
-/// The text of a label.
-type Label = &'static str;
+/// One counter of a family that is split by a label: the label's text and the count.
+type Part = (&'static str, fn(&Counts) -> u64);
 
 /// Drops by cause.
-const DROPS: &[(Label, fn(&Counts) -> u64)] = &[
+const DROPS: &[Part] = &[
     ("queue_full", |c| c.drops_queue_full),
     ("oldest", |c| c.drops_oldest),
     ("shard_full", |c| c.drops_shard_full),
@@ -186,7 +186,7 @@ const DROPS: &[(Label, fn(&Counts) -> u64)] = &[
 ];
 
 /// Refused ops 12 and 14.
-const DENIED: &[(Label, fn(&Counts) -> u64)] = &[("room", |c| c.denied_rooms), ("op", |c| c.denied_ops)];
+const DENIED: &[Part] = &[("room", |c| c.denied_rooms), ("op", |c| c.denied_ops)];
 
 impl Collect for Shards {
     fn collect(&self, out: &mut Exposition) {
