@@ -7,6 +7,7 @@ pub mod partial;
 pub mod payloads;
 pub mod rate;
 pub mod send_queue;
+pub mod tls;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;

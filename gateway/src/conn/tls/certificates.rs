@@ -1,0 +1,179 @@
+//! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client asks
+//! for (goim §1.13: several pairs, selected by SNI), and replacing them while connections live; keeps the ticket keys
+//! across a replacement, so that clients resume sessions from before it. Sessions are made here and driven by
+//! [`super::TlsSession`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::{TlsError, TlsSession};
+
+/// Application protocol that we speak if the client names any (RFC 7301): WebSocket begins as HTTP/1.1.
+const ALPN: &[u8] = b"http/1.1";
+/// Tickets given to a client after its handshake: one, since it reconnects once at a time.
+const TICKETS: usize = 1;
+
+/// One certificate with its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, followed by the intermediate ones.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Why certificates cannot be used; its text is for the operator.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CertificateError {
+    /// No pair was given.
+    None,
+    /// A file cannot be read, or holds something else.
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it, as the end of a sentence.
+        reason: String,
+    },
+    /// The key is not the certificate's.
+    Mismatch(CertificateFiles),
+    /// The TLS library refuses to work.
+    Library(String),
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CertificateError::None => f.write_str("TLS needs a certificate: give a certificate file and its key file"),
+            CertificateError::Unusable { path, reason } => write!(f, "TLS file {} {reason}", path.display()),
+            CertificateError::Mismatch(CertificateFiles { certificate, key }) => {
+                write!(
+                    f,
+                    "the key in {} does not belong to the certificate in {}",
+                    key.display(),
+                    certificate.display()
+                )
+            }
+            CertificateError::Library(reason) => write!(f, "TLS cannot be set up: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for CertificateError {}
+
+/// What every TLS connection is served with. Shared by all shards.
+pub struct TlsServer {
+    config: ArcSwap<ServerConfig>,
+    provider: Arc<CryptoProvider>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServer").finish_non_exhaustive()
+    }
+}
+
+impl TlsServer {
+    /// Serve with these certificates. A client that asks for a name gets the first that is valid for it and fits its
+    /// signature algorithms; who asks for none, or for another, gets the first.
+    pub fn new(pairs: &[CertificateFiles]) -> Result<TlsServer, CertificateError> {
+        let library = |error: rustls::Error| CertificateError::Library(error.to_string());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tickets = aws_lc_rs::Ticketer::new().map_err(library)?;
+        let config = make_config(&provider, &tickets, pairs)?;
+        Ok(TlsServer { config: ArcSwap::from_pointee(config), provider, tickets })
+    }
+
+    /// Serve new connections with these certificates, read anew. On an error the old ones stay.
+    pub fn replace(&self, pairs: &[CertificateFiles]) -> Result<(), CertificateError> {
+        let config = make_config(&self.provider, &self.tickets, pairs)?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// A session for one new connection.
+    pub fn session(&self) -> Result<TlsSession, TlsError> {
+        TlsSession::new(self.config.load_full())
+    }
+}
+
+fn make_config(
+    provider: &Arc<CryptoProvider>,
+    tickets: &Arc<dyn ProducesTickets>,
+    pairs: &[CertificateFiles],
+) -> Result<ServerConfig, CertificateError> {
+    if pairs.is_empty() {
+        return Err(CertificateError::None);
+    }
+    let keys = pairs.iter().map(|pair| read_pair(provider, pair)).collect::<Result<_, _>>()?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| CertificateError::Library(error.to_string()))?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(ByName { keys }));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.ticketer = Arc::clone(tickets);
+    config.send_tls13_tickets = TICKETS;
+    Ok(config)
+}
+
+/// Chooses a certificate by name.
+#[derive(Debug)]
+struct ByName {
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let named = name.and_then(|name| self.keys.iter().filter(fits).find(|key| is_valid_for(key, &name)));
+        named.or_else(|| self.keys.iter().find(fits)).cloned()
+    }
+}
+
+fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    key.end_entity_cert()
+        .and_then(ParsedCertificate::try_from)
+        .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+}
+
+fn read_pair(provider: &CryptoProvider, pair: &CertificateFiles) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let unusable = |path: &Path, reason: String| CertificateError::Unusable { path: path.to_owned(), reason };
+    let text = read(&pair.certificate)?;
+    let chain = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable(&pair.certificate, format!("is not PEM: {error}")))?;
+    let Some(first) = chain.first() else {
+        return Err(unusable(&pair.certificate, "holds no certificate".to_owned()));
+    };
+    ParsedCertificate::try_from(first)
+        .map_err(|error| unusable(&pair.certificate, format!("holds no usable certificate: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&pair.key)?)
+        .map_err(|_| unusable(&pair.key, "holds no unencrypted private key".to_owned()))?;
+    let key = provider.key_provider.load_private_key(key);
+    let key = key.map_err(|error| unusable(&pair.key, format!("holds a key of an unknown kind: {error}")))?;
+    let certified = CertifiedKey::new(chain, key);
+    match certified.keys_match() {
+        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+            Err(CertificateError::Mismatch(pair.clone()))
+        }
+        _ => Ok(Arc::new(certified)),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    std::fs::read(path).map_err(|error| CertificateError::Unusable {
+        path: path.to_owned(),
+        reason: format!("cannot be read: {error}"),
+    })
+}
