@@ -1,1 +1,529 @@
-//! x
+//! A seeded fake kernel for tests of shard code. Owns virtual sockets with finite windows, the clients at their other ends, and every
+//! unpleasant thing the real kernel may do: short sends, full sockets, resets, late and interleaved completions, polls that
+//! end, receives without a buffer, accepts that fail. It never sleeps, and it panics when its caller breaks an obligation of [`Io`].
+//! All chance comes from one seed, so a run can be replayed.
+//!
+//! Order is kept as the kernel keeps it: events of one socket come in the order in which they happened, failed sends come in the turn
+//! of their send, and events of different sockets may come in any order and any number of turns later.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::{BufferId, Errno, Event, Io, IoCounters, ListenerId, SEND_COPY_BYTES_MAX, Wait};
+use crate::mesh::msg::{ConnRef, SharedPayload};
+
+/// Names a client end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub usize);
+
+/// How unpleasant the kernel is, each in percent of the chances it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// A send takes only a part although there is room.
+    pub short_send: u32,
+    /// Completions of a socket stay behind for this turn.
+    pub late: u32,
+    /// A readiness poll ends with its event.
+    pub poll_ends: u32,
+    /// An accept ends with an error although a client waits.
+    pub accept_error: u32,
+    /// A receive finds no buffer.
+    pub no_buffer: u32,
+    /// A receive gives fewer bytes than there are.
+    pub short_receive: u32,
+    /// The kernel does not say who the peer is.
+    pub nameless: u32,
+}
+
+impl Faults {
+    /// A kernel on a good day.
+    pub const NONE: Faults =
+        Faults { short_send: 0, late: 0, poll_ends: 0, accept_error: 0, no_buffer: 0, short_receive: 0, nameless: 0 };
+    /// Everything, often.
+    pub const ALL: Faults = Faults {
+        short_send: 20,
+        late: 30,
+        poll_ends: 10,
+        accept_error: 5,
+        no_buffer: 10,
+        short_receive: 30,
+        nameless: 10,
+    };
+}
+
+/// What a client sees of the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerEnd {
+    /// Nothing was closed.
+    Open,
+    /// FIN came after the bytes.
+    Closed,
+    /// RST came.
+    Reset,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// Bytes from the server that the client has not read.
+    inbox: VecDeque<u8>,
+    window_bytes: usize,
+    /// Bytes to the server, written before it accepted.
+    early: Vec<u8>,
+    fin_early: bool,
+    server: ServerEnd,
+    slot: Option<u32>,
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Socket {
+    client: ClientId,
+    generation: Option<u32>,
+    inbox: VecDeque<u8>,
+    fin: bool,
+    reset: bool,
+    polled: bool,
+    receiving: bool,
+    wants_writable: bool,
+    stalled: bool,
+    sent_this_turn: bool,
+    shut: bool,
+    closing: bool,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    No,
+    One,
+    Many,
+}
+
+#[derive(Debug)]
+struct Door {
+    backlog: VecDeque<ClientId>,
+    accepting: Accepting,
+    events: VecDeque<Event>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SimIo {
+    random: SmallRng,
+    faults: Faults,
+    sockets: Vec<Option<Socket>>,
+    doors: Vec<Door>,
+    clients: Vec<Client>,
+    buffers: Vec<Vec<u8>>,
+    buffers_free: Vec<u16>,
+    buffer_bytes: usize,
+    lent: usize,
+    failures: Vec<Event>,
+    counters: IoCounters,
+}
+
+impl SimIo {
+    /// A kernel with so many descriptors and listeners.
+    pub fn new(seed: u64, faults: Faults, slots: u32, listeners: usize) -> SimIo {
+        let buffers = 8u16;
+        SimIo {
+            random: SmallRng::seed_from_u64(seed),
+            faults,
+            sockets: (0..slots).map(|_| None).collect(),
+            doors: (0..listeners)
+                .map(|_| Door { backlog: VecDeque::new(), accepting: Accepting::No, events: VecDeque::new() })
+                .collect(),
+            clients: Vec::new(),
+            buffers: vec![Vec::new(); usize::from(buffers)],
+            buffers_free: (0..buffers).collect(),
+            buffer_bytes: 256,
+            lent: 0,
+            failures: Vec::new(),
+            counters: IoCounters::default(),
+        }
+    }
+
+    fn chance(&mut self, percent: u32) -> bool {
+        percent > 0 && self.random.random_range(0..100) < percent
+    }
+
+    /// Client: connect to a listener; the server may accept much later.
+    pub fn connect(&mut self, listener: usize, window_bytes: usize) -> ClientId {
+        let id = ClientId(self.clients.len());
+        self.clients.push(Client {
+            inbox: VecDeque::new(),
+            window_bytes,
+            early: Vec::new(),
+            fin_early: false,
+            server: ServerEnd::Open,
+            slot: None,
+            gone: false,
+        });
+        self.doors[listener].backlog.push_back(id);
+        id
+    }
+
+    /// Client: send bytes.
+    pub fn write(&mut self, client: ClientId, bytes: &[u8]) {
+        match self.socket_of(client) {
+            Some(slot) => {
+                if let Some(socket) = self.sockets[slot as usize].as_mut() {
+                    socket.inbox.extend(bytes);
+                }
+                self.announce(slot);
+            }
+            None => self.clients[client.0].early.extend_from_slice(bytes),
+        }
+    }
+
+    /// Client: take everything that has arrived.
+    pub fn read(&mut self, client: ClientId) -> Vec<u8> {
+        let bytes = self.clients[client.0].inbox.drain(..).collect();
+        if let Some(slot) = self.socket_of(client) {
+            self.tell_writable(slot);
+        }
+        bytes
+    }
+
+    /// Client: send FIN, keep reading.
+    pub fn shutdown(&mut self, client: ClientId) {
+        match self.socket_of(client) {
+            Some(slot) => {
+                if let Some(socket) = self.sockets[slot as usize].as_mut() {
+                    socket.fin = true;
+                }
+                self.announce(slot);
+            }
+            None => self.clients[client.0].fin_early = true,
+        }
+    }
+
+    /// Client: vanish with RST.
+    pub fn reset(&mut self, client: ClientId) {
+        self.clients[client.0].gone = true;
+        self.clients[client.0].inbox.clear();
+        if let Some(slot) = self.socket_of(client) {
+            if let Some(socket) = self.sockets[slot as usize].as_mut() {
+                socket.reset = true;
+                socket.inbox.clear();
+            }
+            self.announce(slot);
+            self.tell_writable(slot);
+        }
+    }
+
+    /// What the client sees of the server's end (after reading all bytes, for `Closed`).
+    pub fn server_end(&self, client: ClientId) -> ServerEnd {
+        self.clients[client.0].server
+    }
+
+    /// Connections the server holds.
+    pub fn open_sockets(&self) -> usize {
+        self.sockets.iter().flatten().count()
+    }
+
+    /// Whether anything is still to be told to the server.
+    pub fn has_events(&self) -> bool {
+        self.sockets.iter().flatten().any(|socket| !socket.events.is_empty())
+            || self.doors.iter().any(|door| !door.events.is_empty())
+    }
+
+    fn socket_of(&self, client: ClientId) -> Option<u32> {
+        self.clients[client.0].slot
+    }
+
+    /// Readiness changed: an armed poll tells, once per change.
+    fn announce(&mut self, slot: u32) {
+        let ends = self.chance(self.faults.poll_ends);
+        let Some(socket) = self.sockets[slot as usize].as_mut() else { return };
+        let Some(generation) = socket.generation.filter(|_| socket.polled && !socket.closing) else { return };
+        socket.polled = !ends;
+        socket.events.push_back(Event::Readable { conn: ConnRef { slot, generation }, armed: !ends });
+    }
+
+    fn space(&self, client: ClientId) -> usize {
+        let client = &self.clients[client.0];
+        client.window_bytes.saturating_sub(client.inbox.len())
+    }
+
+    fn tell_writable(&mut self, slot: u32) {
+        let Some(socket) = self.sockets[slot as usize].as_ref() else { return };
+        let ready = self.space(socket.client) > 0 || socket.reset;
+        let Some(socket) = self.sockets[slot as usize].as_mut() else { return };
+        if let Some(generation) = socket.generation.filter(|_| ready && socket.wants_writable && !socket.closing) {
+            socket.wants_writable = false;
+            socket.events.push_back(Event::Writable { conn: ConnRef { slot, generation } });
+        }
+    }
+
+    /// The socket of an operation, which must be the caller's and not closed.
+    fn socket(&mut self, conn: ConnRef) -> &mut Socket {
+        let socket = self.sockets[conn.slot as usize].as_mut().expect("operation on a free slot");
+        assert_eq!(*socket.generation.get_or_insert(conn.generation), conn.generation, "operation of an earlier owner");
+        assert!(!socket.closing, "operation after close");
+        socket
+    }
+
+    fn send(&mut self, conn: ConnRef, bytes: &[u8]) {
+        assert!(!bytes.is_empty(), "an empty send");
+        self.counters.sends += 1;
+        self.counters.submissions += 1;
+        let socket = self.socket(conn);
+        assert!(!socket.sent_this_turn, "two sends of one connection in one turn");
+        assert!(!socket.stalled, "a send before the socket was writable again");
+        assert!(!socket.shut, "a send after FIN");
+        socket.sent_this_turn = true;
+        let (client, reset) = (socket.client, socket.reset);
+        if reset {
+            return self.failures.push(Event::SendFailed { conn, error: Errno(libc::EPIPE) });
+        }
+        let mut room = self.space(client).min(bytes.len());
+        if self.chance(self.faults.short_send) {
+            room = self.random.random_range(0..=room);
+        }
+        self.clients[client.0].inbox.extend(&bytes[..room]);
+        if room < bytes.len() {
+            self.socket(conn).stalled = true;
+            self.failures.push(Event::SendShort { conn, sent: u32::try_from(room).expect("sends are small") });
+        }
+    }
+
+    fn accept(&mut self, index: usize) {
+        let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
+        while self.doors[index].accepting != Accepting::No {
+            let Some(&client) = self.doors[index].backlog.front() else { return };
+            if self.chance(self.faults.accept_error) {
+                self.doors[index].accepting = Accepting::No;
+                let error = Some(Errno(if self.random.random_bool(0.5) { libc::ECONNABORTED } else { libc::EMFILE }));
+                return self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
+            }
+            self.doors[index].backlog.pop_front();
+            let Some(slot) = self.sockets.iter().position(Option::is_none) else {
+                // As the kernel does: the connection was taken off the backlog and has nowhere to go.
+                self.clients[client.0].server = ServerEnd::Reset;
+                self.doors[index].accepting = Accepting::No;
+                let error = Some(Errno(libc::ENFILE));
+                return self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
+            };
+            let end = &mut self.clients[client.0];
+            let slot_number = u32::try_from(slot).expect("slots are 32 bits");
+            end.slot = Some(slot_number);
+            self.sockets[slot] = Some(Socket {
+                client,
+                generation: None,
+                inbox: std::mem::take(&mut end.early).into(),
+                fin: end.fin_early,
+                reset: end.gone,
+                polled: false,
+                receiving: false,
+                wants_writable: false,
+                stalled: false,
+                sent_this_turn: false,
+                shut: false,
+                closing: false,
+                events: VecDeque::new(),
+            });
+            self.doors[index].events.push_back(Event::Accepted { listener, slot: slot_number });
+            if self.doors[index].accepting == Accepting::One {
+                self.doors[index].accepting = Accepting::No;
+                self.doors[index].events.push_back(Event::AcceptEnded { listener, error: None });
+            }
+        }
+    }
+
+    /// Deliver what is queued on one socket, some of it perhaps later.
+    fn collect(&mut self, slot: usize, events: &mut Vec<Event>) {
+        if self.chance(self.faults.late) {
+            return;
+        }
+        let Some(socket) = self.sockets[slot].as_mut() else { return };
+        while let Some(event) = socket.events.pop_front() {
+            match event {
+                Event::Received { .. }
+                | Event::ReceiveEmpty { .. }
+                | Event::ReceiveNoBuffer { .. }
+                | Event::EndOfStream { .. }
+                | Event::ReceiveFailed { .. } => socket.receiving = false,
+                Event::Writable { .. } => socket.stalled = false,
+                _ => {}
+            }
+            if let Event::Received { .. } = event {
+                self.lent += 1;
+            }
+            events.push(event);
+            if let Event::Closed { .. } = event {
+                self.sockets[slot] = None;
+                return;
+            }
+        }
+    }
+
+    fn open_slots(&self) -> Vec<usize> {
+        (0..self.sockets.len()).filter(|slot| self.sockets[*slot].is_some()).collect()
+    }
+}
+
+impl Io for SimIo {
+    fn slots(&self) -> u32 {
+        u32::try_from(self.sockets.len()).expect("slots are 32 bits")
+    }
+
+    fn accept_many(&mut self, listener: ListenerId) {
+        let door = &mut self.doors[usize::from(listener.0)];
+        assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
+        door.accepting = Accepting::Many;
+    }
+
+    fn accept_one(&mut self, listener: ListenerId) {
+        let door = &mut self.doors[usize::from(listener.0)];
+        assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
+        door.accepting = Accepting::One;
+    }
+
+    fn cancel_accept(&mut self, listener: ListenerId) {
+        let door = &mut self.doors[usize::from(listener.0)];
+        if door.accepting != Accepting::No {
+            door.accepting = Accepting::No;
+            door.events.push_back(Event::AcceptEnded { listener, error: None });
+        }
+    }
+
+    fn peer_name(&mut self, conn: ConnRef) {
+        let nameless = self.chance(self.faults.nameless);
+        let socket = self.socket(conn);
+        let host = u8::try_from(socket.client.0 % 200).unwrap_or_default();
+        let address = (!nameless).then(|| SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 4000)));
+        socket.events.push_back(Event::PeerName { conn, address });
+    }
+
+    fn poll_readable(&mut self, conn: ConnRef) {
+        let socket = self.socket(conn);
+        assert!(!socket.polled, "two readiness polls");
+        socket.polled = true;
+        if !socket.inbox.is_empty() || socket.fin || socket.reset {
+            self.announce(conn.slot);
+        }
+    }
+
+    fn receive(&mut self, conn: ConnRef) {
+        let no_buffer = self.chance(self.faults.no_buffer);
+        let short = self.chance(self.faults.short_receive);
+        let most = if short { self.random.random_range(1..=self.buffer_bytes) } else { self.buffer_bytes };
+        let buffer = self.buffers_free.last().copied().filter(|_| !no_buffer);
+        let socket = self.socket(conn);
+        assert!(!socket.receiving, "two receives on one connection");
+        socket.receiving = true;
+        let event = if socket.reset {
+            Event::ReceiveFailed { conn, error: Errno(libc::ECONNRESET) }
+        } else if !socket.inbox.is_empty() {
+            match buffer {
+                Some(buffer) => {
+                    let taken: Vec<u8> = socket.inbox.drain(..most.min(socket.inbox.len())).collect();
+                    let (bytes, more) =
+                        (u32::try_from(taken.len()).expect("small"), !socket.inbox.is_empty() || socket.fin);
+                    self.buffers[usize::from(buffer)] = taken;
+                    self.buffers_free.pop();
+                    Event::Received { conn, buffer: BufferId(buffer), bytes, more }
+                }
+                None => {
+                    self.counters.no_buffers += 1;
+                    Event::ReceiveNoBuffer { conn }
+                }
+            }
+        } else if socket.fin {
+            Event::EndOfStream { conn }
+        } else {
+            Event::ReceiveEmpty { conn }
+        };
+        self.socket(conn).events.push_back(event);
+    }
+
+    fn buffer(&mut self, buffer: BufferId, bytes: u32) -> &mut [u8] {
+        &mut self.buffers[usize::from(buffer.0)][..bytes as usize]
+    }
+
+    fn recycle(&mut self, buffer: BufferId) {
+        assert!(!self.buffers_free.contains(&buffer.0), "a buffer given back twice");
+        self.buffers_free.push(buffer.0);
+        self.lent -= 1;
+    }
+
+    fn send_payload(&mut self, conn: ConnRef, payload: &SharedPayload, websocket: bool, from: u32) {
+        let bytes = payload.bytes(websocket)[from as usize..].to_vec();
+        self.send(conn, &bytes);
+    }
+
+    fn send_copy<'a>(&mut self, conn: ConnRef, parts: &mut dyn Iterator<Item = &'a [u8]>) -> u32 {
+        let mut bytes: Vec<u8> = parts.flatten().copied().collect();
+        bytes.truncate(SEND_COPY_BYTES_MAX);
+        self.send(conn, &bytes);
+        u32::try_from(bytes.len()).expect("bounded")
+    }
+
+    fn poll_writable(&mut self, conn: ConnRef) {
+        let socket = self.socket(conn);
+        assert!(!socket.wants_writable, "two polls for writing");
+        socket.wants_writable = true;
+        self.tell_writable(conn.slot);
+    }
+
+    fn shutdown_write(&mut self, conn: ConnRef) {
+        let socket = self.socket(conn);
+        socket.shut = true;
+        let client = socket.client;
+        if self.clients[client.0].server == ServerEnd::Open {
+            self.clients[client.0].server = ServerEnd::Closed;
+        }
+    }
+
+    fn close(&mut self, conn: ConnRef) {
+        let socket = self.socket(conn);
+        socket.closing = true;
+        // What the caller has not been told yet is not worth telling; buffers come back by themselves.
+        let swallowed: Vec<Event> = socket.events.drain(..).collect();
+        socket.events.push_back(Event::Closed { conn });
+        let (client, unread) = (socket.client, !socket.inbox.is_empty());
+        for event in swallowed {
+            if let Event::Received { buffer, .. } = event {
+                self.buffers_free.push(buffer.0);
+            }
+        }
+        let end = &mut self.clients[client.0];
+        end.slot = None;
+        if unread {
+            // Unread bytes turn the close into a reset, which destroys what is on its way.
+            end.server = ServerEnd::Reset;
+            end.inbox.clear();
+        } else if end.server == ServerEnd::Open {
+            end.server = ServerEnd::Closed;
+        }
+    }
+
+    fn turn(&mut self, _wait: Wait, events: &mut Vec<Event>) {
+        assert_eq!(self.lent, 0, "a receive buffer was kept over a turn");
+        self.counters.enters += 1;
+        events.append(&mut self.failures);
+        for socket in self.sockets.iter_mut().flatten() {
+            socket.sent_this_turn = false;
+        }
+        let mut slots = self.open_slots();
+        for index in 0..self.doors.len() {
+            self.accept(index);
+            if !self.chance(self.faults.late) {
+                events.extend(self.doors[index].events.drain(..));
+            }
+        }
+        // Sockets in any order; new ones only after their `Accepted`, so those accepted above wait for the next turn.
+        while !slots.is_empty() {
+            let at = self.random.random_range(0..slots.len());
+            self.collect(slots.swap_remove(at), events);
+        }
+    }
+
+    fn counters(&self) -> IoCounters {
+        self.counters
+    }
+}

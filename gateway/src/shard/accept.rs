@@ -131,7 +131,6 @@ impl Core {
         acceptor.refill(rate, self.now.ms);
         let wish = acceptor.wish(rate);
         let free = acceptor.capacity.saturating_sub(acceptor.used);
-        let mut singles = acceptor.doors.iter().filter(|door| door.armed == Armed::One).count();
         for (index, door) in acceptor.doors.iter_mut().enumerate() {
             let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
             let wish = if door.wanted { wish } else { Armed::Nothing };
@@ -141,11 +140,9 @@ impl Core {
                     io.accept_many(listener);
                     door.armed = Armed::Many;
                 }
-                // Never more single accepts than free slots, nor, when refusing, more than one.
-                (Armed::Nothing, Armed::One) if singles < (free.max(1) as usize) => {
+                (Armed::Nothing, Armed::One) => {
                     io.accept_one(listener);
                     door.armed = Armed::One;
-                    singles += 1;
                 }
                 (Armed::Many, Armed::Nothing | Armed::One) | (Armed::One, Armed::Nothing) => {
                     io.cancel_accept(listener);
@@ -181,7 +178,10 @@ impl Core {
         self.counts.accepted += 1;
         self.counts.slots_used = u64::from(self.acceptor.used);
         let door = self.acceptor.doors[usize::from(listener.0)];
-        let refuse = self.acceptor.used > self.acceptor.capacity || self.acceptor.stopped;
+        // One accept is armed per listener, so several may come in for the last slot at once: those are served from the
+        // spare slots, since refusing one is only right when every shard is full.
+        let beyond = self.acceptor.used > self.acceptor.capacity;
+        let refuse = self.acceptor.stopped || (beyond && self.acceptor.refuse_when_full);
         let old = self.conns.at(slot);
         debug_assert_eq!(old.state, ConnState::Free, "the kernel reuses a slot only after Closed");
         let generation = old.generation.wrapping_add(1);
@@ -200,8 +200,7 @@ impl Core {
         self.counts.pending_handshakes += 1;
         if refuse {
             let reason = if self.acceptor.stopped { CloseReason::Drain } else { CloseReason::ServerFull };
-            self.orders.push(Order::PollReadable(conn));
-            return self.end(slot, reason);
+            return self.abort(slot, reason);
         }
         self.deadlines.set(slot, self.now.tick_after(self.settings.handshake_timeout_ms));
         self.orders.push(Order::PeerName(conn));

@@ -54,6 +54,7 @@ impl<I: Io> Shard<I> {
         self.core.broadcast_paced();
         self.core.drain_some();
         self.core.accept_as_needed(&mut self.io);
+        self.core.say_goodbye();
         self.obey();
         self.core.flush(&mut self.io);
         let told = self.core.tell(&mut self.links);
@@ -136,7 +137,9 @@ impl<I: Io> Shard<I> {
 impl Core {
     /// How long nothing needs doing.
     fn wait(&self, told: bool) -> Wait {
-        if !self.dirty.is_empty() || !self.orders.is_empty() || self.pressure {
+        // Sends succeed in silence, so nothing would wake us for those who wait for one to be out.
+        let waits_for_send = self.goodbyes.iter().chain(&self.throttled).any(|conn| self.is_in_flight(conn.slot));
+        if !self.dirty.is_empty() || !self.orders.is_empty() || self.pressure || waits_for_send {
             return Wait::No;
         }
         if !told || self.broadcasts.is_pacing() || self.drain.is_some() {

@@ -1,0 +1,239 @@
+//! One simulated goim client: what it sent, what it expects, and a strict reading of what comes back.
+
+use std::collections::VecDeque;
+
+use halley_gateway::io::sim::{ClientId, ServerEnd};
+use halley_protocol::goim::{Frame, op};
+
+/// What the model knows of one push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Must not come.
+    Forbidden,
+    /// May come.
+    Possible,
+    /// Must come, if the connection stays and the client reads.
+    Due,
+}
+
+#[derive(Debug)]
+pub struct Client {
+    pub id: ClientId,
+    pub websocket: bool,
+    pub number: usize,
+    /// Bytes written in pieces: the rest of what the client wants to say.
+    pub outgoing: VecDeque<u8>,
+    incoming: Vec<u8>,
+    /// Replies in the order of the requests: op, seq, body (heartbeats: body not compared).
+    pub expected: VecDeque<(i32, i32, Vec<u8>)>,
+    next_seq: i32,
+    pub authenticated: bool,
+    pub auth_sent: bool,
+    upgraded: bool,
+    /// Room of the last confirmed change, and whether a change is under way.
+    pub room: Option<String>,
+    pub rooms_asked: VecDeque<String>,
+    /// Confirmed accepted ops, and whether a change is under way.
+    pub accepts: Vec<i32>,
+    pub accept_changes: u32,
+    /// The client said goodbye, broke a rule, or vanished: nothing is owed to it any more.
+    pub finished: bool,
+    /// Its window or the queue is small, or its key is shared: drops are allowed.
+    pub slow: bool,
+    pub reading: bool,
+    pub closed: bool,
+    /// Fates of pushes by number.
+    pub fates: Vec<Fate>,
+    received: Vec<bool>,
+    last_push: Option<usize>,
+}
+
+pub const KEY_OP: i32 = 1000;
+
+impl Client {
+    pub fn new(id: ClientId, number: usize, websocket: bool) -> Client {
+        Client {
+            id,
+            websocket,
+            number,
+            outgoing: VecDeque::new(),
+            incoming: Vec::new(),
+            expected: VecDeque::new(),
+            next_seq: 1,
+            authenticated: false,
+            auth_sent: false,
+            upgraded: false,
+            room: None,
+            rooms_asked: VecDeque::new(),
+            accepts: Vec::new(),
+            accept_changes: 0,
+            finished: false,
+            slow: false,
+            reading: true,
+            closed: false,
+            fates: Vec::new(),
+            received: Vec::new(),
+            last_push: None,
+        }
+    }
+
+    pub fn say_upgrade(&mut self) {
+        self.outgoing.extend(
+            b"GET /sub HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+    }
+
+    pub fn say_raw(&mut self, opcode: u8, fin: bool, payload: &[u8], mask: [u8; 4]) {
+        self.outgoing.push_back(opcode | if fin { 0x80 } else { 0 });
+        match payload.len() {
+            bytes @ 0..=125 => self.outgoing.push_back(0x80 | bytes as u8),
+            bytes => {
+                self.outgoing.push_back(0x80 | 126);
+                self.outgoing.extend((bytes as u16).to_be_bytes());
+            }
+        }
+        self.outgoing.extend(mask);
+        self.outgoing.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+    }
+
+    /// Send a request; returns its sequence number.
+    pub fn say(&mut self, op: i32, body: &[u8], mask: [u8; 4], fragments: usize) -> i32 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let mut bytes = Vec::new();
+        Frame { version: 1, op, seq, body }.encode(&mut bytes);
+        if !self.websocket {
+            self.outgoing.extend(bytes);
+            return seq;
+        }
+        let pieces: Vec<&[u8]> = bytes.chunks(bytes.len().div_ceil(fragments.max(1))).collect();
+        for (index, piece) in pieces.iter().enumerate() {
+            let opcode = if index == 0 { 2 } else { 0 };
+            self.say_raw(opcode, index + 1 == pieces.len(), piece, mask);
+        }
+        seq
+    }
+
+    pub fn note_push(&mut self, number: usize, fate: Fate) {
+        while self.fates.len() < number {
+            self.fates.push(Fate::Forbidden);
+            self.received.push(false);
+        }
+        self.fates.push(fate);
+        self.received.push(false);
+    }
+
+    /// Bytes arrived: every one of them must make sense.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        self.incoming.extend_from_slice(bytes);
+        let mut incoming = std::mem::take(&mut self.incoming);
+        let mut taken = 0;
+        loop {
+            let rest = &incoming[taken..];
+            let step = if self.websocket { self.hear_websocket(rest) } else { self.hear_frame(rest) };
+            match step {
+                Some(bytes) => taken += bytes,
+                None => break,
+            }
+        }
+        incoming.drain(..taken);
+        self.incoming = incoming;
+    }
+
+    fn hear_websocket(&mut self, input: &[u8]) -> Option<usize> {
+        if !self.upgraded {
+            let end = input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+            assert!(input.starts_with(b"HTTP/1.1 101 "), "the upgrade is accepted");
+            self.upgraded = true;
+            return Some(end);
+        }
+        let (&first, &second) = (input.first()?, input.get(1)?);
+        assert!(first & 0x70 == 0 && first & 0x80 != 0 && second & 0x80 == 0, "server frames are whole and unmasked");
+        let (bytes, header) = match second {
+            126 => (usize::from(u16::from_be_bytes([*input.get(2)?, *input.get(3)?])), 4),
+            127 => panic!("no frame is that long"),
+            short => (usize::from(short), 2),
+        };
+        let payload = input.get(header..header + bytes)?;
+        match first & 15 {
+            2 => {
+                let op = i32::from_be_bytes(payload[8..12].try_into().expect("a header"));
+                let mut rest = if op == op::RAW && bytes > 16 { &payload[16..] } else { payload };
+                while !rest.is_empty() {
+                    let taken = self.hear_frame(rest).expect("a message holds whole frames");
+                    rest = &rest[taken..];
+                }
+            }
+            10 => {
+                let (op, _, body) = self.expected.pop_front().expect("a pong only after a ping");
+                assert_eq!((op, &body[..]), (-10, payload), "pongs keep the order of requests");
+            }
+            8 => {
+                assert!(input.len() == header + bytes, "nothing follows a close frame");
+                self.closed = true;
+            }
+            other => panic!("opcode {other}"),
+        }
+        Some(header + bytes)
+    }
+
+    fn hear_frame(&mut self, input: &[u8]) -> Option<usize> {
+        let header = input.get(..16)?;
+        let field = |at: usize| i32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let (bytes, op, seq) = (usize::try_from(field(0)).expect("positive"), field(8), field(12));
+        assert_eq!(header[4..8], [0, 16, 0, 1], "header length and version");
+        let body = input.get(16..bytes)?;
+        if op >= KEY_OP {
+            self.hear_push(body);
+        } else {
+            self.hear_reply(op, seq, body);
+        }
+        Some(bytes)
+    }
+
+    fn hear_push(&mut self, body: &[u8]) {
+        assert!(self.authenticated, "no push before the auth reply");
+        let number: usize = std::str::from_utf8(&body[..8]).expect("digits").parse().expect("a number");
+        let fate = self.fates.get(number).copied().unwrap_or(Fate::Forbidden);
+        assert_ne!(fate, Fate::Forbidden, "client {} must not get push {number}", self.number);
+        assert!(!self.received[number], "client {} got push {number} twice", self.number);
+        assert!(self.last_push.is_none_or(|last| last < number), "push {number} after {:?}", self.last_push);
+        self.received[number] = true;
+        self.last_push = Some(number);
+    }
+
+    fn hear_reply(&mut self, op: i32, seq: i32, body: &[u8]) {
+        let (expected_op, expected_seq, expected_body) =
+            self.expected.pop_front().unwrap_or_else(|| panic!("reply {op} seq {seq} to no request"));
+        assert_eq!((op, seq), (expected_op, expected_seq), "replies keep the order of requests");
+        match op {
+            op::AUTH_REPLY => self.authenticated = true,
+            op::HEARTBEAT_REPLY => assert_eq!(body.len(), 4),
+            op::CHANGE_ROOM_REPLY => {
+                let room = self.rooms_asked.pop_front().expect("a room was asked for");
+                assert_eq!(body, room.as_bytes());
+                self.room = Some(room).filter(|room| !room.is_empty());
+            }
+            op::SUBSCRIBE_REPLY | op::UNSUBSCRIBE_REPLY => self.accept_changes -= 1,
+            _ => {}
+        }
+        if op != op::HEARTBEAT_REPLY {
+            assert_eq!(body, expected_body);
+        }
+    }
+
+    /// At the end of a run, when everything that could happen has happened.
+    pub fn settle(&self, end: ServerEnd) {
+        if self.finished || self.closed || end != ServerEnd::Open {
+            return;
+        }
+        assert!(self.expected.is_empty(), "client {} waits for {:?}", self.number, self.expected.front());
+        assert!(self.incoming.is_empty(), "client {} is left with half a frame: {:?}", self.number, self.incoming);
+        for (number, fate) in self.fates.iter().enumerate() {
+            if *fate == Fate::Due && !self.slow {
+                assert!(self.received[number], "client {} lost push {number}", self.number);
+            }
+        }
+    }
+}

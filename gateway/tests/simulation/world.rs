@@ -1,0 +1,326 @@
+//! One run: a shard on a fake kernel, its clients, its directory, and a script of random acts.
+
+use std::sync::Arc;
+
+use halley_gateway::io::sim::{Faults, ServerEnd, SimIo};
+use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings, SlowConsumer};
+use halley_gateway::mesh::msg::{ControlToShard, ShardTarget, ShardToControl};
+use halley_gateway::mesh::port::{self, Receiver, Sender};
+use halley_gateway::mesh::wake::Doorbell;
+use halley_gateway::shard::stats::{Counts, ShardStats};
+use halley_gateway::shard::{Application, Listener, Now, Shard, ShardLinks, ShardParts, Transport};
+use halley_protocol::goim::op;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::client::{Client, Fate, KEY_OP};
+use crate::feed::Feed;
+
+const ROOMS: [&str; 3] = ["live://1", "live://2", "room with spaces"];
+const CAPACITY: u32 = 12;
+
+pub struct World {
+    random: SmallRng,
+    shard: Shard<SimIo>,
+    feed: Feed,
+    to_shard: Sender<ControlToShard>,
+    from_shard: Receiver<ShardToControl>,
+    clients: Vec<Client>,
+    now: Now,
+    pushes: usize,
+    /// Nobody is dropped for slowness in this run, so every due push must come.
+    patient: bool,
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let faults = if random.random_bool(0.2) { Faults::NONE } else { Faults::ALL };
+        let io = SimIo::new(random.random(), faults, CAPACITY + SPARE_SLOTS, 2);
+        let doorbell = Arc::new(Doorbell::new().expect("an eventfd"));
+        let (feed_to, from_feed) = port::channel(1024, doorbell.clone());
+        let (to_feed, feed_from) = port::channel(if random.random_bool(0.3) { 2 } else { 1024 }, doorbell.clone());
+        let (to_shard, from_control) = port::channel(64, doorbell.clone());
+        let (to_control, from_shard) = port::channel(64, doorbell.clone());
+        let patient = random.random_bool(0.5);
+        let unlimited = Rate { per_second: 0, burst: 0 };
+        let settings = ShardSettings {
+            queue_bytes_max: if patient { 1 << 20 } else { 300 },
+            slow_consumer: match random.random_range(0..3) {
+                0 => SlowConsumer::DropNewest,
+                1 => SlowConsumer::DropOldest,
+                _ => SlowConsumer::Close,
+            },
+            frames: unlimited,
+            bytes: unlimited,
+            room_changes: unlimited,
+            connections_per_address_max: if random.random_bool(0.2) { 1 } else { 0 },
+            ..ShardSettings::default()
+        };
+        let listener = |transport| Listener { owner: 0, transport };
+        let parts = ShardParts {
+            index: 0,
+            listeners: vec![listener(Transport::Tcp), listener(Transport::WebSocket)],
+            capacity: CAPACITY,
+            settings: Arc::new(settings),
+            quota: Arc::default(),
+            stats: Arc::new(ShardStats::default()),
+            seed: [7; 32],
+            application: Application::Goim,
+        };
+        let links = ShardLinks { from_feed, to_feed, from_control, to_control, doorbell };
+        World {
+            random,
+            shard: Shard::new(io, links, parts),
+            feed: Feed::new(feed_to, feed_from),
+            to_shard,
+            from_shard,
+            clients: Vec::new(),
+            now: Now::default(),
+            pushes: 0,
+            patient,
+        }
+    }
+
+    /// The whole run; returns what the shard counted, for comparison with a replay.
+    pub fn run(mut self) -> Counts {
+        for _ in 0..self.random.random_range(50..300) {
+            self.act();
+            self.move_bytes(false);
+            self.turn();
+        }
+        self.calm();
+        if std::env::var_os("HALLEY_SEED").is_some() {
+            eprintln!("{:#?}", self.shard.counts());
+        }
+        for client in &self.clients {
+            client.settle(self.shard.io().server_end(client.id));
+        }
+        self.end();
+        self.shard.counts().clone()
+    }
+
+    fn turn(&mut self) {
+        self.now.ms += self.random.random_range(0..20);
+        self.now.us = (self.now.ms * 1000) as u32;
+        self.shard.turn(self.now);
+        let answers = if self.random.random_bool(0.3) { 0 } else { self.random.random_range(1..4) };
+        self.feed.step(answers);
+        while let Some(report) = self.from_shard.pop() {
+            assert!(matches!(report, ShardToControl::Full { .. } | ShardToControl::Drained), "{report:?}");
+        }
+    }
+
+    fn act(&mut self) {
+        let mask = self.random.random();
+        match self.random.random_range(0..100) {
+            0..15 => self.connect(),
+            15..40 => self.push(),
+            _ if self.clients.is_empty() => self.connect(),
+            roll => {
+                let index = self.random.random_range(0..self.clients.len());
+                if !self.clients[index].finished {
+                    self.client_act(index, roll, mask);
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        // The shard may be full of those who are leaving, but not of those who stay: everybody is served in the end.
+        if self.clients.iter().filter(|client| !client.finished).count() >= CAPACITY as usize {
+            return;
+        }
+        let websocket = self.random.random_bool(0.5);
+        let window = if self.patient { 1 << 20 } else { self.random.random_range(20..2000) };
+        let id = self.shard.io().connect(usize::from(websocket), window);
+        let mut client = Client::new(id, self.clients.len(), websocket);
+        client.slow = !self.patient;
+        if websocket {
+            client.say_upgrade();
+        }
+        self.clients.push(client);
+    }
+
+    fn client_act(&mut self, index: usize, roll: u32, mask: [u8; 4]) {
+        let fragments = self.random.random_range(1..4);
+        let key_number = if self.random.random_bool(0.1) { 0 } else { index };
+        let room = ROOMS[self.random.random_range(0..ROOMS.len())];
+        let leave = self.random.random_bool(0.3);
+        let client = &mut self.clients[index];
+        if !client.auth_sent && roll < 97 {
+            let token = format!(
+                "{{\"mid\":{index},\"key\":\"key{key_number}\",\"room_id\":\"{room}\",\"accepts\":[{KEY_OP}]}}"
+            );
+            let seq = client.say(op::AUTH, token.as_bytes(), mask, fragments);
+            client.expected.push_back((op::AUTH_REPLY, seq, Vec::new()));
+            client.auth_sent = true;
+            client.room = Some(room.to_owned());
+            client.accepts = vec![KEY_OP];
+            if key_number != index {
+                // Takes another's key, or shares it: who stays is the directory's business.
+                for other in &mut self.clients {
+                    if other.number == 0 || other.number == index {
+                        other.slow = true;
+                    }
+                }
+            }
+            return;
+        }
+        match roll {
+            40..55 => {
+                let seq = client.say(op::HEARTBEAT, b"", mask, fragments);
+                client.expected.push_back((op::HEARTBEAT_REPLY, seq, Vec::new()));
+            }
+            55..70 => {
+                let room = if leave { "" } else { room };
+                let seq = client.say(op::CHANGE_ROOM, room.as_bytes(), mask, fragments);
+                client.expected.push_back((op::CHANGE_ROOM_REPLY, seq, room.as_bytes().to_vec()));
+                client.rooms_asked.push_back(room.to_owned());
+            }
+            70..76 => {
+                let (op, reply) =
+                    if leave { (op::UNSUBSCRIBE, op::UNSUBSCRIBE_REPLY) } else { (op::SUBSCRIBE, op::SUBSCRIBE_REPLY) };
+                let body = (KEY_OP + 1).to_string();
+                let seq = client.say(op, body.as_bytes(), mask, fragments);
+                client.expected.push_back((reply, seq, body.into_bytes()));
+                client.accept_changes += 1;
+            }
+            76..82 => {
+                let body = vec![b'u'; self.random.random_range(0..600)];
+                let client = &mut self.clients[index];
+                let seq = client.say(op::SEND_MESSAGE, &body, mask, fragments);
+                client.expected.push_back((op::SEND_MESSAGE, seq, Vec::new()));
+            }
+            82..87 if client.websocket => {
+                client.say_raw(9, true, b"ping", mask);
+                client.expected.push_back((-10, 0, b"ping".to_vec()));
+            }
+            87..91 => client.reading = !client.reading,
+            91..93 if client.websocket => {
+                client.say_raw(8, true, &1000u16.to_be_bytes(), mask);
+                client.finished = true;
+            }
+            93..95 => {
+                client.outgoing.extend([0xff; 40]);
+                client.finished = true;
+            }
+            95..97 => {
+                client.finished = true;
+                let id = client.id;
+                self.shard.io().shutdown(id);
+            }
+            97..99 => {
+                client.finished = true;
+                client.outgoing.clear();
+                let id = client.id;
+                self.shard.io().reset(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self) {
+        let number = self.pushes;
+        self.feed.step(usize::MAX);
+        let filler = self.random.random_range(0..60);
+        let (target, op, chosen): (ShardTarget, i32, Box<dyn Fn(&Client) -> Fate>) =
+            match self.random.random_range(0..3) {
+                0 => {
+                    let room = ROOMS[self.random.random_range(0..ROOMS.len())];
+                    let Some(reference) = self.feed.rooms.get(room) else { return };
+                    let fate = move |client: &Client| match &client.room {
+                        _ if client.rooms_asked.iter().any(|asked| asked == room) => Fate::Possible,
+                        Some(now) if now == room && client.authenticated && client.rooms_asked.is_empty() => Fate::Due,
+                        Some(now) if now == room => Fate::Possible,
+                        _ => Fate::Forbidden,
+                    };
+                    (ShardTarget::Room(*reference), KEY_OP + 2, Box::new(fate))
+                }
+                1 => {
+                    let key = format!("key{}", self.random.random_range(0..self.clients.len().max(1)));
+                    let Some(&conn) = self.feed.logins.get(&key) else { return };
+                    let fate = move |client: &Client| {
+                        if format!("key{}", client.number) != key {
+                            // A client may hold the key of client 0.
+                            return if key == "key0" { Fate::Possible } else { Fate::Forbidden };
+                        }
+                        if client.authenticated { Fate::Due } else { Fate::Possible }
+                    };
+                    (ShardTarget::Conn(conn), KEY_OP, Box::new(fate))
+                }
+                _ => {
+                    let fate = |client: &Client| if client.authenticated { Fate::Due } else { Fate::Possible };
+                    (ShardTarget::All { per_second: 0 }, KEY_OP, Box::new(fate))
+                }
+            };
+        self.pushes += 1;
+        for client in &mut self.clients {
+            let fate = chosen(client);
+            client.note_push(number, fate);
+        }
+        self.feed.push(number, target, op, filler);
+    }
+
+    /// Clients write some of what they want to say and read some of what came.
+    fn move_bytes(&mut self, all: bool) {
+        for client in &mut self.clients {
+            if !client.outgoing.is_empty() {
+                let most = client.outgoing.len();
+                let bytes = if all { most } else { self.random.random_range(0..=most) };
+                let bytes: Vec<u8> = client.outgoing.drain(..bytes).collect();
+                self.shard.io().write(client.id, &bytes);
+            }
+            if client.reading || all {
+                let bytes = self.shard.io().read(client.id);
+                client.hear(&bytes);
+            }
+        }
+    }
+
+    /// Let everything happen that can.
+    fn calm(&mut self) {
+        let mut quiet = 0;
+        for _ in 0..5_000 {
+            let before = self.shard.counts().clone();
+            self.move_bytes(true);
+            self.now.ms += 200;
+            self.turn();
+            let now = Counts { turns: before.turns, ring_enters: before.ring_enters, ..self.shard.counts().clone() };
+            let busy = now != before || self.shard.io().has_events() || !self.feed.is_quiet();
+            quiet = if busy { 0 } else { quiet + 1 };
+            if quiet > 40 {
+                return;
+            }
+        }
+        panic!("the shard does not come to rest");
+    }
+
+    /// Everybody leaves: nothing may be left over.
+    fn end(&mut self) {
+        for index in 0..self.clients.len() {
+            let id = self.clients[index].id;
+            if self.shard.io().server_end(id) == ServerEnd::Open {
+                self.shard.io().reset(id);
+            }
+        }
+        self.to_shard.push(ControlToShard::Drain { over_ms: 50 }).expect("room in the ring");
+        self.to_shard.flush();
+        for _ in 0..4 {
+            self.now.ms += 6_000;
+            self.calm();
+        }
+        let counts = self.shard.counts();
+        let left =
+            (counts.connections, counts.authenticated, counts.pending_handshakes, counts.slots_used, counts.rooms);
+        assert_eq!(left, (0, 0, 0, 0, 0), "connections, authenticated, pending, slots, rooms");
+        assert_eq!((counts.queued_bytes, counts.partial_bytes), (0, 0), "bytes waiting, bytes half received");
+        assert_eq!(counts.closes.iter().sum::<u64>(), counts.accepted, "every connection ended for one reason");
+        assert_eq!(self.shard.io().open_sockets(), 0);
+        assert!(self.feed.registered.is_empty() && self.feed.logins.is_empty() && self.feed.rooms.is_empty());
+        assert_eq!(self.feed.receipts_due, 0, "every receipt was answered");
+        for payload in &self.feed.payloads {
+            assert_eq!(Arc::strong_count(payload), 1, "a payload outlived its deliveries");
+        }
+    }
+}
