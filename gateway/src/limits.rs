@@ -1,6 +1,8 @@
 //! The bounds of the data plane in one place. Owns the compile-time limits with their relations and the run-time settings a
 //! shard works by; reads no file (`config` does, and converts once into these types).
 
+use std::sync::Arc;
+
 /// Slots in the ring that carries messages from feed, or from control, to one shard.
 pub const TO_SHARD_RING_SLOTS: usize = 4096;
 /// Slots in the ring from one shard to feed, or to control.
@@ -66,11 +68,14 @@ pub enum AuthMode {
     Ask,
 }
 
-/// What a shard works by. Replaced whole on reload; connections keep no copy.
+/// What a shard works by. Replaced whole on reload; connections keep no copy (TLS sessions keep the configuration they
+/// began with).
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
     /// How logins are decided.
     pub auth: AuthMode,
+    /// What TLS listeners present; without it their connections fail.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time for TLS, upgrade and login together.
     pub handshake_timeout_ms: u64,
     /// Time without a heartbeat after which a connection ends (goim: heartbeat × heartbeatMax).
@@ -107,6 +112,7 @@ impl Default for ShardSettings {
     fn default() -> Self {
         ShardSettings {
             auth: AuthMode::Open,
+            tls: None,
             handshake_timeout_ms: 8_000,
             heartbeat_timeout_ms: 480_000,
             pending_handshakes_max: 16_384,

@@ -18,6 +18,7 @@ use crate::session::{Authority, Identity};
 use partial::Partial;
 use rate::Buckets;
 use send_queue::SendQueue;
+use tls::TlsSession;
 
 /// Where a connection stands between accept and reuse of its slot.
 ///
@@ -188,6 +189,8 @@ pub struct Conn {
     pub queue: SendQueue,
     /// Received bytes that are no whole frame yet.
     pub partial: Option<Box<Partial>>,
+    /// Encryption between the socket and everything else, on TLS listeners.
+    pub tls: Option<Box<TlsSession>>,
     /// The login under way.
     pub login: Option<Box<PendingLogin>>,
     /// See [`Extra`].
@@ -228,6 +231,7 @@ impl Conn {
         Conn {
             queue: SendQueue::new(),
             partial: None,
+            tls: None,
             login: None,
             extra: None,
             mid: 0,

@@ -254,7 +254,7 @@ pub struct ConnInfo {
     pub conn: ConnRef,
     /// Peer address, when the kernel told it.
     pub peer: Option<SocketAddr>,
-    /// `tcp` or `websocket`.
+    /// `tcp` or `websocket`, with `+tls` when encrypted.
     pub transport: &'static str,
     /// `handshake`, `auth`, `online` or `closing`.
     pub state: &'static str,

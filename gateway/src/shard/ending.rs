@@ -61,6 +61,7 @@ impl Core {
         let conn = conn.reference(slot);
         self.deadlines.set(slot, deadline);
         self.goodbyes.push(conn);
+        self.seal(slot);
         // What the peer still sends is read and thrown away.
         self.receive_more(conn);
     }
@@ -131,7 +132,8 @@ impl Core {
             if found.state != ConnState::Closing {
                 return false;
             }
-            if !found.queue.is_empty() || found.flags.has(Flags::STALLED) || self.is_in_flight(conn.slot) {
+            let sealed = found.tls.as_ref().is_some_and(|tls| !tls.outgoing().is_empty());
+            if !found.queue.is_empty() || sealed || found.flags.has(Flags::STALLED) || self.is_in_flight(conn.slot) {
                 return true;
             }
             let found = self.conns.at(conn.slot);

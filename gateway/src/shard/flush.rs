@@ -25,6 +25,8 @@ struct Flight {
     head_sent: u32,
     /// A slice of this many bytes of an item that stays at the head of its queue; 0 for whole items.
     slice_bytes: u32,
+    /// The slice is ciphertext of the connection's TLS session.
+    tls: bool,
     /// Settled already.
     settled: bool,
 }
@@ -63,13 +65,16 @@ impl Core {
         if !sendable || conn.flags.has(Flags::STALLED) {
             return;
         }
+        if conn.tls.is_some() {
+            return self.send_secure(io, slot);
+        }
         let Some((head, head_sent)) = conn.queue.head() else { return };
         let websocket = conn.flags.has(Flags::WEBSOCKET);
         let target = conn.reference(slot);
         let head_bytes = u32::try_from(self.payloads.bytes(head, websocket).len()).unwrap_or(u32::MAX) - head_sent;
         let start = u32::try_from(self.flights.items.len()).expect("a turn's sends are bounded");
         conn.flight = u32::try_from(self.flights.flights.len()).expect("a turn's sends are bounded");
-        let mut flight = Flight { slot, start, end: start, head_sent, slice_bytes: 0, settled: false };
+        let mut flight = Flight { slot, start, end: start, head_sent, slice_bytes: 0, tls: false, settled: false };
         let bytes;
         let alone = conn.queue.len() == 1 || head_bytes >= ALONE_BYTES;
         if let Some(payload) = self.payloads.shared(head).filter(|_| alone) {
@@ -110,6 +115,23 @@ impl Core {
         }
     }
 
+    /// A send of ciphertext is on its way.
+    pub(super) fn fly_secure(&mut self, slot: u32, bytes: u32) {
+        let start = u32::try_from(self.flights.items.len()).expect("a turn's sends are bounded");
+        self.conns.at(slot).flight = u32::try_from(self.flights.flights.len()).expect("a turn's sends are bounded");
+        self.flights.flights.push(Flight {
+            slot,
+            start,
+            end: start,
+            head_sent: 0,
+            slice_bytes: bytes,
+            tls: true,
+            settled: false,
+        });
+        self.counts.sends += 1;
+        self.counts.bytes_out += u64::from(bytes);
+    }
+
     /// After the enter: put back what the kernel did not take, let go of what it took.
     pub(super) fn settle(&mut self, events: &[Event]) {
         for event in events {
@@ -129,7 +151,9 @@ impl Core {
             if flight.settled {
                 continue;
             }
-            if flight.slice_bytes > 0 {
+            if flight.tls {
+                self.secure_sent(flight.slot, flight.slice_bytes);
+            } else if flight.slice_bytes > 0 {
                 let conn = self.conns.at(flight.slot);
                 if !conn.queue.is_empty() {
                     conn.queue.advance(flight.slice_bytes, &self.payloads);
@@ -160,6 +184,10 @@ impl Core {
         let flight = *flight;
         found.flags.set(Flags::STALLED);
         self.orders.push(Order::PollWritable(conn));
+        if flight.tls {
+            self.counts.bytes_out -= u64::from(flight.slice_bytes - sent);
+            return self.secure_sent(conn.slot, sent);
+        }
         if flight.slice_bytes > 0 {
             self.counts.bytes_out -= u64::from(flight.slice_bytes - sent);
             self.counts.queued_bytes -= u64::from(sent);

@@ -97,7 +97,12 @@ impl Core {
         let mut info = ConnInfo {
             conn,
             peer: found.peer(),
-            transport: if found.is_websocket() { "websocket" } else { "tcp" },
+            transport: match (found.is_websocket(), found.tls.is_some()) {
+                (false, false) => "tcp",
+                (false, true) => "tcp+tls",
+                (true, false) => "websocket",
+                (true, true) => "websocket+tls",
+            },
             state: found.state.label(),
             age_s: u64::from(now.seconds().saturating_sub(found.accepted_s)),
             heartbeat_age_s: beat_ms / 1000,

@@ -15,6 +15,7 @@
 //! | `fanout` | a push → send queues |
 //! | `broadcast` | pushes to everybody, paced or at once |
 //! | `flush` | send queues → kernel, and what came back |
+//! | `secure` | the same through TLS, and received bytes before `transport` |
 //! | `ending` | closing: goodbye, linger, reuse |
 //! | `news` | what feed and control must know |
 //! | `conns`, `rooms`, `accepts`, `timers`, `stats` | tables |
@@ -32,6 +33,7 @@ mod login;
 mod news;
 pub mod quota;
 pub mod rooms;
+mod secure;
 pub mod stats;
 pub mod timers;
 mod transport;
@@ -77,6 +79,8 @@ pub struct Listener {
     pub owner: u16,
     /// What clients speak on it.
     pub transport: Transport,
+    /// Encrypted.
+    pub tls: bool,
 }
 
 /// What connections are served with.
@@ -201,6 +205,8 @@ pub struct Core {
     receipts: VecDeque<ShardToFeed>,
     /// Messages for control: auth questions (one per handshake), answers (one per request), traces (bounded).
     reports: VecDeque<ShardToControl>,
+    /// Plaintext of one receive, or of one send, of a TLS connection.
+    plain: Vec<u8>,
     orders: Vec<Order>,
     due: Vec<u32>,
     /// A connection the kernel takes from has much waiting: flush before taking more from feed.
@@ -245,6 +251,7 @@ impl<I: Io> Shard<I> {
             news: VecDeque::new(),
             receipts: VecDeque::new(),
             reports: VecDeque::new(),
+            plain: Vec::new(),
             orders: Vec::new(),
             due: Vec::new(),
             pressure: false,

@@ -92,16 +92,27 @@ impl Core {
             found.flags.set(Flags::UNREAD);
         }
         self.counts.bytes_in += bytes.len() as u64;
-        if found.state.is_open() {
-            if found.partial.is_none() && !found.flags.has(Flags::PAUSED) {
-                let taken = self.decode(conn.slot, bytes, Decoder::new(self.settings.websocket_profile));
-                self.keep(conn.slot, &bytes[taken..]);
-            } else {
-                self.keep(conn.slot, bytes);
-                self.decode_kept(conn.slot);
-            }
+        if found.tls.is_some() {
+            self.decrypt(conn, bytes);
+        } else {
+            self.take(conn.slot, bytes);
         }
         self.receive_more(conn);
+    }
+
+    /// Decode the next bytes of a connection, behind those that wait.
+    pub(super) fn take(&mut self, slot: u32, bytes: &mut [u8]) {
+        let conn = self.conns.peek(slot);
+        if !conn.state.is_open() {
+            return;
+        }
+        if conn.partial.is_none() && !conn.flags.has(Flags::PAUSED) {
+            let taken = self.decode(slot, bytes, Decoder::new(self.settings.websocket_profile));
+            self.keep(slot, &bytes[taken..]);
+        } else {
+            self.keep(slot, bytes);
+            self.decode_kept(slot);
+        }
     }
 
     /// Go on with what waited, after the reason to wait is gone.

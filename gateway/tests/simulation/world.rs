@@ -57,7 +57,7 @@ impl World {
             connections_per_address_max: if random.random_bool(0.2) { 1 } else { 0 },
             ..ShardSettings::default()
         };
-        let listener = |transport| Listener { owner: 0, transport };
+        let listener = |transport| Listener { owner: 0, transport, tls: false };
         let parts = ShardParts {
             index: 0,
             listeners: vec![listener(Transport::Tcp), listener(Transport::WebSocket)],
