@@ -55,7 +55,8 @@ pub struct Totals {
 /// One gateway.
 #[async_trait::async_trait]
 pub trait Gateway: Send + Sync + 'static {
-    /// Deliver in order. Calls come one after another from one task; returns when all are accepted.
+    /// Deliver in order; returns when all are accepted. Calls with bodies come one after another from one task; dry runs
+    /// (`body: None`) come from others at any time.
     async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone>;
     /// Rooms with members, and how many.
     async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone>;

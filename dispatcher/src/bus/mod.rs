@@ -1,0 +1,89 @@
+//! The seam to the bus that orders pushes. Owns what a record is and what both ends promise; the embedded bus implements it
+//! here, a Kafka client can later. Knows nothing of HTTP or of gateways. Next step: [`crate::consume`].
+//!
+//! Records are those of goim's topic (goim §3): a key that decides the partition and a value that [`crate::command`] reads
+//! and writes. A producer answers only when the bus holds the record. A consumer sees the records of a partition in
+//! order and says which contiguous prefix is done with; everything after it would be seen again by a later consumer.
+
+pub mod embedded;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// Where a record is: unique on its bus, and ordered within its partition. Shown as `<partition>-<offset>`, which is the
+/// id a push is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Partition, from 0.
+    pub partition: i32,
+    /// Place in the partition, ascending.
+    pub offset: i64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.partition, self.offset)
+    }
+}
+
+/// What a producer hands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Records of one key keep their order.
+    pub key: Bytes,
+    /// An encoded push.
+    pub value: Bytes,
+}
+
+/// What a consumer gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it is.
+    pub position: Position,
+    /// What was handed in.
+    pub record: Record,
+}
+
+/// What waits on the bus: published and not yet acked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Records.
+    pub records: usize,
+    /// Their bytes, as counted against the bound.
+    pub bytes: usize,
+}
+
+/// Why a record was not taken. It is not on the bus, nor will it be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// The bus holds as much as it may; later there will be room again.
+    Full,
+    /// The bus is closing and takes nothing more.
+    Closed,
+}
+
+/// The end that pushes go in.
+#[async_trait::async_trait]
+pub trait Producer: Send + Sync + 'static {
+    /// Store one record; answers when the bus holds it.
+    async fn publish(&self, record: Record) -> Result<Position, PublishError>;
+    /// What waits now.
+    fn depth(&self) -> Depth;
+    /// Take nothing more; what is held is still handed out.
+    fn close(&self);
+}
+
+/// The end that pushes come out. Used by one task.
+#[async_trait::async_trait]
+pub trait Consumer: Send + 'static {
+    /// The next records in order, at least one and at most `records_max`; waits for them. `None` when the bus is closed
+    /// and everything was handed out. Dropping the future loses nothing.
+    async fn next_batch(&mut self, records_max: usize) -> Option<Vec<Stored>>;
+    /// Everything up to and including this record of its partition is done with.
+    fn ack(&mut self, position: Position);
+    /// Resolves when the bus was told to close.
+    fn closed(&self) -> futures_util::future::BoxFuture<'static, ()>;
+    /// What waits now.
+    fn depth(&self) -> Depth;
+}

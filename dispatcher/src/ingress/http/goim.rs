@@ -1,0 +1,267 @@
+//! The routes of goim's logic (goim §5). Owns their parameters, envelopes, codes and texts, to the byte where clients can see
+//! it; decides nothing about pushes or rooms itself. Parameters stand only in the query, the body is the message.
+//!
+//! What differs from goim, on purpose:
+//! - L10: a negative `limit` is a 400 with a message instead of a panic.
+//! - L14: `online/top` takes a room for one of a type when its key begins with `type://`, and what follows is its id, whole.
+//!   goim compares a bare prefix (`li` matches `live://…`, `live` matches `lives://…`) and cuts the id at the first slash, so
+//!   it shows rooms of other types and several rooms under one id. Keys without `://` belong to no type.
+//! - Who may not push is told so: HTTP 401 or 403 with code -401 or -403.
+//! - Bodies and lists over their bounds get code -400 with a message.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::query::{BindError, Binder, Query};
+use super::{HttpState, State, json};
+use crate::feed::{GatewayGone, Target};
+use crate::ingress::access::Denied;
+use crate::ingress::http::body::BodyError;
+use crate::ingress::{Push, PushError};
+
+const JSON: &str = "application/json; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+const OK: i32 = 0;
+const REQUEST_ERROR: i32 = -400;
+const SERVER_ERROR: i32 = -500;
+
+/// What every answer looks like; `data` is left out when there is none.
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    code: i32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<T>,
+}
+
+fn answer(code: i32, message: &str) -> Response {
+    json(StatusCode::OK, JSON, &Envelope::<()> { code, message, data: None })
+}
+
+fn data(data: impl Serialize) -> Response {
+    json(StatusCode::OK, JSON, &Envelope { code: OK, message: "", data: Some(data) })
+}
+
+/// goim's binder sends its errors with status 400 and the content type of plain text.
+fn bind_error(BindError(message): &BindError) -> Response {
+    json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None })
+}
+
+fn denied(denied: Denied) -> Response {
+    let (status, code) = match denied.is_unauthenticated() {
+        true => (StatusCode::UNAUTHORIZED, -401),
+        false => (StatusCode::FORBIDDEN, -403),
+    };
+    let mut response = json(status, JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
+    if denied.is_unauthenticated() {
+        response.headers_mut().insert("www-authenticate", "Bearer".parse().expect("a header value"));
+    }
+    response
+}
+
+fn push_error(error: &PushError) -> Response {
+    let code = if matches!(error, PushError::Invalid(_)) { REQUEST_ERROR } else { SERVER_ERROR };
+    answer(code, &error.to_string())
+}
+
+fn body_error(error: BodyError) -> Response {
+    match error {
+        BodyError::TooLarge { bytes_max } => {
+            answer(REQUEST_ERROR, &format!("the message is too long, at most {bytes_max} bytes are allowed"))
+        }
+        BodyError::Broken => answer(REQUEST_ERROR, "the message did not arrive whole"),
+        BodyError::Busy => answer(SERVER_ERROR, "too many messages are being read, try again in a moment"),
+    }
+}
+
+fn gateway_gone(GatewayGone: GatewayGone) -> Response {
+    answer(SERVER_ERROR, "the gateway is stopping")
+}
+
+/// What the parameters of a push route ask for.
+enum Bound {
+    /// A push.
+    Push { target: Target, op: i32 },
+    /// Nobody is named, which goim takes for success.
+    Nobody,
+    /// Nobody is named, which goim's key lookup does not survive.
+    NoKeys,
+}
+
+async fn push(state: &HttpState, request: Request, bind: fn(&Query) -> Result<Bound, BindError>) -> Response {
+    let (head, body) = request.into_parts();
+    if let Err(refusal) = state.check_access(&head) {
+        return denied(refusal);
+    }
+    // The body is taken in before any answer: a client that is still sending would lose the answer with the connection.
+    let body = state.bodies.read(&head.headers, body, state.ingress.limits().body_bytes_max).await;
+    let (target, op) = match bind(&Query::parse(head.uri.query())) {
+        Err(error) => return bind_error(&error),
+        Ok(Bound::NoKeys) => return answer(REQUEST_ERROR, ""),
+        Ok(Bound::Nobody) => return answer(OK, ""),
+        Ok(Bound::Push { target, op }) => (target, op),
+    };
+    match body {
+        Err(error) => body_error(error),
+        Ok(body) => match state.ingress.push(Push { target, op, body: body.bytes.clone() }).await {
+            Ok(_) => answer(OK, ""),
+            Err(error) => push_error(&error),
+        },
+    }
+}
+
+/// `POST /goim/push/keys`.
+pub(super) async fn push_keys(state: State, request: Request) -> Response {
+    push(&state, request, |query| {
+        let mut bind = Binder::new(query);
+        let op = bind.int32("operation")?;
+        let mut keys = bind.strings("keys");
+        if keys.is_empty() {
+            return Ok(Bound::NoKeys);
+        }
+        // Nobody has the empty key.
+        keys.retain(|key| !key.is_empty());
+        Ok(if keys.is_empty() { Bound::Nobody } else { Bound::Push { target: Target::Keys(keys), op } })
+    })
+    .await
+}
+
+/// `POST /goim/push/mids`.
+pub(super) async fn push_mids(state: State, request: Request) -> Response {
+    push(&state, request, |query| {
+        let mut bind = Binder::new(query);
+        let op = bind.int32("operation")?;
+        let mids = bind.int64s("mids")?;
+        Ok(if mids.is_empty() { Bound::Nobody } else { Bound::Push { target: Target::Mids(mids), op } })
+    })
+    .await
+}
+
+/// `POST /goim/push/room`.
+pub(super) async fn push_room(state: State, request: Request) -> Response {
+    push(&state, request, |query| {
+        let mut bind = Binder::new(query);
+        let op = bind.int32("operation")?;
+        let (kind, room) = (bind.string("type"), bind.string("room"));
+        bind.require(op != 0, "Op", "required");
+        bind.require(!kind.is_empty(), "Type", "required");
+        bind.require(!room.is_empty(), "Room", "required");
+        bind.finish()?;
+        Ok(Bound::Push { target: Target::Room(format!("{kind}://{room}")), op })
+    })
+    .await
+}
+
+/// `POST /goim/push/all`.
+pub(super) async fn push_all(state: State, request: Request) -> Response {
+    push(&state, request, |query| {
+        let mut bind = Binder::new(query);
+        let op = bind.int32("operation")?;
+        let speed = bind.int32("speed")?;
+        bind.require(op != 0, "Op", "required");
+        bind.finish()?;
+        // goim paces only above 0.
+        Ok(Bound::Push { target: Target::All { speed: u32::try_from(speed).unwrap_or(0) }, op })
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct Top<'a> {
+    room_id: &'a str,
+    count: u32,
+}
+
+/// `GET /goim/online/top`.
+pub(super) async fn online_top(state: State, request: Request) -> Response {
+    let query = Query::parse(request.uri().query());
+    let bind = || {
+        let mut bind = Binder::new(&query);
+        let kind = bind.string("type");
+        let limit = bind.int64("limit")?;
+        bind.require(!kind.is_empty(), "Type", "required");
+        bind.require(limit != 0, "Limit", "required");
+        bind.require(limit >= 0, "Limit", "min");
+        bind.finish()?;
+        Ok((format!("{kind}://"), usize::try_from(limit).unwrap_or(usize::MAX)))
+    };
+    let (prefix, limit) = match bind() {
+        Ok(bound) => bound,
+        Err(error) => return bind_error(&error),
+    };
+    let rooms = match state.registry.rooms().await {
+        Ok(rooms) => rooms,
+        Err(gone) => return gateway_gone(gone),
+    };
+    let of_type = rooms.iter().filter_map(|(room, count)| {
+        let room_id = room.strip_prefix(&prefix)?;
+        (*count > 0).then_some(Top { room_id, count: *count })
+    });
+    let mut top: Vec<Top<'_>> = of_type.collect();
+    top.sort_unstable_by_key(|room| (Reverse(room.count), room.room_id));
+    top.truncate(limit);
+    data(top)
+}
+
+/// `GET /goim/online/room`.
+pub(super) async fn online_room(state: State, request: Request) -> Response {
+    let query = Query::parse(request.uri().query());
+    let bind = || {
+        let mut bind = Binder::new(&query);
+        let (kind, rooms) = (bind.string("type"), bind.strings("rooms"));
+        bind.require(!kind.is_empty(), "Type", "required");
+        bind.require(!rooms.is_empty(), "Rooms", "required");
+        bind.finish()?;
+        Ok((format!("{kind}://"), rooms))
+    };
+    let (prefix, ids) = match bind() {
+        Ok(bound) => bound,
+        Err(error) => return bind_error(&error),
+    };
+    let rooms = match state.registry.rooms().await {
+        Ok(rooms) => rooms,
+        Err(gone) => return gateway_gone(gone),
+    };
+    // Ordered by id, as Go writes maps.
+    let mut counts: BTreeMap<&str, u32> = ids.iter().map(|id| (id.as_str(), 0)).collect();
+    for (room, online) in rooms.iter() {
+        if let Some(count) = room.strip_prefix(&prefix).and_then(|id| counts.get_mut(id)) {
+            *count = *online;
+        }
+    }
+    data(counts)
+}
+
+#[derive(Serialize)]
+struct Total {
+    conn_count: u64,
+    ip_count: u64,
+}
+
+/// `GET /goim/online/total`.
+pub(super) async fn online_total(state: State) -> Response {
+    match state.registry.totals().await {
+        Ok(totals) => data(Total { conn_count: totals.connections, ip_count: totals.addresses }),
+        Err(gone) => gateway_gone(gone),
+    }
+}
+
+/// `GET /goim/nodes/weighted`.
+pub(super) async fn nodes_weighted(state: State, request: Request) -> Response {
+    let query = Query::parse(request.uri().query());
+    data(state.node.load().weighted(query.first("platform").unwrap_or_default()))
+}
+
+/// `GET /goim/nodes/instances`.
+pub(super) async fn nodes_instances(state: State) -> Response {
+    match state.registry.totals().await {
+        Ok(totals) => data(state.node.load().instances(totals)),
+        Err(gone) => gateway_gone(gone),
+    }
+}

@@ -1,0 +1,180 @@
+//! Our own routes, for people and scripts: `POST /v1/push` and `GET /v1/online`. Owns their answers and errors, which are
+//! JSON with a code for programs and a sentence for people; [`request`] reads what is asked for.
+
+mod request;
+
+use std::cmp::Reverse;
+
+use axum::extract::Request;
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use serde::Serialize;
+
+use super::body::BodyError;
+use super::query::{Binder, Query};
+use super::{State, json};
+use crate::ingress::access::Denied;
+use crate::ingress::admit::{Invalid, Limits};
+use crate::ingress::{Push, PushError, Pushed};
+use request::PushRequest;
+
+const JSON: &str = "application/json";
+
+/// Seconds after which a push refused by a full bus may be tried again.
+const RETRY_AFTER_S: u16 = 1;
+
+/// What JSON may add to a message: base64 takes four bytes for three, targets and names the rest.
+const REQUEST_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Rooms listed when the request does not say how many.
+const ONLINE_ROOMS_DEFAULT: usize = 10;
+
+/// Rooms listed at most.
+const ONLINE_ROOMS_MAX: usize = 1000;
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorDetail<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorDetail<'a> {
+    code: &'a str,
+    message: &'a str,
+}
+
+/// An error answer.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    json(status, JSON, &ErrorBody { error: ErrorDetail { code, message } })
+}
+
+fn denied(denied: Denied) -> Response {
+    if !denied.is_unauthenticated() {
+        return error(StatusCode::FORBIDDEN, "forbidden", &denied.to_string());
+    }
+    let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &denied.to_string());
+    response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    response
+}
+
+fn try_later(status: StatusCode, code: &str, message: &str) -> Response {
+    let mut response = error(status, code, message);
+    response.headers_mut().insert("retry-after", RETRY_AFTER_S.into());
+    response
+}
+
+fn push_error(failed: &PushError) -> Response {
+    let message = failed.to_string();
+    match failed {
+        PushError::Invalid(Invalid::BodyTooLarge { .. }) => error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message),
+        PushError::Invalid(_) => error(StatusCode::BAD_REQUEST, "bad_request", &message),
+        PushError::Full => try_later(StatusCode::TOO_MANY_REQUESTS, "bus_full", &message),
+        PushError::Stopping => stopping(),
+    }
+}
+
+fn stopping() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "stopping", &PushError::Stopping.to_string())
+}
+
+fn body_error(failed: BodyError) -> Response {
+    match failed {
+        BodyError::TooLarge { bytes_max } => {
+            let message = format!("the request is too long, at most {bytes_max} bytes are allowed");
+            error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message)
+        }
+        BodyError::Broken => error(StatusCode::BAD_REQUEST, "bad_request", "the request did not arrive whole"),
+        BodyError::Busy => {
+            try_later(StatusCode::TOO_MANY_REQUESTS, "busy", "too many requests are being read, try again in a moment")
+        }
+    }
+}
+
+/// Whether the body is declared as JSON. Asking for it also keeps foreign pages out: a browser sends them a preflight
+/// request before it sends this content type for them, and we answer none.
+fn is_json(headers: &HeaderMap) -> bool {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+/// An accepted push. `matched` is left out when it is not known.
+#[derive(Serialize)]
+struct PushAnswer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matched: Option<u64>,
+}
+
+/// `POST /v1/push`.
+pub(super) async fn push(state: State, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    if let Err(refusal) = state.check_access(&head) {
+        return denied(refusal);
+    }
+    let bytes_max = state.ingress.limits().body_bytes_max.saturating_mul(2).saturating_add(REQUEST_OVERHEAD_BYTES);
+    let body = state.bodies.read(&head.headers, body, bytes_max).await;
+    if !is_json(&head.headers) {
+        let message = "send JSON with the header 'Content-Type: application/json'";
+        return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message);
+    }
+    let body = match body {
+        Ok(body) => body,
+        Err(failed) => return body_error(failed),
+    };
+    let PushRequest { target, op, body, dry_run } = match PushRequest::parse(&body.bytes) {
+        Ok(request) => request,
+        Err(message) => return error(StatusCode::BAD_REQUEST, "bad_request", &message),
+    };
+    if let Err(invalid) = Limits::check_own(&target, op) {
+        return push_error(&invalid.into());
+    }
+    let outcome = if dry_run {
+        state.ingress.dry_run(target, op).await.map(|matched| PushAnswer { id: None, matched })
+    } else {
+        let pushed = state.ingress.push_counted(Push { target, op, body }).await;
+        pushed.map(|Pushed { id, matched }| PushAnswer { id: Some(id.to_string()), matched })
+    };
+    match outcome {
+        Ok(answer) => json(StatusCode::OK, JSON, &answer),
+        Err(failed) => push_error(&failed),
+    }
+}
+
+#[derive(Serialize)]
+struct Online<'a> {
+    connections: u64,
+    addresses: u64,
+    rooms: usize,
+    top: Vec<OnlineRoom<'a>>,
+}
+
+#[derive(Serialize)]
+struct OnlineRoom<'a> {
+    room: &'a str,
+    count: u32,
+}
+
+/// `GET /v1/online`: totals and the largest rooms, of every type.
+pub(super) async fn online(state: State, request: Request) -> Response {
+    let query = Query::parse(request.uri().query());
+    let limit = match Binder::new(&query).int64("limit").map(usize::try_from) {
+        Ok(Ok(0)) => ONLINE_ROOMS_DEFAULT,
+        Ok(Ok(limit)) if limit <= ONLINE_ROOMS_MAX => limit,
+        _ => {
+            let message = format!("limit is a number from 1 to {ONLINE_ROOMS_MAX}");
+            return error(StatusCode::BAD_REQUEST, "bad_request", &message);
+        }
+    };
+    let (Ok(totals), Ok(rooms)) = (state.registry.totals().await, state.registry.rooms().await) else {
+        return stopping();
+    };
+    let with_members = rooms.iter().filter(|(_, count)| *count > 0);
+    let mut top: Vec<OnlineRoom<'_>> = with_members.map(|(room, count)| OnlineRoom { room, count: *count }).collect();
+    let rooms = top.len();
+    top.sort_unstable_by_key(|room| (Reverse(room.count), room.room));
+    top.truncate(limit);
+    let online = Online { connections: totals.connections, addresses: totals.addresses, rooms, top };
+    json(StatusCode::OK, JSON, &online)
+}

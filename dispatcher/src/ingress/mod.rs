@@ -1,0 +1,209 @@
+//! The door that pushes come in by. Owns what every transport shares: the bounds on a push, the way onto the bus, the answer;
+//! knows neither HTTP nor gRPC, and delivers nothing itself except dry runs, which carry no message. [`http`] and [`grpc`]
+//! translate; [`access`] says who may push, [`admit`] what. Next step: [`crate::bus`].
+
+pub mod access;
+pub mod admit;
+pub mod grpc;
+pub mod http;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use crate::bus::{Position, Producer, PublishError};
+use crate::command::Command;
+use crate::feed::{Delivery, Target};
+use crate::receipts::{Receipts, sum_of};
+use crate::route::Route;
+use crate::stats::{Kind, Outcome, Stats};
+use access::{Access, Caller, Denied};
+use admit::{Invalid, Limits};
+
+/// How long an answer waits for the number of matched connections before it goes out without it.
+pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
+
+/// A push as a caller asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Whom it is for.
+    pub target: Target,
+    /// Operation that clients see and accept.
+    pub op: i32,
+    /// Message body, verbatim.
+    pub body: Bytes,
+}
+
+/// The answer to a push whose caller wants to know more than that it is on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// The push's id.
+    pub id: Position,
+    /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`].
+    pub matched: Option<u64>,
+}
+
+/// Why a push was not taken. Nothing of it is delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// The caller's fault.
+    Invalid(Invalid),
+    /// The bus is full; the same push may be tried again later.
+    Full,
+    /// The gateway is stopping.
+    Stopping,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PushError::Invalid(invalid) => invalid.fmt(f),
+            PushError::Full => f.write_str("the push bus is full, try again in a moment"),
+            PushError::Stopping => f.write_str("the gateway is stopping, push through another one"),
+        }
+    }
+}
+
+impl std::error::Error for PushError {}
+
+impl From<Invalid> for PushError {
+    fn from(invalid: Invalid) -> PushError {
+        PushError::Invalid(invalid)
+    }
+}
+
+impl From<PublishError> for PushError {
+    fn from(error: PublishError) -> PushError {
+        match error {
+            PublishError::Full => PushError::Full,
+            PublishError::Closed => PushError::Stopping,
+        }
+    }
+}
+
+impl PushError {
+    fn outcome(&self) -> Outcome {
+        match self {
+            PushError::Invalid(_) => Outcome::Invalid,
+            PushError::Full => Outcome::Full,
+            PushError::Stopping => Outcome::Stopping,
+        }
+    }
+}
+
+/// The ingress, shared by its transports.
+pub struct Ingress {
+    bus: Arc<dyn Producer>,
+    route: Route,
+    receipts: Arc<Receipts>,
+    stats: Arc<Stats>,
+    limits: Limits,
+    access: ArcSwap<Access>,
+    server_id: String,
+}
+
+impl Ingress {
+    /// Publishes on `bus`; `route` serves dry runs; `server_id` is written into pushes to keys, for stock jobs.
+    pub fn new(
+        bus: Arc<dyn Producer>,
+        route: Route,
+        receipts: Arc<Receipts>,
+        stats: Arc<Stats>,
+        limits: Limits,
+        access: Access,
+        server_id: String,
+    ) -> Ingress {
+        Ingress { bus, route, receipts, stats, limits, access: ArcSwap::from_pointee(access), server_id }
+    }
+
+    /// The bounds on one push.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// The bus, to see what waits on it.
+    pub fn bus(&self) -> &dyn Producer {
+        &*self.bus
+    }
+
+    /// Who may push from now on.
+    pub fn set_access(&self, access: Access) {
+        self.access.store(Arc::new(access));
+    }
+
+    /// Whether pushing takes a token now.
+    pub fn needs_token(&self) -> bool {
+        self.access.load().needs_token()
+    }
+
+    /// Whether this caller may push.
+    pub fn check_access(&self, caller: &Caller<'_>) -> Result<(), Denied> {
+        self.access.load().check_push(caller).inspect_err(|_| self.stats.deny())
+    }
+
+    /// Take no further push; those taken are still delivered.
+    pub fn stop(&self) {
+        self.bus.close();
+    }
+
+    /// Put a push on the bus. Success means that it will be handed to the gateways, in order.
+    pub async fn push(&self, push: Push) -> Result<Position, PushError> {
+        self.publish(push, 0).await
+    }
+
+    /// As [`Ingress::push`], and wait to hear how many connections it matched.
+    pub async fn push_counted(&self, push: Push) -> Result<Pushed, PushError> {
+        let receipt = self.receipts.open();
+        let id = self.publish(push, receipt.as_ref().map_or(0, |receipt| receipt.id())).await?;
+        let matched = match receipt {
+            Some(receipt) => receipt.matched(MATCHED_WAIT).await,
+            None => None,
+        };
+        self.stats.add_matched(matched.unwrap_or(0));
+        Ok(Pushed { id, matched })
+    }
+
+    /// How many connections a push would match now. Sends nothing and does not touch the bus.
+    pub async fn dry_run(&self, target: Target, op: i32) -> Result<Option<u64>, PushError> {
+        let kind = Kind::from(&target);
+        let outcome = self.count(target, op).await;
+        let ended = outcome.as_ref().map_or_else(PushError::outcome, |_| Outcome::DryRun);
+        self.stats.push(kind, ended, 0);
+        outcome
+    }
+
+    async fn count(&self, target: Target, op: i32) -> Result<Option<u64>, PushError> {
+        self.limits.check(&target, 0)?;
+        let delivery = Delivery { target, op, body: None, count: true };
+        let counts = async {
+            let mut counts = self.route.deliver(vec![delivery]).await.map_err(|_| PushError::Stopping)?;
+            Ok(sum_of(counts.pop().unwrap_or_default()).await)
+        };
+        tokio::time::timeout(MATCHED_WAIT, counts).await.unwrap_or(Ok(None))
+    }
+
+    async fn publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {
+        let kind = Kind::from(&push.target);
+        let body_bytes = push.body.len();
+        let outcome = self.admit_and_publish(push, receipt).await;
+        let ended = outcome.as_ref().map_or_else(PushError::outcome, |_| Outcome::Accepted);
+        self.stats.push(kind, ended, body_bytes);
+        outcome
+    }
+
+    async fn admit_and_publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {
+        let Push { target, op, body } = push;
+        self.limits.check(&target, body.len())?;
+        let server = self.server_id.clone();
+        let record = Command { target, op, body, server, receipt }.to_record();
+        Ok(self.bus.publish(record).await?)
+    }
+}

@@ -1,0 +1,123 @@
+//! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask, one
+//! list of rooms is under way at a time, and nobody gets one that is older than his request. Keeps nothing when nobody asks
+//! for longer than the last answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::try_join_all;
+use hashbrown::HashMap;
+use tokio::sync::Mutex;
+
+use super::{Registry, Rooms};
+use crate::feed::{GatewayGone, Totals};
+use crate::route::Route;
+
+/// The registry of a process that holds its gateways itself.
+pub struct EmbeddedRegistry {
+    route: Route,
+    /// Number of the last list that was begun, from 1.
+    begun: AtomicU64,
+    /// The last list that arrived, with its number. Locked by whoever fetches the next.
+    latest: Mutex<(u64, Rooms)>,
+}
+
+impl EmbeddedRegistry {
+    /// Asks these gateways.
+    pub fn new(route: Route) -> EmbeddedRegistry {
+        EmbeddedRegistry { route, begun: AtomicU64::new(0), latest: Mutex::new((0, Rooms::from([]))) }
+    }
+
+    async fn fetch(&self) -> Result<Rooms, GatewayGone> {
+        let mut lists = try_join_all(self.route.gateways().iter().map(|gateway| gateway.rooms())).await?;
+        if lists.len() == 1 {
+            return Ok(lists.remove(0).into());
+        }
+        let mut sums: HashMap<String, u32> = HashMap::new();
+        for (room, count) in lists.into_iter().flatten() {
+            let sum = sums.entry(room).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        Ok(Arc::from_iter(sums))
+    }
+}
+
+#[async_trait::async_trait]
+impl Registry for EmbeddedRegistry {
+    async fn rooms(&self) -> Result<Rooms, GatewayGone> {
+        let begun_before = self.begun.load(Ordering::SeqCst);
+        let mut latest = self.latest.lock().await;
+        if latest.0 > begun_before {
+            return Ok(latest.1.clone());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        *latest = (number, self.fetch().await?);
+        Ok(latest.1.clone())
+    }
+
+    async fn totals(&self) -> Result<Totals, GatewayGone> {
+        let totals = try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals())).await?;
+        Ok(totals.into_iter().fold(Totals::default(), |sum, one| Totals {
+            connections: sum.connections + one.connections,
+            addresses: sum.addresses + one.addresses,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{Accepted, Delivery, Gateway};
+    use std::sync::atomic::AtomicU32;
+    use tokio::sync::Semaphore;
+
+    /// A gateway whose answers wait for a permit and number themselves.
+    struct Slow {
+        asked: AtomicU32,
+        permits: Semaphore,
+    }
+
+    #[async_trait::async_trait]
+    impl Gateway for Slow {
+        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+            Err(GatewayGone)
+        }
+        async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
+            let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            self.permits.acquire().await.unwrap().forget();
+            Ok(vec![("live://1".into(), number)])
+        }
+        async fn totals(&self) -> Result<Totals, GatewayGone> {
+            Ok(Totals { connections: 2, addresses: 1 })
+        }
+    }
+
+    /// Requests that come while a list is under way share the next one: it began after they came, and the gateway is
+    /// asked twice, not ten times.
+    #[tokio::test]
+    async fn lists_of_rooms_are_shared_but_never_older_than_the_request() {
+        let gateway = Arc::new(Slow { asked: AtomicU32::new(0), permits: Semaphore::new(0) });
+        let registry = Arc::new(EmbeddedRegistry::new(Route::new(vec![gateway.clone()])));
+        let ask = |registry: Arc<EmbeddedRegistry>| tokio::spawn(async move { registry.rooms().await.unwrap()[0].1 });
+        let first = ask(registry.clone());
+        while gateway.asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let later: Vec<_> = (0..9).map(|_| ask(registry.clone())).collect();
+        tokio::task::yield_now().await;
+        gateway.permits.add_permits(2);
+        assert_eq!(first.await.unwrap(), 1);
+        for answer in later {
+            assert_eq!(answer.await.unwrap(), 2);
+        }
+        assert_eq!(gateway.asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn several_gateways_are_summed() {
+        let gateway = || Arc::new(Slow { asked: AtomicU32::new(4), permits: Semaphore::new(9) }) as Arc<dyn Gateway>;
+        let registry = EmbeddedRegistry::new(Route::new(vec![gateway(), gateway()]));
+        assert_eq!(registry.rooms().await.unwrap().to_vec(), [("live://1".to_string(), 10)]);
+        assert_eq!(registry.totals().await.unwrap(), Totals { connections: 4, addresses: 2 });
+    }
+}

@@ -1,0 +1,21 @@
+//! What is known about who is online and where. Owns the seam: rooms with their counts, totals, and this node's own
+//! description; asks no client and pushes nothing. The embedded registry asks the gateway in this process.
+
+pub mod embedded;
+pub mod nodes;
+
+use std::sync::Arc;
+
+use crate::feed::{GatewayGone, Totals};
+
+/// Rooms with at least one member, and how many each has; in no order.
+pub type Rooms = Arc<[(String, u32)]>;
+
+/// Who is online.
+#[async_trait::async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// Rooms with members. Not older than the call.
+    async fn rooms(&self) -> Result<Rooms, GatewayGone>;
+    /// Totals over all gateways.
+    async fn totals(&self) -> Result<Totals, GatewayGone>;
+}

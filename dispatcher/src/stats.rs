@@ -1,0 +1,150 @@
+//! What the dispatcher counts. Owns the counters and their metric labels; renders nothing: the gateway's `/metrics` reads
+//! them. Written by the ingress and the consumer with relaxed atomics; a reader sees each number, not one instant.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::feed::Target;
+
+/// What a push is addressed to, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Connection keys.
+    Keys,
+    /// Users.
+    Mids,
+    /// One room.
+    Room,
+    /// Everybody.
+    All,
+}
+
+/// How a push request ended, as metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// On the bus.
+    Accepted,
+    /// Only counted, as asked.
+    DryRun,
+    /// Something in it is wrong or over a bound.
+    Invalid,
+    /// The bus was full.
+    Full,
+    /// The dispatcher is stopping, or the gateways are gone.
+    Stopping,
+}
+
+impl Kind {
+    /// Every kind, in the order of the discriminants.
+    pub const ALL: [Kind; 4] = [Kind::Keys, Kind::Mids, Kind::Room, Kind::All];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Kind::Keys => "keys",
+            Kind::Mids => "mids",
+            Kind::Room => "room",
+            Kind::All => "all",
+        }
+    }
+}
+
+impl From<&Target> for Kind {
+    fn from(target: &Target) -> Kind {
+        match target {
+            Target::Keys(_) => Kind::Keys,
+            Target::Mids(_) => Kind::Mids,
+            Target::Room(_) => Kind::Room,
+            Target::All { .. } => Kind::All,
+        }
+    }
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the discriminants.
+    pub const ALL: [Outcome; 5] =
+        [Outcome::Accepted, Outcome::DryRun, Outcome::Invalid, Outcome::Full, Outcome::Stopping];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::DryRun => "dry_run",
+            Outcome::Invalid => "invalid",
+            Outcome::Full => "bus_full",
+            Outcome::Stopping => "stopping",
+        }
+    }
+}
+
+/// The counters, all ascending.
+#[derive(Debug, Default)]
+pub struct Stats {
+    pushes: [[AtomicU64; Outcome::ALL.len()]; Kind::ALL.len()],
+    accepted_bytes: AtomicU64,
+    denied: AtomicU64,
+    matched: AtomicU64,
+    delivered: AtomicU64,
+    batches: AtomicU64,
+    skipped_records: AtomicU64,
+}
+
+impl Stats {
+    /// Pushes of one kind that ended so.
+    pub fn pushes(&self, kind: Kind, outcome: Outcome) -> u64 {
+        self.pushes[kind as usize][outcome as usize].load(Ordering::Relaxed)
+    }
+
+    /// Message bytes of accepted pushes.
+    pub fn accepted_bytes(&self) -> u64 {
+        self.accepted_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Push requests refused for who sent them, before anything of them was read.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
+    /// Connections matched, over the pushes that asked for the number.
+    pub fn matched(&self) -> u64 {
+        self.matched.load(Ordering::Relaxed)
+    }
+
+    /// Records accepted by the gateways.
+    pub fn delivered_records(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Hand-overs they took.
+    pub fn delivered_batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Records on the bus that were no push.
+    pub fn skipped_records(&self) -> u64 {
+        self.skipped_records.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn push(&self, kind: Kind, outcome: Outcome, body_bytes: usize) {
+        self.pushes[kind as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if outcome == Outcome::Accepted {
+            self.accepted_bytes.fetch_add(u64::try_from(body_bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn deny(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_matched(&self, connections: u64) {
+        self.matched.fetch_add(connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delivered(&self, records: u64) {
+        self.delivered.fetch_add(records, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn skipped_record(&self) {
+        self.skipped_records.fetch_add(1, Ordering::Relaxed);
+    }
+}

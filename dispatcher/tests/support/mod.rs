@@ -1,0 +1,229 @@
+//! What the tests of this crate share: a gateway that only remembers, a dispatcher before it, and requests without sockets.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode};
+use halley_dispatcher::assemble::{Dispatcher, Settings, embedded};
+use halley_dispatcher::consume::Drained;
+use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, Target, Totals};
+use halley_dispatcher::ingress::Ingress;
+use halley_dispatcher::ingress::http::{DemoInfo, HttpState, router};
+use halley_dispatcher::registry::nodes::NodeInfo;
+use http_body_util::BodyExt as _;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+
+/// A gateway that accepts everything, remembers it in order, and matches the same number of connections every time.
+pub struct FakeGateway {
+    pub delivered: Mutex<Vec<Delivery>>,
+    pub largest_batch: AtomicUsize,
+    pub rooms: Mutex<Vec<(String, u32)>>,
+    pub totals: Mutex<Totals>,
+    pub matched: u64,
+    pub gone: AtomicBool,
+    /// Each delivery takes a permit and gives it back: without any, it waits.
+    pub may_deliver: Semaphore,
+}
+
+impl FakeGateway {
+    pub fn new() -> Arc<FakeGateway> {
+        FakeGateway::with_permits(1)
+    }
+
+    /// One that accepts nothing until permits are added.
+    pub fn stuck() -> Arc<FakeGateway> {
+        FakeGateway::with_permits(0)
+    }
+
+    fn with_permits(permits: usize) -> Arc<FakeGateway> {
+        Arc::new(FakeGateway {
+            delivered: Mutex::default(),
+            largest_batch: AtomicUsize::new(0),
+            rooms: Mutex::default(),
+            totals: Mutex::default(),
+            matched: 3,
+            gone: AtomicBool::new(false),
+            may_deliver: Semaphore::new(permits),
+        })
+    }
+
+    pub fn set_rooms(&self, rooms: &[(&str, u32)]) {
+        *self.rooms.lock().unwrap() = rooms.iter().map(|(room, count)| ((*room).into(), *count)).collect();
+    }
+
+    pub fn take(&self) -> Vec<Delivery> {
+        std::mem::take(&mut self.delivered.lock().unwrap())
+    }
+
+    fn check(&self) -> Result<(), GatewayGone> {
+        if self.gone.load(Ordering::SeqCst) { Err(GatewayGone) } else { Ok(()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Gateway for FakeGateway {
+    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+        self.check()?;
+        let _permit = self.may_deliver.acquire().await.unwrap();
+        self.check()?;
+        self.largest_batch.fetch_max(deliveries.len(), Ordering::SeqCst);
+        let accepted = deliveries.iter().map(|delivery| {
+            let matched = delivery.count.then(|| {
+                let (sender, receiver) = oneshot::channel();
+                sender.send(self.matched).unwrap();
+                receiver
+            });
+            Accepted { matched }
+        });
+        let accepted = accepted.collect();
+        self.delivered.lock().unwrap().extend(deliveries);
+        Ok(accepted)
+    }
+
+    async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
+        self.check()?;
+        Ok(self.rooms.lock().unwrap().clone())
+    }
+
+    async fn totals(&self) -> Result<Totals, GatewayGone> {
+        self.check()?;
+        Ok(*self.totals.lock().unwrap())
+    }
+}
+
+/// A running dispatcher with its router.
+pub struct Stand {
+    pub ingress: Arc<Ingress>,
+    pub gateway: Arc<FakeGateway>,
+    pub http: Router,
+    pub consumer: JoinHandle<Drained>,
+}
+
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(3);
+
+impl Stand {
+    pub fn new() -> Stand {
+        Stand::with(Settings::default(), FakeGateway::new())
+    }
+
+    pub fn with(settings: Settings, gateway: Arc<FakeGateway>) -> Stand {
+        let settings = Settings { server_id: "comet1".into(), ..settings };
+        let Dispatcher { ingress, registry, consume } = embedded(settings, vec![gateway.clone()]);
+        let demo = DemoInfo { websocket: Some("0.0.0.0:3102".parse().unwrap()), ..DemoInfo::default() };
+        let http = router(HttpState::new(ingress.clone(), registry, node(), demo));
+        Stand { ingress, gateway, http, consumer: tokio::spawn(consume.run(DRAIN_WITHIN)) }
+    }
+
+    pub async fn get(&self, uri: &str) -> Answer {
+        call("GET", uri).send(&self.http).await
+    }
+
+    pub async fn post(&self, uri: &str, body: impl Into<Body>) -> Answer {
+        call("POST", uri).body(body).send(&self.http).await
+    }
+
+    pub async fn push(&self, json: &str) -> Answer {
+        push_call(json).send(&self.http).await
+    }
+
+    /// Everything delivered so far, once the bus is empty.
+    pub async fn delivered(&self) -> Vec<Delivery> {
+        while self.ingress.bus().depth().records > 0 {
+            tokio::task::yield_now().await;
+        }
+        self.gateway.take()
+    }
+}
+
+pub fn node() -> NodeInfo {
+    NodeInfo {
+        server_id: "comet1".into(),
+        host_domain: ".goim.io".into(),
+        default_domain: "conn.goim.io".into(),
+        addrs: vec!["203.0.113.7".into()],
+        wss_port: 3103,
+        weight: 10,
+        ..NodeInfo::default()
+    }
+}
+
+/// A push over `/v1`.
+pub fn push_call(json: &str) -> Call {
+    call("POST", "/v1/push").header("content-type", "application/json").body(json.to_owned())
+}
+
+/// A request, from this machine unless said otherwise.
+pub struct Call {
+    request: Request<Body>,
+}
+
+pub fn call(method: &str, uri: &str) -> Call {
+    let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
+    Call { request }.peer(Some("127.0.0.1:40000"))
+}
+
+impl Call {
+    pub fn peer(mut self, peer: Option<&str>) -> Call {
+        self.request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
+        if let Some(peer) = peer {
+            self.request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
+        }
+        self
+    }
+
+    pub fn header(mut self, name: &'static str, value: &str) -> Call {
+        self.request.headers_mut().insert(name, value.parse().unwrap());
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<Body>) -> Call {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    pub async fn send(self, router: &Router) -> Answer {
+        let response = router.clone().oneshot(self.request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.to_vec()).unwrap() }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Status, content type and body at once, for whole comparisons.
+    pub fn parts(&self) -> (u16, &str, &str) {
+        (self.status.as_u16(), self.header("content-type"), &self.body)
+    }
+}
+
+pub fn keys(keys: &[&str]) -> Target {
+    Target::Keys(keys.iter().map(|key| (*key).into()).collect())
+}
+
+pub fn room(room: &str) -> Target {
+    Target::Room(room.into())
+}
