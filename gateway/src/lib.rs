@@ -1,10 +1,15 @@
 //! Halley's gateway: holds clients' TCP and WebSocket connections on io_uring and delivers pushes to them.
 
+pub mod cli;
+pub mod config;
 pub mod conn;
 pub mod control;
+pub mod failure;
 pub mod feed;
 pub mod io;
 pub mod limits;
+pub mod listen;
 pub mod mesh;
+pub mod placement;
 pub mod session;
 pub mod shard;

@@ -11,6 +11,7 @@
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `guard` | the HTTP routes, and who may use them |
 //! | `metrics`, `health` | what monitoring reads |
+//! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
 pub mod admin;
@@ -21,6 +22,7 @@ pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
+pub mod steer;
 pub mod time;
 pub mod trace;
 pub mod trace_stream;

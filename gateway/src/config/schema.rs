@@ -1,0 +1,250 @@
+//! Every setting: its name, type, default, bounds and meaning, once. Owns nothing else; the reference file, `--help`, the
+//! environment variables and the errors are made of this list. Next step: `load` fills it, `check` looks at it as a whole,
+//! `convert` makes run-time types of it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use super::key::{Key, Reload, Section, settings};
+use super::value::{
+    AdminAddress, Auth, Insecure, LogFormat, Secret, SlowConsumer, Value, WebSocketProfile, WhenFull, within,
+};
+
+/// An address that only this machine reaches.
+fn local(port: u16) -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]
+}
+
+settings! {
+    /// Where the gateway listens and how big it is. An address is an IP address with a port: 127.0.0.1:3101, [::1]:3101;
+    /// 0.0.0.0 means every IPv4 address, [::] every IPv6 and IPv4 address of this machine, and port 0 a free one.
+    "" general: General {
+        /// Clients that speak goim's frames over TCP.
+        restart tcp_listen: Vec<SocketAddr> = local(3101);
+        /// Clients that speak goim's frames in WebSocket messages, at the path /sub.
+        restart ws_listen: Vec<SocketAddr> = local(3102);
+        /// As tcp_listen, inside TLS; needs [tls].
+        restart tls_listen: Vec<SocketAddr> = Vec::new();
+        /// As ws_listen, inside TLS; needs [tls]. goim's port for it is 3103.
+        restart wss_listen: Vec<SocketAddr> = Vec::new();
+        /// Pushing over HTTP (/goim/push/..., /v1/push), counts, the demo page; for this machine or with the admin token
+        /// also what admin_listen serves.
+        restart http_listen: Vec<SocketAddr> = local(3111);
+        /// gRPC: goim's Comet service, for jobs, and the Push service.
+        restart grpc_listen: Vec<SocketAddr> = local(3109);
+        /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for a
+        /// socket file that only this user may open.
+        restart admin_listen: Vec<AdminAddress> = Vec::new();
+        /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
+        restart auth: Auth = Auth::Open;
+        /// Bearer token that allows pushing. Empty: only this machine may push.
+        live push_token: Secret = Secret::default();
+        /// Bearer token that allows the admin side from other machines. Empty: only this machine may use it.
+        live admin_token: Secret = Secret::default();
+        /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed tokens,
+        /// "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS.
+        restart insecure: Vec<Insecure> = Vec::new();
+        /// Threads that serve clients, each with a ring of its own. 0 = one for every CPU this process may use.
+        restart shards: u32 = 0, in 0..=256;
+        /// Keep each of these threads on a CPU of its own. Without effect where a CPU quota limits the process.
+        restart pin_shards: bool = true;
+        /// Client connections at once, all shards together. 0 = as many as the limit on open files allows, which counts
+        /// per shard, and at most 1,000,000.
+        restart max_connections: u32 = 0, in 0..=16_000_000;
+        /// How strictly client WebSocket frames are read: "goim" takes unmasked frames and does not look for UTF-8 in text,
+        /// as goim's clients need it, "strict" follows RFC 6455.
+        live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
+        /// Values of the Origin header from which browsers may connect, such as "https://app.example.org". Empty = all.
+        live origins: Vec<String> = Vec::new();
+        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once.
+        live drain_seconds: u32 = 10, in 0..=3600;
+        /// File that gets the bound addresses as JSON once every listener accepts. Empty = none.
+        restart ready_file: PathBuf = PathBuf::new();
+    }
+
+    /// Bounds on clients. Rates are token buckets: so many a second on average, so many at once; 0 a second = no limit.
+    "limits" limits: Limits {
+        /// Connections of one key at once.
+        live max_connections_per_key: u32 = 1, in 1..=1024;
+        /// Which one goes when a key has too many: "close_oldest" or "reject_new".
+        live when_key_full: WhenFull = WhenFull::CloseOldest;
+        /// Connections of one user (mid) at once. 0 = no limit.
+        live max_connections_per_mid: u32 = 0, in 0..=65_536;
+        /// Which one goes when a user has too many: "close_oldest" or "reject_new".
+        live when_mid_full: WhenFull = WhenFull::CloseOldest;
+        /// Connections of one source address (IPv4 address or IPv6 /64) at once. 0 = no limit: many phones may share one
+        /// address.
+        live max_connections_per_address: u32 = 0, in 0..=16_000_000;
+        /// Connections of one shard that have not logged in yet. Beyond it the oldest of them ends.
+        live max_pending_handshakes: u32 = 16_384, in 1..=16_000_000;
+        /// Time for TLS, upgrade and login together, in milliseconds.
+        live handshake_timeout_ms: u64 = 8_000, in 250..=600_000;
+        /// Bytes of one WebSocket upgrade request, headers included.
+        live upgrade_bytes_max: u32 = 8 * 1024, in 512..=65_536;
+        /// Bytes of one WebSocket message from a client. A goim frame has at most 4112.
+        live message_bytes_max: u32 = 8 * 1024, in 4112..=1_048_576;
+        /// Connections that one shard accepts a second.
+        live accepts_per_second: u32 = 0;
+        /// As above, at once.
+        live accepts_burst: u32 = 1_000, in 1..=16_000_000;
+        /// Frames a second from one client after its login.
+        live frames_per_second: u32 = 500;
+        /// As above, at once.
+        live frames_burst: u32 = 2_000, in 1..=1_000_000_000;
+        /// Bytes a second from one client after its login.
+        live bytes_per_second: u32 = 1024 * 1024;
+        /// As above, at once.
+        live bytes_burst: u32 = 8 * 1024 * 1024, in 8_192..=1_000_000_000;
+        /// Room changes a second of one client.
+        live room_changes_per_second: u32 = 50;
+        /// As above, at once.
+        live room_changes_burst: u32 = 500, in 1..=1_000_000_000;
+    }
+
+    /// What waits for clients that read slowly.
+    "queues" queues: Queues {
+        /// Bytes of pushes that may wait for one connection.
+        live queue_bytes_max: u32 = 64 * 1024, in 1_024..=1_073_741_824;
+        /// Bytes of pushes that may wait in one shard, all its connections together.
+        live shard_queue_bytes_max: u64 = 256 * 1024 * 1024, in 65_536..=1_099_511_627_776;
+        /// What happens beyond either: "drop_newest" drops the new push, as goim does, "drop_oldest" makes room for it, "close"
+        /// ends the connection.
+        live slow_consumer: SlowConsumer = SlowConsumer::DropNewest;
+    }
+
+    /// Options of clients' sockets.
+    "sockets" sockets: Sockets {
+        /// Connections that may wait to be accepted, per listener and shard. The kernel cuts it to net.core.somaxconn.
+        restart backlog: u32 = 4096, in 1..=65_535;
+        /// Send small messages at once (TCP_NODELAY).
+        restart nodelay: bool = true;
+        /// Probe silent connections after this many seconds (SO_KEEPALIVE). 0 = never; heartbeats find dead clients too.
+        restart keepalive_seconds: u32 = 0, in 0..=32_767;
+        /// Seconds between probes.
+        restart keepalive_interval_seconds: u32 = 15, in 1..=32_767;
+        /// Probes without answer after which a connection is dead.
+        restart keepalive_probes: u32 = 4, in 1..=127;
+        /// Milliseconds that sent data may stay unacknowledged before the connection is dead (TCP_USER_TIMEOUT).
+        /// 0 = the kernel's rule.
+        restart user_timeout_ms: u32 = 0, in 0..=3_600_000;
+        /// Bytes of the socket's send buffer (SO_SNDBUF; the kernel doubles it). 0 = the kernel's tuning.
+        restart send_buffer_bytes: u32 = 0, in 0..=67_108_864;
+        /// Bytes of the socket's receive buffer (SO_RCVBUF; the kernel doubles it). 0 = the kernel's tuning.
+        restart receive_buffer_bytes: u32 = 0, in 0..=67_108_864;
+        /// IPv6 listeners do not take IPv4 connections (IPV6_V6ONLY).
+        restart ipv6_only: bool = false;
+    }
+
+    /// Signed tokens, for auth = "jwt": HS256 with a secret; RS256, ES256, EdDSA with public keys. A claim name that begins
+    /// with / is a path into nested claims: "/user/id".
+    "jwt" jwt: Jwt {
+        /// The secret of HS256, at least 32 bytes.
+        live secret: Secret = Secret::default();
+        /// File with the secret of HS256. Empty = none.
+        live secret_file: PathBuf = PathBuf::new();
+        /// Files with public keys, PEM or JWKS. They are read again on SIGHUP.
+        live key_files: Vec<PathBuf> = Vec::new();
+        /// Accepted values of iss. Empty = it is not looked at.
+        live issuers: Vec<String> = Vec::new();
+        /// Accepted values of aud, "*" for any. Empty = tokens that have an aud are refused.
+        live audiences: Vec<String> = Vec::new();
+        /// How far clocks may differ, in seconds.
+        live leeway_seconds: u64 = 30, in 0..=3_600;
+        /// Claims that must be there. Without "exp" in it, tokens without end are let in.
+        live required: Vec<String> = vec!["exp".to_owned()];
+        /// Claim with the user (mid), a whole number.
+        live claim_mid: String = "mid".to_owned();
+        /// Claim with the connection key. Absent = a key is made.
+        live claim_key: String = "key".to_owned();
+        /// Claim with the room to join at login.
+        live claim_room: String = "room_id".to_owned();
+        /// Claim with the operations wanted at login.
+        live claim_accepts: String = "accepts".to_owned();
+        /// Claim with patterns of the rooms that may be joined. Absent = every room.
+        live claim_rooms: String = "rooms".to_owned();
+        /// Claim with the operations that may be wanted. Absent = every one.
+        live claim_ops: String = "ops".to_owned();
+    }
+
+    /// Certificates for tls_listen and wss_listen. Several serve several host names (SNI).
+    "tls" tls: Tls {
+        /// PEM files with a certificate and its chain each.
+        live certificate_files: Vec<PathBuf> = Vec::new();
+        /// PEM files with their private keys, in the same order.
+        live key_files: Vec<PathBuf> = Vec::new();
+    }
+
+    /// What clients and other servers are told about this node, as in goim.
+    "node" node: Node {
+        /// Name of this node, unique among all. Empty = the host name.
+        restart server_id: String = String::new();
+        /// Region it stands in.
+        restart region: String = "sh".to_owned();
+        /// Zone it stands in.
+        restart zone: String = "sh001".to_owned();
+        /// Deployment environment.
+        restart env: String = "dev".to_owned();
+        /// Share of new clients it should get.
+        restart weight: u32 = 10, in 1..=1_000_000;
+        /// Keep new clients away.
+        restart offline: bool = false;
+        /// Public addresses of this node, given to clients that are not browsers.
+        restart addrs: Vec<String> = Vec::new();
+        /// gRPC address that other servers are told, host:port. Empty = the first of grpc_listen.
+        restart grpc_addr: String = String::new();
+        /// Name that clients are told when no node fits.
+        restart default_domain: String = String::new();
+        /// What is appended to server_id for browsers: ".example.org".
+        restart host_domain: String = String::new();
+        /// TCP port that clients are told. 0 = that of the first tcp_listen.
+        restart tcp_port: u16 = 0;
+        /// WebSocket port that clients are told. 0 = that of the first ws_listen.
+        restart ws_port: u16 = 0;
+        /// WebSocket port with TLS that clients are told. 0 = that of the first wss_listen.
+        restart wss_port: u16 = 0;
+        /// How often clients send a heartbeat, in seconds.
+        live heartbeat_seconds: u32 = 240, in 1..=86_400;
+        /// Heartbeat periods after which a silent client is gone.
+        live heartbeat_max: u32 = 2, in 1..=100;
+        /// Longest wait of clients before they reconnect, in seconds. This and the next three are only passed on to clients.
+        restart backoff_max_seconds: u32 = 300;
+        /// Their first wait, in seconds.
+        restart backoff_base_seconds: u32 = 3;
+        /// Growth of the wait from try to try.
+        restart backoff_factor: f32 = 1.8, in 0.0..=1000.0;
+        /// Share of the wait that is random.
+        restart backoff_jitter: f32 = 0.3, in 0.0..=1.0;
+    }
+
+    /// Taking pushes.
+    "ingress" ingress: Ingress {
+        /// Bytes of one message.
+        restart body_bytes_max: u32 = 1_000_000, in 1..=16_777_216;
+        /// Keys or users that one push may name.
+        restart recipients_max: u32 = 10_000, in 1..=1_000_000;
+        /// Host names, without port, under which the demo page may be opened and push without a token.
+        restart page_hosts: Vec<String> = Vec::new();
+        /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
+        restart bus_records_max: u32 = 65_536, in 1..=16_777_216;
+        /// Bytes that may wait on the embedded bus.
+        restart bus_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
+    }
+
+    /// What the gateway writes about itself, to standard error.
+    "log" log: Log {
+        /// "error", "warn", "info", "debug" or "trace", also per part: "info,halley_gateway::control=debug".
+        live level: String = "info".to_owned();
+        /// "text" for people, "json" for programs.
+        restart format: LogFormat = LogFormat::Text;
+    }
+}
+
+/// Every setting of every section.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    SECTIONS.iter().flat_map(|section| section.keys)
+}
+
+/// The setting with this path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    keys().find(|key| key.path() == path)
+}

@@ -1,0 +1,225 @@
+//! Proves that every layer is read in its order, that what is wrong is said with its place and the nearest right name, and that
+//! dangers are refused unless asked for.
+
+use super::check::check;
+use super::load::{Flag, Sources, from_text};
+use super::schema::{Config, keys};
+use super::value::{Insecure, SlowConsumer};
+
+fn flag(path: &str, text: &str) -> Flag {
+    Flag { path: path.to_owned(), written: format!("--set {path}"), text: text.to_owned() }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Sources {
+    let environment = pairs.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+    Sources { environment, ..Sources::default() }
+}
+
+fn file_error(text: &str) -> String {
+    from_text(text, &Sources::default()).expect_err(text).0
+}
+
+fn parsed(text: &str) -> Config {
+    from_text(text, &Sources::default()).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn a_later_layer_wins_over_an_earlier_one() {
+    let file = "shards = 1\nmax_connections = 1\ndrain_seconds = 1\n[node]\nregion = \"file\"\nzone = \"file\"";
+    let mut sources =
+        variables(&[("HALLEY_MAX_CONNECTIONS", "2"), ("HALLEY_DRAIN_SECONDS", "2"), ("HALLEY_NODE__ZONE", "env")]);
+    sources.flags.push(flag("drain_seconds", "3"));
+    let config = from_text(file, &sources).unwrap();
+    let general = &config.general;
+    assert_eq!((general.shards, general.max_connections, general.drain_seconds), (1, 2, 3));
+    assert_eq!((config.node.region.as_str(), config.node.zone.as_str()), ("file", "env"));
+}
+
+#[test]
+fn lists_are_read_from_arrays_single_values_and_commas() {
+    let two = ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+    assert_eq!(parsed("tcp_listen = [\"127.0.0.1:1\", \"[::1]:2\"]").general.tcp_listen, two);
+    assert_eq!(parsed("tcp_listen = \"127.0.0.1:1\"").general.tcp_listen, two[..1]);
+    let config = from_text("", &variables(&[("HALLEY_TCP_LISTEN", "127.0.0.1:1, [::1]:2")])).unwrap();
+    assert_eq!(config.general.tcp_listen, two);
+    let config = from_text("", &variables(&[("HALLEY_TCP_LISTEN", "")])).unwrap();
+    assert_eq!(config.general.tcp_listen, []);
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_its_line_and_the_nearest_known_one() {
+    let cases = [
+        (
+            "shards = 1\n\ntcp_listne = 3",
+            "test.toml, line 3: there is no setting \"tcp_listne\"; did you mean \"tcp_listen\"?",
+        ),
+        ("[node]\nregoin = 3", "test.toml, line 2: there is no setting \"regoin\" in [node]; did you mean \"region\"?"),
+        ("[nodes]\nregion = 3", "test.toml, line 1: there is no section [nodes]; did you mean [node]?"),
+        (
+            "queue_bytes_max = 3",
+            "test.toml, line 1: there is no setting \"queue_bytes_max\"; \"queue_bytes_max\" stands in the section [queues]",
+        ),
+        (
+            "[node]\nshards = 3",
+            "test.toml, line 2: there is no setting \"shards\" in [node]; \"shards\" stands before the first section",
+        ),
+        ("colour = 3", "test.toml, line 1: there is no setting \"colour\"; `halley-gateway default-config` lists all"),
+    ];
+    for (text, sentence) in cases {
+        assert_eq!(file_error(text), sentence);
+    }
+    let error = from_text("", &variables(&[("HALLEY_NODE__REGOIN", "x")])).unwrap_err().0;
+    assert_eq!(error, "environment variable HALLEY_NODE__REGOIN names no setting; did you mean HALLEY_NODE__REGION?");
+    let sources = Sources { flags: vec![flag("nod.region", "x")], ..Sources::default() };
+    let error = from_text("", &sources).unwrap_err().0;
+    assert_eq!(error, "--set nod.region: there is no setting \"nod.region\"; did you mean \"node.region\"?");
+}
+
+#[test]
+fn variables_that_kubernetes_sets_for_a_service_of_our_name_are_no_settings() {
+    let links = [
+        ("HALLEY_SERVICE_HOST", "10.0.0.1"),
+        ("HALLEY_SERVICE_PORT_TCP", "3101"),
+        ("HALLEY_PORT", "tcp://10.0.0.1:3101"),
+        ("HALLEY_PORT_3101_TCP_ADDR", "10.0.0.1"),
+        ("HALLEY_GATEWAY_PORT_3101_TCP_PROTO", "tcp"),
+    ];
+    assert_eq!(from_text("", &variables(&links)).unwrap(), Config::default());
+    assert!(from_text("", &variables(&[("HALLEY_PORTS", "3101")])).is_err());
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_line_and_what_is_wanted() {
+    let cases = [
+        ("shards = \"two\"", "test.toml, line 1: shards must be a whole number, not a text"),
+        ("shards = 257", "test.toml, line 1: shards must be between 0 and 256"),
+        ("shards = -1", "test.toml, line 1: shards must be between 0 and 4294967295"),
+        (
+            "\n[queues]\nslow_consumer = \"drop_new\"",
+            "test.toml, line 3: queues.slow_consumer must be \"drop_newest\" or \"drop_oldest\" or \"close\", not \"drop_new\"; did you mean \"drop_newest\"?",
+        ),
+        (
+            "tcp_listen = \":3101\"",
+            "test.toml, line 1: tcp_listen must name an address: write 0.0.0.0:3101, or [::]:3101 with IPv6",
+        ),
+        ("pin_shards = 1", "test.toml, line 1: pin_shards must be true or false, not a whole number"),
+        ("[node]\nbackoff_jitter = nan", "test.toml, line 2: node.backoff_jitter must be a finite number"),
+    ];
+    for (text, sentence) in cases {
+        assert_eq!(file_error(text), sentence);
+    }
+    assert!(file_error("shards = ").starts_with("test.toml, line 1: not TOML: "), "{}", file_error("shards = "));
+    assert!(file_error("shards = 1\nshards = 2").starts_with("test.toml, line 2: not TOML: "));
+    let error = from_text("", &variables(&[("HALLEY_SHARDS", "many")])).unwrap_err().0;
+    assert_eq!(error, "environment variable HALLEY_SHARDS: shards must be a whole number");
+}
+
+#[test]
+fn numbers_may_be_written_with_underscores_and_in_hexadecimal() {
+    assert_eq!(parsed("max_connections = 1_000").general.max_connections, 1000);
+    assert_eq!(parsed("max_connections = 0x10").general.max_connections, 16);
+    assert_eq!(
+        from_text("", &variables(&[("HALLEY_MAX_CONNECTIONS", "1_000")])).unwrap().general.max_connections,
+        1000
+    );
+}
+
+/// Every bound of the schema is kept: its ends are taken, what lies beyond them is refused.
+#[test]
+fn every_bounded_setting_takes_its_bounds_and_nothing_beyond() {
+    for key in keys() {
+        let Some((low, high)) = key.bounds() else { continue };
+        let set = |text: &str| (key.set_text)(&mut Config::default(), text);
+        assert_eq!((set(&low), set(&high)), (Ok(()), Ok(())), "{key:?}");
+        let beyond = format!("{}", high.parse::<f64>().unwrap() + 1.0);
+        assert!(set(&beyond).is_err(), "{key:?} takes {beyond}");
+    }
+}
+
+#[test]
+fn words_are_read_and_written_alike() {
+    let config = parsed("[queues]\nslow_consumer = \"close\"");
+    assert_eq!(config.queues.slow_consumer, SlowConsumer::Close);
+    for key in keys() {
+        let text = key.value(&Config::default());
+        let file = if key.section.is_empty() {
+            format!("{} = {text}", key.name)
+        } else {
+            format!("[{}]\n{} = {text}", key.section, key.name)
+        };
+        assert_eq!(parsed(&file), Config::default(), "{key:?}");
+    }
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let config = parsed("push_token = \"hunter2\"\n[jwt]\nsecret = \"hunter2\"");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(keys().filter(|key| key.secret).count(), 3);
+    assert!(keys().filter(|key| key.secret).all(|key| key.flag().is_none()), "ps would show it");
+}
+
+#[test]
+fn without_configuration_only_this_machine_is_served() {
+    let general = Config::default().general;
+    let lists = [general.tcp_listen, general.ws_listen, general.http_listen, general.grpc_listen];
+    assert!(lists.iter().flatten().all(|address| address.ip().is_loopback()));
+    assert_eq!(lists.map(|list| list[0].port()), [3101, 3102, 3111, 3109], "goim's ports");
+    assert_eq!(check(&Config::default()), Ok(()));
+}
+
+#[test]
+fn dangers_are_refused_unless_asked_for_by_name() {
+    let cases = [
+        ("tcp_listen = \"0.0.0.0:3101\"", Insecure::OpenAuth),
+        ("ws_listen = \"[::]:3102\"", Insecure::OpenAuth),
+        ("http_listen = \"192.0.2.1:3111\"", Insecure::OpenIngress),
+        ("grpc_listen = \"0.0.0.0:3109\"", Insecure::PlainGrpc),
+    ];
+    for (text, danger) in cases {
+        let refusal = check(&parsed(text)).expect_err(text).0;
+        assert!(refusal.contains(&format!("insecure = [\"{}\"]", danger.word())), "{refusal}");
+        let accepted = format!("insecure = [\"{}\"]\n{text}", danger.word());
+        assert_eq!(check(&parsed(&accepted)), Ok(()), "{accepted}");
+        let other = if danger == Insecure::PlainGrpc { "open_auth" } else { "plain_grpc" };
+        assert!(check(&parsed(&format!("insecure = [\"{other}\"]\n{text}"))).is_err(), "{text}: another danger's name");
+    }
+    let safe = [
+        "tcp_listen = \"0.0.0.0:3101\"\nauth = \"jwt\"\n[jwt]\nsecret = \"x\"",
+        "http_listen = \"0.0.0.0:3111\"\npush_token = \"t\"",
+        "tcp_listen = \"127.9.9.9:3101\"\nws_listen = \"[::1]:3102\"\nhttp_listen = \"[::ffff:127.0.0.1]:3111\"",
+        "admin_listen = [\"0.0.0.0:3110\"]\nadmin_token = \"t\"",
+        "admin_listen = [\"unix:/run/halley.sock\"]",
+    ];
+    for text in safe {
+        assert_eq!(check(&parsed(text)), Ok(()), "{text}");
+    }
+    assert!(check(&parsed("admin_listen = \"0.0.0.0:3110\"")).is_err());
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let cases = [
+        ("tcp_listen = []\nws_listen = []", "no client could connect"),
+        ("tcp_listen = \"127.0.0.1:3102\"", "tcp_listen and ws_listen both name 127.0.0.1:3102"),
+        ("insecure = [\"open_auth\"]\ntcp_listen = \"[::]:3102\"", "share a port"),
+        ("wss_listen = \"127.0.0.1:3103\"", "need a certificate"),
+        ("[tls]\ncertificate_files = [\"a\", \"b\"]\nkey_files = [\"a\"]", "give every certificate its key"),
+        ("auth = \"jwt\"", "needs a key"),
+        ("[jwt]\nclaim_mid = \"\"", "jwt.claim_mid is empty"),
+        ("[queues]\nqueue_bytes_max = 100_000\nshard_queue_bytes_max = 70_000", "lower it"),
+        ("[log]\nlevel = \"halley=loud\"", "is no level"),
+    ];
+    for (text, part) in cases {
+        let refusal = check(&parsed(text)).expect_err(text).0;
+        assert!(refusal.contains(part), "{refusal}");
+    }
+    assert_eq!(
+        check(&parsed("tcp_listen = \"127.0.0.1:0\"\nws_listen = \"127.0.0.1:0\"")),
+        Ok(()),
+        "free ports differ"
+    );
+    let split = "insecure = [\"open_auth\"]\ntcp_listen = [\"0.0.0.0:3101\", \"[::]:3101\"]\n[sockets]\nipv6_only = ";
+    assert!(check(&parsed(&format!("{split}false"))).is_err());
+    assert_eq!(check(&parsed(&format!("{split}true"))), Ok(()));
+}

@@ -1,0 +1,78 @@
+//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it: one sentence;
+//! decides nothing. `node` and `cli` make these, `main` prints them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::listen::ListenError;
+
+/// What kind of failure, and so which exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Something that worked stopped working.
+    Runtime,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// Another process listens on one of our addresses.
+    AddressInUse,
+    /// The kernel, or the container around us, does not let us use what we need.
+    Kernel,
+}
+
+impl Cause {
+    /// The exit code, as `--help` lists it.
+    pub const fn code(self) -> u8 {
+        match self {
+            Cause::Runtime => 1,
+            Cause::Usage => 2,
+            Cause::AddressInUse => 3,
+            Cause::Kernel => 4,
+        }
+    }
+}
+
+/// One sentence for a person and an exit code for a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Kind of failure.
+    pub cause: Cause,
+    /// What is wrong and what to do, without a full stop.
+    pub sentence: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(cause: Cause, sentence: impl fmt::Display) -> Failure {
+        Failure { cause, sentence: sentence.to_string() }
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.cause.code())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "halley-gateway: {}", self.sentence)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::new(Cause::Usage, error)
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Failure {
+        let cause = match error {
+            ListenError::InUse { .. } => Cause::AddressInUse,
+            ListenError::Refused { .. } => Cause::Usage,
+        };
+        Failure::new(cause, error)
+    }
+}

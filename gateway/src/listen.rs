@@ -1,0 +1,229 @@
+//! Listening sockets. Owns how they are bound, so that a port is shared between our shards and with nobody else, and the options that
+//! accepted connections inherit; accepts nothing itself. `node` hands the sockets to the shards' rings, to feed and to control.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+/// Times a free port is asked for before giving up: another process may take the one that the kernel picked.
+const FREE_PORT_TRIES: usize = 8;
+
+/// Options of clients' sockets, set on the listener and inherited.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// Connections waiting to be accepted, per socket.
+    pub backlog: i32,
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE` and its times; `None` = off.
+    pub keepalive: Option<TcpKeepalive>,
+    /// `TCP_USER_TIMEOUT`; `None` = the kernel's rule.
+    pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF`; `None` = the kernel's tuning.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF`; `None` = the kernel's tuning.
+    pub receive_buffer_bytes: Option<usize>,
+    /// `IPV6_V6ONLY`.
+    pub ipv6_only: bool,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        SocketOptions {
+            backlog: 4096,
+            nodelay: true,
+            keepalive: None,
+            user_timeout: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+            ipv6_only: false,
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub enum ListenError {
+    /// Somebody else listens there, perhaps another gateway.
+    InUse {
+        /// The address.
+        at: String,
+    },
+    /// Anything else.
+    Refused {
+        /// The address.
+        at: String,
+        /// What the system says, and what to do if we know.
+        reason: String,
+    },
+}
+
+impl ListenError {
+    fn new(at: &impl fmt::Display, error: &io::Error) -> ListenError {
+        let at = at.to_string();
+        let cure = match error.kind() {
+            ErrorKind::AddrInUse => return ListenError::InUse { at },
+            ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
+            ErrorKind::PermissionDenied => {
+                ": ports below 1024 need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
+            }
+            _ => "",
+        };
+        ListenError::Refused { at, reason: format!("{error}{cure}") }
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenError::InUse { at } => {
+                let who = match at.rsplit_once(':') {
+                    Some((_, port)) if !at.starts_with('/') => format!("`ss -ltnp 'sport = :{port}'`"),
+                    _ => format!("`ss -lxp src {at}`"),
+                };
+                write!(
+                    f,
+                    "{at} is already served by another process, perhaps another gateway: {who} shows which; stop it or \
+                     listen elsewhere"
+                )
+            }
+            ListenError::Refused { at, reason } => write!(f, "cannot listen on {at}: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// One listener per shard on one address. Port 0 is picked once and used by all.
+///
+/// `SO_REUSEPORT` would let a second gateway of the same user share the port in silence. So the first socket listens without it,
+/// which fails while anybody else listens there and keeps everybody else out from then on. Only after that is the option
+/// set and the port shared with the sockets of the other shards, while the first one is held all the time.
+pub fn listen_shared(
+    address: SocketAddr,
+    shards: usize,
+    options: &SocketOptions,
+) -> Result<Vec<TcpListener>, ListenError> {
+    let failed = |error: io::Error| ListenError::new(&address, &error);
+    let mut tries = FREE_PORT_TRIES;
+    let first = loop {
+        match client_socket(address, options).and_then(|socket| listen(socket, address, options.backlog)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && address.port() == 0 && tries > 1 => tries -= 1,
+            other => break other.map_err(failed)?,
+        }
+    };
+    let bound =
+        first.local_addr().and_then(|bound| bound.as_socket().ok_or(ErrorKind::Unsupported.into())).map_err(failed)?;
+    first.set_reuse_port(true).map_err(failed)?;
+    let mut listeners = vec![TcpListener::from(first)];
+    for _ in 1..shards {
+        let next = client_socket(address, options)
+            .and_then(|socket| {
+                socket.set_reuse_port(true)?;
+                listen(socket, bound, options.backlog)
+            })
+            .map_err(failed)?;
+        listeners.push(TcpListener::from(next));
+    }
+    Ok(listeners)
+}
+
+/// One listener for a server that runs on a runtime.
+pub fn listen_alone(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, ListenError> {
+    let options = SocketOptions { ipv6_only, ..SocketOptions::default() };
+    client_socket(address, &options)
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            listen(socket, address, options.backlog)
+        })
+        .map(TcpListener::from)
+        .map_err(|error| ListenError::new(&address, &error))
+}
+
+/// A bare socket with every option that connections inherit; buffer sizes count only when set before listening.
+fn client_socket(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Lets a restarted gateway listen while connections of its predecessor are in TIME-WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(options.ipv6_only)?;
+    }
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(keepalive) = &options.keepalive {
+        socket.set_tcp_keepalive(keepalive)?;
+    }
+    socket.set_tcp_user_timeout(options.user_timeout)?;
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(socket)
+}
+
+fn listen(socket: Socket, address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+/// A Unix-domain listener whose socket file only this user may open. The file goes away with the value.
+#[derive(Debug)]
+pub struct UnixSocket {
+    /// The listener; it does not block.
+    pub listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Gone already, or in a directory that is: either way nothing is left to do.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl UnixSocket {
+    /// Listen at `path`. A socket file that nobody listens on any more is replaced; every other file is left alone.
+    pub fn listen(path: &Path) -> Result<UnixSocket, ListenError> {
+        let at = path.display();
+        remove_stale(path)?;
+        bind_private(path)
+            .map(|listener| UnixSocket { listener, path: path.to_owned() })
+            .map_err(|error| ListenError::new(&at, &error))
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let at = path.display().to_string();
+    let Ok(about) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !about.file_type().is_socket() {
+        return Err(ListenError::Refused { at, reason: "the file exists and is no socket: name another".to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| ListenError::new(&at, &error))
+        }
+        Err(error) => Err(ListenError::new(&at, &error)),
+        Ok(_) => Err(ListenError::InUse { at }),
+    }
+}
+
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The mode of the socket becomes that of its file, so nobody can open it before it is set.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(128)?;
+    socket.set_nonblocking(true)?;
+    Ok(UnixListener::from(socket))
+}

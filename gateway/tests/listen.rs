@@ -1,0 +1,165 @@
+//! Proves on the real kernel that a port is shared between our shards and with nobody else, that options reach accepted
+//! connections, and that a socket file is private, replaced when stale and kept when in use.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use halley_gateway::listen::{ListenError, SocketOptions, UnixSocket, listen_alone, listen_shared};
+use socket2::SockRef;
+
+fn free() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn shared(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, ListenError> {
+    listen_shared(address, shards, &SocketOptions::default())
+}
+
+#[test]
+fn port_0_is_picked_once_and_every_shard_gets_connections_on_it() {
+    let listeners = shared(free(), 4).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+    let clients: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut accepted = [0; 4];
+    for (listener, accepted) in listeners.iter().zip(&mut accepted) {
+        listener.set_nonblocking(true).unwrap();
+        while listener.accept().is_ok() {
+            *accepted += 1;
+        }
+    }
+    assert_eq!(accepted.iter().sum::<usize>(), clients.len());
+    assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+}
+
+#[test]
+fn a_second_gateway_on_the_port_is_refused_however_many_shards_either_has() {
+    for (first, second) in [(1, 1), (4, 4), (1, 4), (4, 1)] {
+        let listeners = shared(free(), first).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        let error = shared(address, second).expect_err("shared in silence");
+        assert!(matches!(error, ListenError::InUse { .. }), "{error:?}");
+        let port = address.port().to_string();
+        assert!(error.to_string().contains(&port) && error.to_string().contains("ss -ltnp"), "{error}");
+        let every = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert!(matches!(shared(every, second), Err(ListenError::InUse { .. })), "on every address of the machine");
+    }
+}
+
+#[test]
+fn a_port_of_another_program_is_refused() {
+    let other = TcpListener::bind(free()).unwrap();
+    assert!(matches!(shared(other.local_addr().unwrap(), 2), Err(ListenError::InUse { .. })));
+    assert!(matches!(listen_alone(other.local_addr().unwrap(), false), Err(ListenError::InUse { .. })));
+}
+
+/// Two gateways that start in the same instant: never do both get the port.
+#[test]
+fn of_two_gateways_starting_together_at_most_one_gets_the_port() {
+    for _ in 0..50 {
+        let address = shared(free(), 1).unwrap()[0].local_addr().unwrap();
+        let barrier = std::sync::Barrier::new(2);
+        let start = || {
+            barrier.wait();
+            shared(address, 3)
+        };
+        let (one, two) = std::thread::scope(|scope| {
+            let other = scope.spawn(start);
+            (start(), other.join().unwrap())
+        });
+        assert!(!(one.is_ok() && two.is_ok()), "both listen on {address}");
+    }
+}
+
+#[test]
+fn a_gateway_may_start_again_while_old_connections_linger() {
+    let listeners = shared(free(), 2).unwrap();
+    let address = listeners[0].local_addr().unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
+    let server = listeners.iter().find_map(|listener| {
+        listener.set_nonblocking(true).unwrap();
+        listener.accept().ok()
+    });
+    // The side that closes first keeps the port in TIME-WAIT.
+    drop(server.expect("connected"));
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    drop(client);
+    drop(listeners);
+    shared(address, 2).unwrap();
+}
+
+#[test]
+fn a_dual_stack_listener_takes_both_families_unless_told_otherwise() {
+    let every: SocketAddr = "[::]:0".parse().unwrap();
+    for (ipv6_only, reachable) in [(false, true), (true, false)] {
+        let options = SocketOptions { ipv6_only, ..SocketOptions::default() };
+        let listeners = listen_shared(every, 2, &options).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        assert!(TcpStream::connect(("::1", port)).is_ok());
+        assert_eq!(TcpStream::connect(("127.0.0.1", port)).is_ok(), reachable);
+    }
+}
+
+#[test]
+fn accepted_connections_inherit_the_options() {
+    let options = SocketOptions {
+        keepalive: Some(socket2::TcpKeepalive::new().with_time(Duration::from_secs(77)).with_retries(3)),
+        user_timeout: Some(Duration::from_millis(12_345)),
+        send_buffer_bytes: Some(8 * 1024),
+        receive_buffer_bytes: Some(6 * 1024),
+        ..SocketOptions::default()
+    };
+    let listeners = listen_shared(free(), 1, &options).unwrap();
+    let _client = TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
+    let (accepted, _) = listeners[0].accept().unwrap();
+    let accepted = SockRef::from(&accepted);
+    assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+    assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(77));
+    assert_eq!(accepted.tcp_keepalive_retries().unwrap(), 3);
+    assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_millis(12_345)));
+    // The kernel doubles what it is told.
+    assert_eq!(accepted.send_buffer_size().unwrap(), 16 * 1024);
+    assert_eq!(accepted.recv_buffer_size().unwrap(), 12 * 1024);
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused_with_a_reason() {
+    let error = shared("192.0.2.1:0".parse().unwrap(), 1).unwrap_err().to_string();
+    assert!(error.contains("no interface of this machine has this address"), "{error}");
+}
+
+#[test]
+fn a_socket_file_is_private_and_goes_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let socket = UnixSocket::listen(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    socket.listener.set_nonblocking(false).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"x").unwrap();
+    assert_eq!(socket.listener.accept().unwrap().0.read(&mut [0; 1]).unwrap(), 1);
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_stale_socket_file_is_replaced_a_live_one_and_a_plain_file_are_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let stale = directory.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    assert!(stale.exists());
+    let replaced = UnixSocket::listen(&stale).unwrap();
+    assert!(UnixStream::connect(&stale).is_ok());
+
+    let error = UnixSocket::listen(&stale).unwrap_err();
+    assert!(matches!(error, ListenError::InUse { .. }) && error.to_string().contains("ss -lxp"), "{error}");
+    drop(replaced);
+
+    let plain = directory.path().join("plain");
+    std::fs::write(&plain, "precious").unwrap();
+    assert!(UnixSocket::listen(&plain).is_err());
+    assert_eq!(std::fs::read_to_string(&plain).unwrap(), "precious");
+}
