@@ -13,6 +13,8 @@ pub const INBOX_MESSAGES_PER_TURN: usize = 1024;
 pub const FLUSH_SENDS_PER_TURN: usize = 8192;
 /// Submission entries handed to the kernel in one enter.
 pub const SUBMISSIONS_PER_ENTER: usize = 256;
+/// Entries of a shard's completion queue, a power of two: an accept burst of a whole backlog fits.
+pub const COMPLETION_ENTRIES: u32 = 8192;
 /// Provided receive buffers of one shard, a power of two.
 pub const RECEIVE_BUFFERS: u16 = 512;
 /// Bytes of one provided receive buffer.

@@ -33,7 +33,7 @@ pub enum Event {
         slot: u32,
     },
     /// The accept on this listener (multishot or single) ended and is not armed any more. An `errno` is never fatal: the shard
-    /// re-arms it later.
+    /// re-arms it later. `EOVERFLOW` says that a burst of accepts filled the completion queue; none of them is lost.
     AcceptEnded {
         /// Which listener.
         listener: ListenerId,
@@ -163,7 +163,7 @@ pub trait Io {
 
     /// Copy the parts one after another into scratch memory of the turn and send them as one. Returns the bytes queued
     /// for sending: parts that do not fit in [`SEND_COPY_BYTES_MAX`] are left out, possibly in their middle.
-    fn send_copy<'a>(&mut self, conn: ConnRef, parts: &mut dyn Iterator<Item = &'a [u8]>) -> u32;
+    fn send_copy(&mut self, conn: ConnRef, parts: &mut dyn Iterator<Item = &[u8]>) -> u32;
 
     /// Ask once for room in the socket; answered by [`Event::Writable`]. At most one may be outstanding per connection.
     fn poll_writable(&mut self, conn: ConnRef);
@@ -171,8 +171,9 @@ pub trait Io {
     /// Send FIN, keep receiving. No event follows.
     fn shutdown_write(&mut self, conn: ConnRef);
 
-    /// Cancel everything of this connection and close its descriptor: the cancelled operations' own events still come,
-    /// then [`Event::Closed`] as the last one of this connection.
+    /// Cancel everything of this connection and close its descriptor. Events of what was outstanding may still come, or be
+    /// swallowed with their buffers given back; [`Event::Closed`] always comes, as the last one of this connection. Sends
+    /// queued before are handed over first, as far as the socket takes them.
     fn close(&mut self, conn: ConnRef);
 
     /// Hand everything queued to the kernel, sleep as `wait` allows, and append what completed to `events`: first
