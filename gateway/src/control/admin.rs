@@ -209,8 +209,12 @@ async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response
     if parameters.limit.is_some() {
         return Err(Refusal::bad_request("closing has no limit: it ends all of them"));
     }
-    match admin.directory.close(parameters.whose()?).await {
-        Ok(closed) => Ok(axum::Json(json!({ "closed": closed })).into_response()),
+    let whose = parameters.whose()?;
+    match admin.directory.close(whose.clone()).await {
+        Ok(closed) => {
+            tracing::info!(?whose, closed, "an operator closed connections");
+            Ok(axum::Json(json!({ "closed": closed })).into_response())
+        }
         Err((closed, failure)) => {
             let mut refusal = Refusal::from(failure);
             refusal.message = format!("{}; {closed} connections were closed before", refusal.message);

@@ -50,15 +50,6 @@ pub struct LoginQueue {
 }
 
 impl LoginQueue {
-    /// Take one in; a full queue answers it at once.
-    pub fn push(&mut self, login: Waiting) -> Option<Decision> {
-        if self.waiting.len() >= LOGINS_WAITING_MAX {
-            return Some(Decision { conn: login.conn, result: Err(AuthRefusal::Unavailable) });
-        }
-        self.waiting.push_back(login);
-        None
-    }
-
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -75,27 +66,53 @@ impl LoginQueue {
 pub struct Decider {
     jwt: Option<Arc<JwtAuth>>,
     random: StdRng,
+    decided: u64,
+    unavailable: u64,
 }
 
 impl Decider {
     /// Decide by these rules. Without them (the shards decide themselves) every login that comes here nevertheless is
     /// refused as `Unavailable`.
     pub fn new(jwt: Option<Arc<JwtAuth>>, seed: [u8; 32]) -> Decider {
-        Decider { jwt, random: StdRng::from_seed(seed) }
+        Decider { jwt, random: StdRng::from_seed(seed), decided: 0, unavailable: 0 }
+    }
+
+    /// Logins decided so far, either way.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Logins refused undecided so far.
+    pub fn unavailable(&self) -> u64 {
+        self.unavailable
+    }
+
+    /// Take a login into its shard's queue; a full queue answers it at once.
+    pub fn admit(&mut self, queue: &mut LoginQueue, login: Waiting) -> Option<Decision> {
+        if queue.waiting.len() >= LOGINS_WAITING_MAX {
+            return Some(self.refuse(login.conn));
+        }
+        queue.waiting.push_back(login);
+        None
     }
 
     /// Decide on the oldest login of a queue.
     pub fn decide_next(&mut self, queue: &mut LoginQueue, now: Instant) -> Option<Decision> {
         let Waiting { conn, token, refresh, since } = queue.waiting.pop_front()?;
-        let result = match &self.jwt {
-            Some(jwt) if now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX) => {
-                let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                let random = &mut self.random;
-                jwt.decide(&token, refresh, unix_s, || uuid_v4(random.random())).map(Box::new)
-            }
-            _ => Err(AuthRefusal::Unavailable),
+        let in_time = now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
+        let Some(jwt) = self.jwt.as_ref().filter(|_| in_time) else {
+            return Some(self.refuse(conn));
         };
-        Some(Decision { conn, result })
+        self.decided += 1;
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let random = &mut self.random;
+        let result = jwt.decide(&token, refresh, unix_s, || uuid_v4(random.random()));
+        Some(Decision { conn, result: result.map(Box::new) })
+    }
+
+    fn refuse(&mut self, conn: ConnRef) -> Decision {
+        self.unavailable += 1;
+        Decision { conn, result: Err(AuthRefusal::Unavailable) }
     }
 }
 
@@ -110,14 +127,15 @@ mod tests {
 
     #[test]
     fn a_full_queue_refuses_the_newest_at_once() {
+        let mut decider = Decider::new(None, [1; 32]);
         let mut queue = LoginQueue::default();
         let now = Instant::now();
         for slot in 0..u32::try_from(LOGINS_WAITING_MAX).expect("small") {
-            assert!(queue.push(login(slot, now)).is_none());
+            assert!(decider.admit(&mut queue, login(slot, now)).is_none());
         }
-        let refused = queue.push(login(9, now)).expect("an answer");
+        let refused = decider.admit(&mut queue, login(9, now)).expect("an answer");
         assert_eq!((refused.conn.slot, refused.result), (9, Err(AuthRefusal::Unavailable)));
-        assert_eq!(queue.len(), LOGINS_WAITING_MAX);
+        assert_eq!((queue.len(), decider.unavailable()), (LOGINS_WAITING_MAX, 1));
     }
 
     #[test]
@@ -125,12 +143,13 @@ mod tests {
         let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
         let mut queue = LoginQueue::default();
         let since = Instant::now();
-        queue.push(login(1, since));
-        queue.push(login(2, since));
+        decider.admit(&mut queue, login(1, since));
+        decider.admit(&mut queue, login(2, since));
         let in_time = decider.decide_next(&mut queue, since + Duration::from_millis(LOGIN_WAIT_MS_MAX - 1));
         assert_eq!(in_time.map(|decision| decision.result), Some(Err(AuthRefusal::Malformed)));
         let too_late = decider.decide_next(&mut queue, since + Duration::from_millis(LOGIN_WAIT_MS_MAX));
         assert_eq!(too_late.map(|decision| decision.result), Some(Err(AuthRefusal::Unavailable)));
+        assert_eq!((decider.decided(), decider.unavailable()), (1, 1));
         assert!(queue.is_empty() && decider.decide_next(&mut queue, since).is_none());
     }
 }

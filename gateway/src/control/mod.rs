@@ -10,7 +10,7 @@
 //! | `trace`, `trace_stream` | watching one user: who listens, and the lines they get |
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `guard` | the HTTP routes, and who may use them |
-//! | `metrics`, `health` | what monitoring reads |
+//! | `metrics`, `stats`, `health` | what monitoring reads |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
@@ -22,6 +22,7 @@ pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
+pub mod stats;
 pub mod steer;
 pub mod time;
 pub mod trace;

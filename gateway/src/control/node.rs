@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::handle::{Command, ControlDoor, ControlError, Reply, ShardState};
 use super::logins::{Decider, LoginQueue, Waiting};
+use super::stats::{ControlCounts, ControlStats};
 use super::trace::{Report, TraceTable};
 use crate::mesh::async_wake::AsyncDoorbell;
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, ShardToControl};
@@ -53,6 +54,8 @@ pub struct ControlParts {
     pub jwt: Option<Arc<JwtAuth>>,
     /// Seed of generated connection keys.
     pub seed: [u8; 32],
+    /// Where the loop publishes its counters.
+    pub stats: Arc<ControlStats>,
 }
 
 /// One shard as the loop sees it.
@@ -116,6 +119,8 @@ pub struct ControlNode {
     /// The shard whose logins come first in the next turn.
     first: usize,
     swept: Instant,
+    counts: ControlCounts,
+    stats: Arc<ControlStats>,
     stopping: bool,
 }
 
@@ -134,6 +139,8 @@ impl ControlNode {
             traces: TraceTable::default(),
             first: 0,
             swept: Instant::now(),
+            counts: ControlCounts::default(),
+            stats: parts.stats,
             stopping: false,
         }
     }
@@ -180,7 +187,20 @@ impl ControlNode {
             self.sweep();
         }
         self.shards.iter_mut().for_each(|shard| shard.port.to.flush());
+        self.publish();
         busy
+    }
+
+    fn publish(&mut self) {
+        let counts = &mut self.counts;
+        counts.logins_waiting = self.shards.iter().map(|shard| shard.logins.len() as u64).sum();
+        counts.outbox_messages = self.shards.iter().map(|shard| shard.outbox.len() as u64).sum();
+        counts.questions = self.questions.len() as u64;
+        counts.traced = self.traces.len() as u64;
+        counts.trace_events_lost = self.traces.lost();
+        counts.logins_decided = self.decider.decided();
+        counts.logins_unavailable = self.decider.unavailable();
+        self.stats.publish(counts);
     }
 
     /// Whether a shard has said something that may be read now.
@@ -221,7 +241,7 @@ impl ControlNode {
         match news {
             ShardToControl::Authenticate { conn, token, refresh } => {
                 let login = Waiting { conn, token, refresh, since: Instant::now() };
-                if let Some(decision) = shard.logins.push(login) {
+                if let Some(decision) = self.decider.admit(&mut shard.logins, login) {
                     shard.send(ControlToShard::Authenticated { conn: decision.conn, result: decision.result });
                 }
             }
@@ -237,6 +257,7 @@ impl ControlNode {
                 }
             }
             ShardToControl::Traced { conn, event } => {
+                self.counts.trace_events += 1;
                 if self.traces.give(number, conn, &event) == Report::Off {
                     shard.send(ControlToShard::Trace { conn, on: false });
                 }
@@ -280,6 +301,7 @@ impl ControlNode {
     }
 
     fn command(&mut self, command: Command) {
+        self.counts.commands += 1;
         match command {
             Command::Send { shard, message, reply } => {
                 let result = self.send_command(shard, message);
@@ -310,7 +332,10 @@ impl ControlNode {
                 shard.send(message);
                 Ok(())
             }
-            _ => Err(ControlError::Busy),
+            _ => {
+                self.counts.commands_refused += 1;
+                Err(ControlError::Busy)
+            }
         }
     }
 
@@ -320,7 +345,12 @@ impl ControlNode {
             self.questions.retain(|_, question| !question.is_abandoned());
         }
         let room = self.questions.len() < QUESTIONS_MAX;
-        let sent = if room { self.send_command(shard, message) } else { Err(ControlError::Busy) };
+        let sent = if room {
+            self.send_command(shard, message)
+        } else {
+            self.counts.commands_refused += 1;
+            Err(ControlError::Busy)
+        };
         match (sent, question) {
             (Ok(()), question) => {
                 self.last_question += 1;

@@ -56,11 +56,11 @@ impl TraceSink {
         (TraceSink { records: sender, lost: Arc::clone(&lost) }, TraceSource { records, lost })
     }
 
-    /// Give one event, or count it as lost.
-    fn give(&self, record: TraceRecord) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.records.try_send(record) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Give one event, or count it as lost; returns whether it was lost.
+    fn give(&self, record: TraceRecord) -> bool {
+        let lost = matches!(self.records.try_send(record), Err(mpsc::error::TrySendError::Full(_)));
+        self.lost.fetch_add(u64::from(lost), Ordering::Relaxed);
+        lost
     }
 }
 
@@ -80,6 +80,7 @@ pub enum Report {
 pub struct TraceTable {
     sinks: HashMap<(u16, ConnRef), Vec<TraceSink>>,
     total: usize,
+    lost: u64,
 }
 
 impl TraceTable {
@@ -103,7 +104,7 @@ impl TraceTable {
         let before = sinks.len();
         sinks.retain(|sink| !sink.records.is_closed());
         for sink in sinks.iter() {
-            sink.give(TraceRecord { shard, conn, event: event.clone() });
+            self.lost += u64::from(sink.give(TraceRecord { shard, conn, event: event.clone() }));
         }
         let (left, ended) = (sinks.len(), matches!(event, TraceEvent::Closed { .. }));
         self.total -= before - if ended { 0 } else { left };
@@ -125,6 +126,16 @@ impl TraceTable {
         });
         self.total = self.sinks.values().map(Vec::len).sum();
         ended
+    }
+
+    /// Pairs of a connection and a listener.
+    pub fn len(&self) -> usize {
+        self.total
+    }
+
+    /// Events lost to slow listeners so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Whether nothing is traced.

@@ -106,7 +106,8 @@ pub fn start(shards: usize, slots: usize, jwt: Option<Arc<JwtAuth>>) -> (Control
         ports.push(ShardPort { to, from });
         fakes.push(FakeShard { from: from_control, to: to_control });
     }
-    let node = ControlNode::new(ControlParts { shards: ports, doorbell, door, jwt, seed: [7; 32] });
+    let node =
+        ControlNode::new(ControlParts { shards: ports, doorbell, door, jwt, seed: [7; 32], stats: Arc::default() });
     tokio::spawn(async { node.run().await.expect("the doorbell is polled") });
     (handle, fakes)
 }

@@ -70,7 +70,8 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// What every TLS connection is served with. Shared by all shards.
+/// What every TLS connection is served with. Shards hold its [`TlsServer::config`] in their settings; a reload replaces
+/// the certificates here and sends the shards new settings.
 pub struct TlsServer {
     config: ArcSwap<ServerConfig>,
     provider: Arc<CryptoProvider>,
@@ -101,9 +102,14 @@ impl TlsServer {
         Ok(())
     }
 
+    /// What new sessions are made with now.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+
     /// A session for one new connection.
     pub fn session(&self) -> Result<TlsSession, TlsError> {
-        TlsSession::new(self.config.load_full())
+        TlsSession::new(self.config())
     }
 }
 

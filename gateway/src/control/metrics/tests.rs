@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::shard::stats::{AUTH_REFUSALS, CLOSE_REASONS};
+use crate::control::stats::{ControlCounts, ControlStats};
+use crate::shard::stats::{AUTH_REFUSALS, CLOSE_REASONS, Counts};
 
 /// One family as Prometheus would see it.
 #[derive(Debug, Default)]
@@ -177,4 +178,28 @@ fn labels_and_help_are_escaped() {
     let family = &parse(&text)["odd_gauge"];
     let labels = vec![("a".to_owned(), "\"x\"\\\n".to_owned()), ("b".to_owned(), "1".to_owned())];
     assert_eq!(family.samples, [(labels, "0.5".to_owned())]);
+}
+
+#[test]
+fn every_counter_of_the_control_loop_is_shown_once() {
+    let counts = ControlCounts {
+        logins_waiting: 1_000_001,
+        outbox_messages: 1_000_002,
+        questions: 1_000_003,
+        traced: 1_000_004,
+        logins_decided: 1_000_005,
+        logins_unavailable: 1_000_006,
+        commands: 1_000_007,
+        commands_refused: 1_000_008,
+        trace_events: 1_000_009,
+        trace_events_lost: 1_000_010,
+    };
+    let stats: Arc<ControlStats> = Arc::default();
+    stats.publish(&counts);
+    let families = parse(&Metrics::new(Vec::new()).with(stats).text());
+    let shown = |value: u64| {
+        let values = families.values().flat_map(|family| &family.samples).map(|(_, value)| value);
+        values.filter(|&text| *text == value.to_string()).count()
+    };
+    assert!((1_000_001..=1_000_010).all(|value| shown(value) == 1));
 }
