@@ -17,6 +17,8 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
             Auth::Open => AuthMode::Open,
             Auth::Jwt => AuthMode::Ask,
         },
+        // Certificates are files, and this conversion reads none: who starts or reloads the gateway puts them in.
+        tls: None,
         handshake_timeout_ms: bounds.handshake_timeout_ms,
         heartbeat_timeout_ms: u64::from(config.node.heartbeat_seconds) * 1000 * u64::from(config.node.heartbeat_max),
         pending_handshakes_max: bounds.max_pending_handshakes,
