@@ -86,7 +86,7 @@ pub struct ShardSettings {
     pub pending_handshakes_max: u32,
     /// Bytes of one upgrade request.
     pub upgrade_bytes_max: usize,
-    /// `Origin` values accepted; empty = every origin, also none.
+    /// `Origin` values accepted; empty = every origin. A client that sends none is no web page and is always accepted.
     pub origins: Vec<String>,
     /// How strictly WebSocket frames are read.
     pub websocket_profile: WebSocketProfile,

@@ -1,4 +1,9 @@
-//! goim's frame (goim §1.1).
+//! goim's frame (goim §1.1): what it is and how it is written. Owns the header layout and the numbers of the operations;
+//! knows no rule about who may send which. `decode` reads frames, `payload` wraps them for pushes.
+
+mod decode;
+
+pub use decode::{BatchFrames, Decoded, FrameError, MessageFrames, decode_batch, decode_message, decode_stream};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;
@@ -7,7 +12,10 @@ pub const BODY_BYTES_MAX: usize = 4096;
 /// Bytes of the longest upstream frame.
 pub const FRAME_BYTES_MAX: usize = HEADER_BYTES + BODY_BYTES_MAX;
 
-/// Operations (goim §1.2).
+/// The only headerLen there is.
+const HEADER_LENGTH: i16 = 16;
+
+/// Operations (goim §1.2). Every other number is a business op.
 pub mod op {
     /// Client heartbeat.
     pub const HEARTBEAT: i32 = 2;
@@ -44,58 +52,8 @@ pub struct Frame<'a> {
     pub op: i32,
     /// Chosen by the client, echoed in its reply; 0 in pushes.
     pub seq: i32,
-    /// Body.
+    /// Body. At most [`BODY_BYTES_MAX`] upstream; downstream only `i32::MAX` bounds the whole frame.
     pub body: &'a [u8],
-}
-
-/// A frame that cannot be (goim §1.4, §1.11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameError {
-    /// packLen above [`FRAME_BYTES_MAX`], or wrapping below zero.
-    Length(i32),
-    /// headerLen is not 16.
-    HeaderLength(i16),
-    /// A WebSocket message shorter than its frame, or than a header.
-    Truncated,
-}
-
-/// What a byte stream holds at its start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decoded<'a> {
-    /// A whole frame and the bytes it took from the input.
-    Frame {
-        /// The frame.
-        frame: Frame<'a>,
-        /// Bytes taken.
-        consumed: usize,
-    },
-    /// Not enough bytes yet; the frame (or its header) will be whole at `needed` bytes in all.
-    Incomplete {
-        /// Bytes from the start of the input.
-        needed: usize,
-    },
-}
-
-/// The first frame of a TCP stream (goim §1.4).
-pub fn decode_stream(_input: &[u8]) -> Result<Decoded<'_>, FrameError> {
-    unimplemented!()
-}
-
-/// The frames of one WebSocket message (goim §1.5): the first must be whole, further ones are taken while they are
-/// whole, trailing bytes that form no frame are ignored.
-pub fn decode_message(_message: &[u8]) -> Result<MessageFrames<'_>, FrameError> {
-    unimplemented!()
-}
-
-/// See [`decode_message`].
-pub struct MessageFrames<'a> {
-    _rest: &'a [u8],
-}
-impl<'a> Iterator for MessageFrames<'a> {
-    type Item = Frame<'a>;
-    fn next(&mut self) -> Option<Frame<'a>> {
-        unimplemented!()
-    }
 }
 
 impl Frame<'_> {
@@ -103,12 +61,34 @@ impl Frame<'_> {
     pub fn encoded_bytes(&self) -> usize {
         HEADER_BYTES + self.body.len()
     }
+
     /// The header of this frame.
+    ///
+    /// # Panics
+    /// If the frame is longer than packLen can say (2 GiB): callers bound bodies far below.
     pub fn header(&self) -> [u8; HEADER_BYTES] {
-        unimplemented!()
+        header(self.version, self.op, self.seq, self.body.len())
     }
+
     /// Append header and body.
-    pub fn encode(&self, _out: &mut Vec<u8>) {
-        unimplemented!()
+    ///
+    /// # Panics
+    /// As [`Frame::header`].
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_bytes());
+        out.extend_from_slice(&self.header());
+        out.extend_from_slice(self.body);
     }
+}
+
+/// The header of a frame whose body lies elsewhere. Panics as [`Frame::header`].
+pub(crate) fn header(version: i16, op: i32, seq: i32, body_bytes: usize) -> [u8; HEADER_BYTES] {
+    let length = i32::try_from(HEADER_BYTES + body_bytes).expect("a frame is shorter than 2 GiB");
+    let mut header = [0; HEADER_BYTES];
+    header[0..4].copy_from_slice(&length.to_be_bytes());
+    header[4..6].copy_from_slice(&HEADER_LENGTH.to_be_bytes());
+    header[6..8].copy_from_slice(&version.to_be_bytes());
+    header[8..12].copy_from_slice(&op.to_be_bytes());
+    header[12..16].copy_from_slice(&seq.to_be_bytes());
+    header
 }

@@ -1,13 +1,23 @@
-//! The upgrade request and its answer.
+//! The upgrade request and its answer (RFC 6455 §4.2, goim §1.5). Owns what is accepted, what is refused and the bytes of
+//! either answer; keeps nothing between calls: until the request is whole it is read again from its start, so its length
+//! is bounded absolutely. After the 101 response the connection's bytes go to `frame::Decoder`.
+//!
+//! Accepted as goim accepts it: LF line ends, any HTTP/1 version, any non-empty key, no `Host`. Wider than goim: a query
+//! behind the path, the absolute form of the target, and lists in `Upgrade` and `Connection`.
 
 use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest, Sha1};
 
 /// What an upgrade request must be like.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// Request path, without query: `/sub`.
     pub path: &'a str,
-    /// Accepted `Origin` values, compared without regard to case; empty = any or none.
+    /// Accepted `Origin` values, compared without regard to case; empty = any. A request without `Origin` does not come
+    /// from a web page, which is all that this check can keep out, and is always accepted.
     pub origins: &'a [String],
     /// Bytes of the longest request.
     pub request_bytes_max: usize,
@@ -32,7 +42,19 @@ pub enum Upgrade {
 }
 
 /// Bytes of the 101 response.
-pub const RESPONSE_BYTES: usize = 129;
+pub const RESPONSE_BYTES: usize = RESPONSE_HEAD.len() + ACCEPT_BYTES + BLANK_LINE.len();
+
+const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: ";
+const BLANK_LINE: &[u8] = b"\r\n\r\n";
+/// Base64 of a SHA-1 sum.
+const ACCEPT_BYTES: usize = 28;
+/// What RFC 6455 §1.3 appends to the key.
+const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// Header lines of one request. Browsers send about twenty, each proxy adds a few.
+const HEADERS_MAX: usize = 100;
 
 /// Why an upgrade is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +69,168 @@ pub enum Refusal {
     Method,
     /// 426 with `Sec-WebSocket-Version: 13`.
     Version,
-    /// 431: longer than `request_bytes_max`.
+    /// 431: longer than `request_bytes_max`, or with more header lines than anybody sends.
     TooLarge,
 }
 
 impl Refusal {
+    /// Every refusal.
+    pub const ALL: [Refusal; 6] =
+        [Refusal::BadRequest, Refusal::Origin, Refusal::Path, Refusal::Method, Refusal::Version, Refusal::TooLarge];
+
     /// The whole HTTP response, `Connection: close`, with a one-line body that says what was wrong.
     pub fn response(self) -> &'static [u8] {
-        unimplemented!()
+        match self {
+            Refusal::BadRequest => {
+                b"HTTP/1.1 400 Bad Request\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 115\r\n\
+                Connection: close\r\n\r\n\
+                not a WebSocket upgrade: GET with Upgrade: websocket, Connection: Upgrade and one Sec-WebSocket-Key is needed here\n"
+            }
+            Refusal::Origin => {
+                b"HTTP/1.1 403 Forbidden\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 48\r\n\
+                Connection: close\r\n\r\n\
+                pages of this Origin are not allowed to connect\n"
+            }
+            Refusal::Path => {
+                b"HTTP/1.1 404 Not Found\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 65\r\n\
+                Connection: close\r\n\r\n\
+                no WebSocket endpoint at this path; goim clients connect to /sub\n"
+            }
+            Refusal::Method => {
+                b"HTTP/1.1 405 Method Not Allowed\r\n\
+                Allow: GET\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 37\r\n\
+                Connection: close\r\n\r\n\
+                a WebSocket upgrade is a GET request\n"
+            }
+            Refusal::Version => {
+                // RFC 9110 §15.5.22: a 426 names the protocol to upgrade to, and `Connection` names that header.
+                b"HTTP/1.1 426 Upgrade Required\r\n\
+                Sec-WebSocket-Version: 13\r\n\
+                Upgrade: websocket\r\n\
+                Connection: Upgrade\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 53\r\n\
+                Connection: close\r\n\r\n\
+                Sec-WebSocket-Version must be 13, no other is spoken\n"
+            }
+            Refusal::TooLarge => {
+                b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 47\r\n\
+                Connection: close\r\n\r\n\
+                the request is longer than this server accepts\n"
+            }
+        }
     }
 }
 
-/// Read an upgrade request from the start of a stream.
-pub fn upgrade(_input: &[u8], _rules: &Rules<'_>) -> Upgrade {
-    unimplemented!()
+/// Read an upgrade request from the start of a stream. The answer does not depend on how the bytes were cut on their way.
+pub fn upgrade(input: &[u8], rules: &Rules<'_>) -> Upgrade {
+    let head = &input[..input.len().min(rules.request_bytes_max)];
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(consumed)) => match check(&request, rules) {
+            Ok(Accepted { key, cookie }) => Upgrade::Accepted {
+                consumed,
+                response: response(key),
+                cookie: cookie.map(|value| {
+                    let start = value.as_ptr().addr() - input.as_ptr().addr();
+                    start..start + value.len()
+                }),
+            },
+            Err(refusal) => Upgrade::Refused(refusal),
+        },
+        Ok(httparse::Status::Partial) if input.len() < rules.request_bytes_max => Upgrade::Incomplete,
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => Upgrade::Refused(Refusal::TooLarge),
+        Err(_) => Upgrade::Refused(Refusal::BadRequest),
+    }
+}
+
+/// What is wanted of a request that may upgrade.
+struct Accepted<'a> {
+    key: &'a [u8],
+    cookie: Option<&'a [u8]>,
+}
+
+/// The checks in the order in which a person would want to hear of them: wrong door, wrong method, wrong protocol, wrong
+/// version, not allowed.
+fn check<'a>(request: &httparse::Request<'_, 'a>, rules: &Rules<'_>) -> Result<Accepted<'a>, Refusal> {
+    if path(request.path.unwrap_or_default()) != rules.path {
+        return Err(Refusal::Path);
+    }
+    if request.method != Some("GET") {
+        return Err(Refusal::Method);
+    }
+    let headers = Headers(request.headers);
+    if !headers.list_contains("Upgrade", "websocket") || !headers.list_contains("Connection", "upgrade") {
+        return Err(Refusal::BadRequest);
+    }
+    if !headers.are_all("Sec-WebSocket-Version", |version| version == b"13") {
+        return Err(Refusal::Version);
+    }
+    let mut keys = headers.values("Sec-WebSocket-Key");
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(Refusal::BadRequest);
+    };
+    if key.is_empty() {
+        return Err(Refusal::BadRequest);
+    }
+    let is_allowed =
+        |origin: &[u8]| rules.origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin));
+    if !rules.origins.is_empty() && !headers.values("Origin").all(is_allowed) {
+        return Err(Refusal::Origin);
+    }
+    Ok(Accepted { key, cookie: headers.values("Cookie").next() })
+}
+
+/// The path of a request target in origin form (`/sub?x`) or absolute form (`http://host/sub?x`), without its query.
+fn path(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |at| &rest[at..]),
+        _ => target,
+    };
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+/// Header lines, looked up by name without regard to case.
+#[derive(Clone, Copy)]
+struct Headers<'h, 'a>(&'h [httparse::Header<'a>]);
+
+impl<'h, 'a> Headers<'h, 'a> {
+    fn values(self, name: &'h str) -> impl Iterator<Item = &'a [u8]> + use<'h, 'a> {
+        self.0.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+    }
+
+    /// Whether the comma list that the lines of this name form together holds the token.
+    fn list_contains(self, name: &'h str, token: &str) -> bool {
+        self.values(name)
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+
+    /// Whether there is a line of this name and every one of them is right.
+    fn are_all(self, name: &'h str, is_right: impl Fn(&[u8]) -> bool) -> bool {
+        self.values(name).next().is_some() && self.values(name).all(is_right)
+    }
+}
+
+/// The 101 response to a key.
+fn response(key: &[u8]) -> [u8; RESPONSE_BYTES] {
+    let sum = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
+    let mut response = [0; RESPONSE_BYTES];
+    let (head, rest) = response.split_at_mut(RESPONSE_HEAD.len());
+    let (accept, blank_line) = rest.split_at_mut(ACCEPT_BYTES);
+    head.copy_from_slice(RESPONSE_HEAD);
+    BASE64.encode_slice(sum, accept).expect("20 bytes make 28 in base64");
+    blank_line.copy_from_slice(BLANK_LINE);
+    response
 }

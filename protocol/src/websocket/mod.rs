@@ -1,14 +1,20 @@
-//! WebSocket, server side (RFC 6455), sans-io.
+//! WebSocket, server side (RFC 6455), sans-io. `handshake` reads the upgrade request, `frame` what follows it and what is
+//! sent back. Owns the words both share; what a message means is `goim`'s.
 
 pub mod frame;
 pub mod handshake;
+mod utf8;
 
-/// How strictly client frames are read.
+/// How strictly client frames are read. What neither line names is RFC 6455 in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// As goim's clients may need: unmasked frames accepted, text treated as binary.
+    /// As goim's clients may need: unmasked frames and longer length forms than needed are accepted, text is treated as
+    /// binary (a goim header is rarely UTF-8).
+    ///
+    /// goim also joins frames whatever their opcodes say and takes a lone continuation for a message (goim §1.5). No known
+    /// client sends either, and to accept them would hide a lost frame, so they are refused here too.
     Goim,
-    /// RFC 6455 to the letter: masking required, text checked as UTF-8.
+    /// RFC 6455 to the letter: masking required, lengths in their shortest form, text checked as UTF-8.
     Strict,
 }
 
@@ -35,8 +41,15 @@ impl CloseCode {
     pub const RESTART: CloseCode = CloseCode(1012);
     /// 1013.
     pub const TRY_AGAIN: CloseCode = CloseCode(1013);
+
     /// Any other code.
     pub const fn new(code: u16) -> CloseCode {
         CloseCode(code)
+    }
+
+    /// Whether the code may stand in a close frame: registered for use on the wire (IANA's list, up to 1014), or of the
+    /// ranges for libraries and applications (3000..=4999). 1004 to 1006 and 1015 are never sent.
+    pub const fn is_sendable(self) -> bool {
+        matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 }
