@@ -1,0 +1,96 @@
+//! TCP and WebSocket inside TLS (goim §1.13; C27).
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::support::gateway::Start;
+use crate::support::*;
+
+/// A gateway with certificates for `one.example` and `two.example`, and a client configuration that trusts them.
+fn start() -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut roots = RootCertStore::empty();
+    let mut lists = (Vec::new(), Vec::new());
+    for name in ["one.example", "two.example"] {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("a certificate");
+        let (certificate, key) = (folder.path().join(format!("{name}.pem")), folder.path().join(format!("{name}.key")));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        roots.add(made.cert.der().clone()).expect("a root");
+        lists.0.push(certificate.display().to_string());
+        lists.1.push(key.display().to_string());
+    }
+    let config = format!("[tls]\ncertificate_files = {:?}\nkey_files = {:?}", lists.0, lists.1);
+    let gateway = Start::new()
+        .config(&config)
+        .argument("--tls-listen")
+        .argument("127.0.0.1:0")
+        .argument("--wss-listen")
+        .argument("127.0.0.1:0")
+        .run();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    (gateway, Arc::new(client), folder)
+}
+
+fn connect(
+    to: std::net::SocketAddr,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> StreamOwned<ClientConnection, TcpStream> {
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    let stream = TcpStream::connect(to).expect("the TLS listener accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    StreamOwned::new(connection, stream)
+}
+
+/// A goim client logs in and is pushed to inside TLS, under each of the host names; large pushes arrive whole.
+#[test]
+fn goim_frames_travel_inside_tls() {
+    let (gateway, config, _folder) = start();
+    for name in ["one.example", "two.example"] {
+        let mut stream = connect(gateway.addresses.tls[0], name, &config);
+        stream.write_all(&Frame::new(op::AUTH, 1, token(0, name, "", &[1000])).encode()).expect("sent");
+        let mut reply = [0; 16];
+        stream.read_exact(&mut reply).expect("the auth reply");
+        assert_eq!(reply.to_vec(), hex(frame::golden::F2));
+        let body = "x".repeat(50_000);
+        assert_eq!(gateway.push_key(name, 1000, &body), 1);
+        let mut push = vec![0; 16 + body.len()];
+        stream.read_exact(&mut push).expect("the push");
+        assert_eq!(
+            Frame::decode(&push).map(|(frame, _)| frame),
+            Some(Frame::new(1000, 0, body)).map(|f| Frame { seq: 0, ..f })
+        );
+    }
+}
+
+/// WebSocket inside TLS.
+#[test]
+fn websocket_travels_inside_tls() {
+    let (gateway, config, _folder) = start();
+    let stream = connect(gateway.addresses.wss[0], "one.example", &config);
+    let (mut socket, _) = tungstenite::client("ws://one.example/sub", stream).expect("the upgrade");
+    let auth = Frame::new(op::AUTH, 1, token(0, "k", "", &[1000])).encode();
+    socket.send(tungstenite::Message::binary(auth)).expect("sent");
+    assert_eq!(socket.read().expect("the auth reply").into_data().to_vec(), hex(frame::golden::F2));
+    assert_eq!(gateway.push_key("k", 1000, r#"{"test":1}"#), 1);
+    assert_eq!(socket.read().expect("a push").into_data().to_vec(), hex(frame::golden::R1)[2..]);
+}
+
+/// What is no TLS on a TLS port ends with that reason, and harms nobody.
+#[test]
+fn plain_bytes_on_a_tls_port_are_refused() {
+    let (gateway, _config, _folder) = start();
+    for address in [gateway.addresses.tls[0], gateway.addresses.wss[0]] {
+        let mut client = TcpClient::connect(address);
+        client.send_bytes(b"GET /sub HTTP/1.1\r\n\r\n");
+        client::read_to_end(&mut client, PATIENCE);
+    }
+    gateway.wait_closes("tls_failed", 2);
+    Transport::Tcp.login(&gateway, 0, "", "", &[]);
+}
