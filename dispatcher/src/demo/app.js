@@ -25,7 +25,8 @@ function encodeFrame(op, seq, text) {
   return bytes;
 }
 
-// The frames that lie back to back in `bytes`; ends at the first that is not whole, so no length can lead outside or in circles.
+// The frames that lie back to back in `bytes`; ends at the first that is not whole, so that no length can lead outside or in
+// circles.
 function* decodeFrames(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
@@ -177,6 +178,20 @@ class Connection {
 // ---- The login form, and what can be changed on a live connection. ----
 
 let server = { path: "/sub", jwt: false, push_token: false };
+let asked = null;
+
+// Where the gateway is; asked once, and again after a failure.
+function askServer() {
+  asked ??= fetch("/v1/demo.json").then((response) => response.json()).then((info) => {
+    server = info;
+    for (const part of document.querySelectorAll(".only-jwt")) part.hidden = !server.jwt;
+    for (const part of document.querySelectorAll(".only-open")) part.hidden = server.jwt;
+    byId("push-token-field").hidden = !server.push_token;
+    if (server.server_id) document.title = `Halley on ${server.server_id}`;
+  }).catch(() => { asked = null; });
+  return asked;
+}
+
 const fields = { mid: byId("mid"), key: byId("key"), room: byId("room"), accepts: byId("accepts"), token: byId("token") };
 
 function integers(text) {
@@ -190,7 +205,8 @@ function loginToken() {
   const accepts = `"accepts":[${(integers(fields.accepts.value) || []).join(",")}]`;
   if (server.jwt) return `{"token":${JSON.stringify(fields.token.value.trim())},${room},${accepts}}`;
   const key = fields.key.value.trim();
-  return `{"mid":${fields.mid.value.trim() || "0"},${key ? `"key":${JSON.stringify(key)},` : ""}${room},"platform":"web",${accepts}}`;
+  const mid = `"mid":${fields.mid.value.trim() || "0"}`;
+  return `{${mid},${key ? `"key":${JSON.stringify(key)},` : ""}${room},"platform":"web",${accepts}}`;
 }
 
 function checked(field, isRight) {
@@ -217,7 +233,7 @@ const connection = new Connection({
   message: showMessage,
   reply: (op, text) => {
     if (op === Op.CHANGE_ROOM_REPLY) changed(text === "" ? "left the room" : `now in ${text}`);
-    else changed(op === Op.SUBSCRIBE_REPLY ? `subscribed to ${text}` : `dropped ${text}`);
+    else changed(op === Op.SUBSCRIBE_REPLY ? `subscribed to ${text}` : `unsubscribed from ${text}`);
   },
 });
 
@@ -228,12 +244,18 @@ function gatewayUrl() {
   return `${secure ? "wss" : "ws"}://${endpoint.host || location.hostname}:${endpoint.port}${server.path}`;
 }
 
-byId("login-form").addEventListener("submit", (event) => {
+byId("login-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  await askServer();
+  if (!asked) return setState("refused", "refused: the ingress cannot be reached");
   const url = gatewayUrl();
   if (!url) return setState("refused", "refused: the gateway has no WebSocket listener for this page");
-  if (!checked(fields.mid, /^\d{0,19}$/.test(fields.mid.value.trim()))) return setState("refused", "refused: the mid is a number");
-  if (!checked(fields.accepts, integers(fields.accepts.value))) return setState("refused", "refused: ops are numbers, such as 1000,1001");
+  if (!checked(fields.mid, /^\d{0,19}$/.test(fields.mid.value.trim()))) {
+    return setState("refused", "refused: the mid is a number");
+  }
+  if (!checked(fields.accepts, integers(fields.accepts.value) !== null)) {
+    return setState("refused", "refused: ops are numbers, such as 1000,1001");
+  }
   try {
     sessionStorage.setItem("halley-key", fields.key.value.trim());
   } catch {
@@ -250,6 +272,13 @@ byId("logout").addEventListener("click", () => {
 });
 
 byId("change-room").addEventListener("click", () => connection.send(Op.CHANGE_ROOM, fields.room.value.trim()));
+
+// Enter logs in from every field; in the room of a live connection it changes the room.
+fields.room.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || byId("change-room").disabled) return;
+  event.preventDefault();
+  byId("change-room").click();
+});
 
 function changeOps(op) {
   const ops = byId("ops");
@@ -307,13 +336,24 @@ function showMessage(frame) {
   const clock = now.toLocaleTimeString([], { hour12: false });
   const time = element("time", "", `${clock}.${String(now.getMilliseconds()).padStart(3, "0")}`);
   time.dateTime = now.toISOString();
-  item.append(time, element("span", "op", `op ${frame.op}`), element("span", "size", `${frame.body.length} bytes`), element("pre", "", text));
+  const op = element("span", "op", `op ${frame.op}`);
+  const size = element("span", "size", `${frame.body.length} bytes`);
+  item.append(time, op, size, element("pre", "", text));
   const atEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < 40;
   messages.append(item);
   while (messages.childElementCount > MESSAGES_MAX) messages.firstElementChild.remove();
   if (atEnd) messages.scrollTop = messages.scrollHeight;
   messageCount += 1;
   byId("message-count").textContent = `${messageCount} received`;
+  flare();
+}
+
+// The comet's tail lights up with every message.
+const tail = document.querySelector(".tail");
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+function flare() {
+  if (!calm.matches) tail.animate([{ opacity: 1 }, { opacity: 0.45 }], { duration: 700, easing: "ease-out" });
 }
 
 byId("clear").addEventListener("click", () => {
@@ -353,7 +393,8 @@ function pushRequest() {
   const op = byId("push-op");
   if (!checked(op, /^-?\d{1,10}$/.test(op.value.trim()))) return pushResult("error", "the op is a number"), null;
   const target = pushTarget.value;
-  const request = { target: { [target]: target === "all" ? true : pushValue.value.trim() }, op: Number(op.value), text: byId("push-body").value };
+  const value = target === "all" ? true : pushValue.value.trim();
+  const request = { target: { [target]: value }, op: Number(op.value), text: byId("push-body").value };
   const speed = byId("push-speed");
   if (target === "all" && speed.value.trim() !== "") {
     if (!checked(speed, /^\d{1,10}$/.test(speed.value.trim()))) return pushResult("error", "the speed is a number"), null;
@@ -421,7 +462,7 @@ function uuid() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function start() {
+function start() {
   let key = null;
   try {
     key = sessionStorage.getItem("halley-key");
@@ -431,15 +472,7 @@ async function start() {
   fields.key.value = key || `web-${uuid().slice(0, 8)}`;
   suggestPushValue();
   pollCounts();
-  try {
-    server = await (await fetch("/v1/demo.json")).json();
-  } catch {
-    return setState("refused", "refused: the ingress does not say where the gateway is");
-  }
-  for (const part of document.querySelectorAll(".only-jwt")) part.hidden = !server.jwt;
-  for (const part of document.querySelectorAll(".only-open")) part.hidden = server.jwt;
-  byId("push-token-field").hidden = !server.push_token;
-  document.title = server.server_id ? `Halley on ${server.server_id}` : "Halley";
+  askServer();
 }
 
 start();

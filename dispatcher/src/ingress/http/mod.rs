@@ -1,5 +1,5 @@
 //! The ingress over HTTP. Owns the route table and what all routes share: state, fallback, the reading of callers. The routes
-//! of goim are in [`goim`], our own in [`v1`], the demo page in [`page`]; sockets belong to [`serve`] or to whoever merges
+//! of goim are in `goim`, our own in `v1`, the demo page in `page`; sockets belong to [`serve`] or to whoever merges
 //! this router with others.
 
 mod body;

@@ -28,7 +28,7 @@ use crate::ingress::access::Peer;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Bytes of one request's header; goim's lists of keys stand in it.
-const HEADER_BYTES_MAX: usize = 512 * 1024;
+pub const HEADER_BYTES_MAX: usize = 512 * 1024;
 
 /// Bounds on one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
