@@ -119,6 +119,38 @@ fn a_slot_has_one_owner_at_a_time() {
     }
 }
 
+/// A client that waits while a slot is freed may get that slot within the same enter: `Closed` is told first even then.
+#[test]
+fn closed_comes_before_the_accept_into_the_same_slot() {
+    let mut rig = Rig::new(64);
+    rig.io.accept_many(LISTENER);
+    let (mut conn, mut client) = rig.accept();
+    let mut at_once = 0;
+    for _ in 0..100 {
+        rig.io.close(conn);
+        let next = std::net::TcpStream::connect(rig.address).unwrap();
+        let mut events = Vec::new();
+        rig.io.turn(Wait::AtMost(PATIENCE), &mut events);
+        let closed = events.iter().position(|event| *event == Event::Closed { conn });
+        let accepted =
+            events.iter().position(|event| matches!(event, Event::Accepted { slot, .. } if *slot == conn.slot));
+        if let Some(accepted) = accepted {
+            assert!(closed.is_some_and(|closed| closed < accepted), "{events:?}");
+            at_once += 1;
+        }
+        rig.seen.append(&mut events);
+        let slot = rig.until("Accepted", |event| match event {
+            Event::Accepted { slot, .. } => Some(*slot),
+            _ => None,
+        });
+        rig.closed(conn);
+        conn = rig.own(slot);
+        client = next;
+    }
+    drop(client);
+    assert!(at_once > 0, "no slot was used again within its enter: the test proves nothing");
+}
+
 /// After FIN the other direction still works.
 #[test]
 fn shutting_down_our_side_leaves_theirs_open() {

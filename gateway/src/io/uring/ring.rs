@@ -7,7 +7,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use io_uring::{IoUring, squeue};
+use io_uring::{EnterFlags, IoUring, squeue};
 
 use super::super::Errno;
 use super::probe::{Host, StartError, Step, explain};
@@ -47,6 +47,8 @@ pub(super) struct Ring {
     ring: IoUring,
     /// Index of the ring in the table of this thread's registered rings: saves a descriptor look-up per enter.
     registered: Option<u32>,
+    /// The kernel can be told that a sleeping shard is idle, where tools would otherwise show a processor that waits for a disk.
+    idle_is_idle: bool,
     pub(super) enters: u64,
     pub(super) submissions: u64,
 }
@@ -77,9 +79,6 @@ struct Timespec {
 
 const REGISTER_RING_FDS: libc::c_uint = 20;
 const UNREGISTER_RING_FDS: libc::c_uint = 21;
-const ENTER_GETEVENTS: libc::c_uint = 1;
-const ENTER_EXT_ARG: libc::c_uint = 1 << 3;
-const ENTER_REGISTERED_RING: libc::c_uint = 1 << 4;
 
 /// Entries in the submission queue: one enter's worth, so that a full queue and a full batch are the same.
 #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
@@ -95,7 +94,8 @@ impl Ring {
             return Err(StartError::KernelTooOld { release: host.release });
         }
         let ring = setup(completion_entries).map_err(|error| explain(Step::Setup, error, &host))?;
-        let mut ring = Ring { ring, registered: None, enters: 0, submissions: 0 };
+        let idle_is_idle = ring.params().is_feature_no_iowait();
+        let mut ring = Ring { ring, registered: None, idle_is_idle, enters: 0, submissions: 0 };
         ring.registered = ring.register_itself();
         // Only shutdowns run on kernel worker threads (no kernel does them inline): one worker of each kind is enough. A
         // kernel that cannot bound them starts more for a while, and nothing else changes.
@@ -158,7 +158,7 @@ impl Ring {
     /// Hand the queued entries to the kernel. The only place from which the kernel is entered.
     pub(super) fn enter(&mut self, mode: Mode) -> Entered {
         let queued = self.queued();
-        let mut flags = if mode == Mode::Submit { 0 } else { ENTER_GETEVENTS };
+        let mut flags = if mode == Mode::Submit { EnterFlags::empty() } else { EnterFlags::GETEVENTS };
         let mut arguments = GetEvents { signal_mask: 0, signal_mask_bytes: 0, min_wait_us: 0, timespec: 0 };
         let mut timespec = Timespec { seconds: 0, nanoseconds: 0 };
         let mut completions_min: libc::c_uint = 0;
@@ -167,22 +167,26 @@ impl Ring {
             timespec.seconds = i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX);
             timespec.nanoseconds = i64::from(at_most.subsec_nanos());
             arguments.timespec = (&raw const timespec).expose_provenance() as u64;
-            flags |= ENTER_EXT_ARG;
+            flags |= EnterFlags::EXT_ARG;
+            if self.idle_is_idle {
+                flags |= EnterFlags::NO_IOWAIT;
+            }
             completions_min = 1;
             pointer = &raw const arguments;
             bytes = size_of::<GetEvents>();
         }
         let ring = match self.registered {
             Some(index) => {
-                flags |= ENTER_REGISTERED_RING;
+                flags |= EnterFlags::REGISTERED_RING;
                 libc::c_long::from(index)
             }
             None => libc::c_long::from(self.ring.as_raw_fd()),
         };
         // SAFETY: the ring is ours; `pointer` is null or points to `arguments`, whose `timespec` is alive too, and both are
         // only read during the call.
-        let answer =
-            unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, queued, completions_min, flags, pointer, bytes) };
+        let answer = unsafe {
+            libc::syscall(libc::SYS_io_uring_enter, ring, queued, completions_min, flags.bits(), pointer, bytes)
+        };
         self.enters += 1;
         self.submissions += (queued - self.queued()) as u64;
         if answer >= 0 {
