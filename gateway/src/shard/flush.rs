@@ -54,8 +54,10 @@ impl Core {
         for slot in dirty.drain(..budget) {
             self.send(io, slot);
         }
-        self.pressure &= !dirty.is_empty();
+        // Behind those over the budget come those that had more to send than one send takes.
+        dirty.append(&mut self.dirty);
         self.dirty = dirty;
+        self.pressure &= !self.dirty.is_empty();
     }
 
     fn send<I: Io>(&mut self, io: &mut I, slot: u32) {

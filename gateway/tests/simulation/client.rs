@@ -152,7 +152,10 @@ impl Client {
         assert!(first & 0x70 == 0 && first & 0x80 != 0 && second & 0x80 == 0, "server frames are whole and unmasked");
         let (bytes, header) = match second {
             126 => (usize::from(u16::from_be_bytes([*input.get(2)?, *input.get(3)?])), 4),
-            127 => panic!("no frame is that long"),
+            127 => {
+                let long: [u8; 8] = input.get(2..10)?.try_into().expect("eight bytes");
+                (usize::try_from(u64::from_be_bytes(long)).expect("a length"), 10)
+            }
             short => (usize::from(short), 2),
         };
         let payload = input.get(header..header + bytes)?;

@@ -45,7 +45,7 @@ impl World {
         let patient = random.random_bool(0.5);
         let unlimited = Rate { per_second: 0, burst: 0 };
         let settings = ShardSettings {
-            queue_bytes_max: if patient { 1 << 20 } else { 300 },
+            queue_bytes_max: if patient { 1 << 24 } else { 300 },
             slow_consumer: match random.random_range(0..3) {
                 0 => SlowConsumer::DropNewest,
                 1 => SlowConsumer::DropOldest,
@@ -132,7 +132,7 @@ impl World {
             return;
         }
         let websocket = self.random.random_bool(0.5);
-        let window = if self.patient { 1 << 20 } else { self.random.random_range(20..2000) };
+        let window = if self.patient { 1 << 24 } else { self.random.random_range(20..2000) };
         let id = self.shard.io().connect(usize::from(websocket), window);
         let mut client = Client::new(id, self.clients.len(), websocket);
         client.slow = !self.patient;
@@ -223,7 +223,12 @@ impl World {
     fn push(&mut self) {
         let number = self.pushes;
         self.feed.step(usize::MAX);
-        let filler = self.random.random_range(0..60);
+        // Long ones do not fit one coalesced send, or are sent alone.
+        let filler = if self.patient && self.random.random_bool(0.2) {
+            self.random.random_range(0..90_000)
+        } else {
+            self.random.random_range(0..60)
+        };
         let (target, op, chosen): (ShardTarget, i32, Box<dyn Fn(&Client) -> Fate>) =
             match self.random.random_range(0..3) {
                 0 => {
