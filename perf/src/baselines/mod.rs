@@ -1,0 +1,4 @@
+//! Programs that do the gateway's work without being one. They justify the design and are the other half of every ratio.
+
+pub mod bare_ring;
+mod kernel;
