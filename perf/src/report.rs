@@ -35,7 +35,7 @@ fn host() -> String {
     };
     fact("kernel", first_line("/proc/sys/kernel/osrelease"));
     fact("processor", Some(model.trim_start_matches(['\t', ':', ' ']).to_owned()).filter(|model| !model.is_empty()));
-    fact("CPUs", std::thread::available_parallelism().ok().map(|cpus| cpus.to_string()));
+    fact("CPUs", Some(cpuinfo.lines().filter(|line| line.starts_with("processor")).count().to_string()));
     fact("load average before and after", first_line("/proc/loadavg").map(|now| format!("{} / {now}", started_load())));
     fact("revision", revision());
     fact("command", Some(format!("`halley-perf {}`", std::env::args().skip(1).collect::<Vec<_>>().join(" "))));

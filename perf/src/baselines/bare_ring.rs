@@ -121,11 +121,15 @@ impl BareRing {
 
     fn handle(&mut self, event: Event, reply: &'static [u8], totals: &mut Totals) {
         match event {
-            Event::Accepted(slot) => {
-                self.received[index(slot)] = 0;
-                self.kernel.receive(slot, 0);
+            Event::Accepted { slot, armed } => {
+                if let Some(slot) = slot {
+                    self.received[index(slot)] = 0;
+                    self.kernel.receive(slot, 0);
+                }
+                if !armed {
+                    self.kernel.accept_many();
+                }
             }
-            Event::AcceptEnded(_) => self.kernel.accept_many(),
             Event::Received(slot, result) => self.login(slot, result, reply),
             Event::SendShort(..) => totals.short += 1,
             Event::Commands(count) => match u32::try_from(count) {
@@ -176,7 +180,7 @@ pub fn hex_of_bytes(bytes: &[u8]) -> String {
 
 fn bytes_of_hex(text: &str) -> Result<Vec<u8>> {
     let bad = || Failure::new("--payload takes pairs of hexadecimal digits, as in 0000001a0010");
-    if !text.is_ascii() || text.len() % 2 != 0 || text.is_empty() {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) || text.is_empty() {
         return Err(bad());
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| bad())).collect()

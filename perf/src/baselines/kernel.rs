@@ -26,10 +26,13 @@ const COMMAND_BYTES: usize = 64;
 /// What completed. Sends that took every byte come back as nothing at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A connection came into this direct descriptor.
-    Accepted(u32),
-    /// The accept ended; the result is an errno or 0.
-    AcceptEnded(i32),
+    /// A connection came into a direct descriptor.
+    Accepted {
+        /// Which one; `None` when the accept failed.
+        slot: Option<u32>,
+        /// More will come without asking again.
+        armed: bool,
+    },
     /// This many bytes lie at the place given to [`Kernel::receive`]; 0 = end of stream, negative = errno.
     Received(u32, i32),
     /// A send was taken in part, or not at all (negative errno).
@@ -122,8 +125,7 @@ impl Kernel {
 
     /// Arm the multishot readiness poll that an idle connection of the gateway has too.
     pub fn poll_readable(&mut self, slot: u32) {
-        #[expect(clippy::cast_sign_loss, reason = "poll flags are small positive bits")]
-        let flags = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let flags = (libc::POLLIN | libc::POLLRDHUP).cast_unsigned().into();
         let poll = opcode::PollAdd::new(types::Fixed(slot), flags).multi(true).build();
         self.push(poll.user_data(Kind::Poll.token(slot)));
     }
@@ -175,13 +177,7 @@ impl Kernel {
             let result = completion.result();
             events.push(match kind {
                 Kind::Accept => {
-                    if let Ok(accepted) = u32::try_from(result) {
-                        events.push(Event::Accepted(accepted));
-                    }
-                    if cqueue::more(completion.flags()) {
-                        continue;
-                    }
-                    Event::AcceptEnded(result.min(0))
+                    Event::Accepted { slot: u32::try_from(result).ok(), armed: cqueue::more(completion.flags()) }
                 }
                 Kind::Receive => Event::Received(slot, result),
                 Kind::Send => Event::SendShort(slot, result),

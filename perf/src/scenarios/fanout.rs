@@ -1,15 +1,16 @@
 //! Fan-out of small pushes to one large room, two programs by turns: what the issue of efficiency is decided by. Owns the
 //! pairing and what is reported; a server's life and the counting are `session`'s.
 //!
-//! Each pair starts both programs anew, connects all clients to both, and measures one right after the other; the one
-//! that goes first changes from pair to pair. So a change of the host's speed meets both, and no pair inherits another's
-//! memory layout.
+//! Each pair starts both programs anew, connects all clients to both, and lets them take turns of a few rounds: A B B A,
+//! and so on. So a change of the host's speed meets both, and no pair inherits another's memory layout. Who starts first
+//! changes from pair to pair: sockets made first can cost some percent more or less, whatever program holds them.
 
 use crate::clients::fleet;
 use crate::failure::{Failure, Result};
 use crate::report::{self, Table};
-use crate::scenarios::session::{Load, Measured, Session};
-use crate::server::{Program, usage};
+use crate::scenarios::session::{Load, Measured, RingWork, Session};
+use crate::server::Program;
+use crate::server::usage::{self, CpuSpent};
 use crate::stats::{Spread, number, ratio};
 use crate::wire::{Round, Transport};
 
@@ -57,8 +58,11 @@ pub struct Options {
     /// Clients of each program, all in one room.
     #[arg(long, default_value_t = 5_000)]
     pub clients: u32,
-    /// Measured rounds of each half of a pair: one push to every client, or eight.
-    #[arg(long, default_value_t = 40)]
+    /// Turns that each program of a pair takes.
+    #[arg(long, default_value_t = 4)]
+    pub turns: u32,
+    /// Rounds of one turn; in each every client is sent one push, or eight.
+    #[arg(long, default_value_t = 10)]
     pub rounds: u64,
     /// Rounds released and not yet received by all clients.
     #[arg(long, default_value_t = 2)]
@@ -79,6 +83,7 @@ pub struct Contest {
     pub reference: Program,
 }
 
+#[derive(Default)]
 struct Pair {
     subject: Measured,
     reference: Measured,
@@ -118,8 +123,15 @@ pub fn run(contest: &Contest, options: &Options) -> Result<String> {
         details.push_str(&detail(shape, &pairs)?);
     }
     let intro = format!(
-        "Subject: {}. Reference: {}. {} clients over {:?}, {} rounds a half, {} rounds under way at most.\n",
-        contest.subject, contest.reference, options.clients, options.transport, options.rounds, options.window
+        "Subject: {}. Reference: {}. {} clients over {:?}, {} turns of {} rounds each in every pair, {} rounds \
+         under way at most.\n",
+        contest.subject,
+        contest.reference,
+        options.clients,
+        options.transport,
+        options.turns,
+        options.rounds,
+        options.window
     );
     Ok(format!("{intro}\n{summary}\n{details}"))
 }
@@ -127,16 +139,25 @@ pub fn run(contest: &Contest, options: &Options) -> Result<String> {
 fn pair(contest: &Contest, options: &Options, shape: Shape, index: u32) -> Result<Pair> {
     let load =
         Load { transport: options.transport, clients: options.clients, round: shape.round(), window: options.window };
-    let mut subject = Session::open(&contest.subject, load, &[])?;
-    let mut reference = Session::open(&contest.reference, load, &[])?;
-    check_cpu(&subject)?;
-    let pair = if index % 2 == 0 {
-        let subject = subject.measure(options.rounds)?;
-        Pair { subject, reference: reference.measure(options.rounds)? }
+    let (mut subject, mut reference);
+    if index.is_multiple_of(2) {
+        subject = Session::open(&contest.subject, load, &[])?;
+        reference = Session::open(&contest.reference, load, &[])?;
     } else {
-        let reference = reference.measure(options.rounds)?;
-        Pair { reference, subject: subject.measure(options.rounds)? }
-    };
+        reference = Session::open(&contest.reference, load, &[])?;
+        subject = Session::open(&contest.subject, load, &[])?;
+    }
+    check_cpu(&subject)?;
+    let mut pair = Pair::default();
+    for turn in 0..options.turns {
+        if turn.is_multiple_of(2) {
+            pair.subject.add(subject.measure(options.rounds)?);
+            pair.reference.add(reference.measure(options.rounds)?);
+        } else {
+            pair.reference.add(reference.measure(options.rounds)?);
+            pair.subject.add(subject.measure(options.rounds)?);
+        }
+    }
     subject.close()?;
     reference.close()?;
     report::progress(&format!(
@@ -196,14 +217,13 @@ fn side(pairs: &[Pair], of: impl Fn(&Pair) -> &Measured) -> Vec<String> {
     let mut facts = vec![
         format!(
             "user space about {:.1} % of its CPU time",
-            100.0 * ratio(total(&|half| half.cpu.user_share), number(u64::try_from(halves.len()).unwrap_or(0)))
+            100.0 * ratio(total(&|half| number(half.cpu.user_ns)), cpu_ns)
         ),
         format!("busy {:.0} % of one core", 100.0 * ratio(cpu_ns, total(&|half| half.wall.as_secs_f64() * 1e9))),
         format!("{:.3} receives of the clients a delivery", ratio(total(&|half| number(half.receives)), deliveries)),
     ];
-    let ring = |value: &dyn Fn(&crate::scenarios::session::RingWork) -> f64| {
-        halves.iter().filter_map(|half| half.ring.as_ref()).map(value).sum::<f64>()
-    };
+    let ring =
+        |value: &dyn Fn(&RingWork) -> f64| halves.iter().filter_map(|half| half.ring.as_ref()).map(value).sum::<f64>();
     let sends = ring(&|ring| ring.sends);
     if sends > 0.0 {
         facts.push(format!("{:.4} submission entries a send", ratio(ring(&|ring| ring.submissions), sends)));
@@ -211,15 +231,11 @@ fn side(pairs: &[Pair], of: impl Fn(&Pair) -> &Measured) -> Vec<String> {
         facts.push(format!("{:.1} sends an enter", ratio(sends, ring(&|ring| ring.enters))));
         facts.push(format!("{:.0} sends a turn", ratio(sends, ring(&|ring| ring.turns))));
     }
-    if let Some(last) = halves.last() {
-        let threads: Vec<String> = last
-            .cpu
-            .threads
-            .iter()
-            .filter(|(_, ns)| *ns > 0)
-            .map(|(name, ns)| format!("{name} {:.1} %", 100.0 * ratio(number(*ns), number(last.cpu.total_ns))))
-            .collect();
-        facts.push(format!("threads in the last pair: {}", threads.join(", ")));
-    }
+    let mut spent = CpuSpent::default();
+    halves.iter().for_each(|half| spent.add(&half.cpu));
+    let mut threads: Vec<(&String, &u64)> = spent.threads.iter().filter(|(_, ns)| **ns > 0).collect();
+    threads.sort_by_key(|(_, ns)| std::cmp::Reverse(**ns));
+    let shares = threads.iter().map(|(name, ns)| format!("{name} {:.2} %", 100.0 * ratio(number(**ns), cpu_ns)));
+    facts.push(format!("by thread: {}", shares.collect::<Vec<_>>().join(", ")));
     facts
 }

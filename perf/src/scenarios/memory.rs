@@ -3,7 +3,7 @@
 //! Owns the reckoning; the kernel's own memory (sockets) is not in it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::clients::fleet::{self, Plan};
@@ -60,9 +60,9 @@ impl Weighed {
 }
 
 /// Weigh one build; returns the body of a report.
-pub fn run(gateway: &PathBuf, options: &Options) -> Result<String> {
+pub fn run(gateway: &Path, options: &Options) -> Result<String> {
     fleet::make_room_for(u64::from(options.clients))?;
-    let program = Program::Gateway(gateway.clone());
+    let program = Program::Gateway(gateway.to_path_buf());
     let mut weighed = Vec::new();
     for repetition in 1..=options.repetitions {
         let one = weigh(&program, options, 1)?;

@@ -47,7 +47,7 @@ pub struct Session {
 }
 
 /// What a number of rounds cost the server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// Frames received by clients.
     pub deliveries: u64,
@@ -75,6 +75,21 @@ pub struct RingWork {
 }
 
 impl Measured {
+    /// Take in what further rounds of the same server cost.
+    pub fn add(&mut self, more: Measured) {
+        self.deliveries += more.deliveries;
+        self.cpu.add(&more.cpu);
+        self.wall += more.wall;
+        self.receives += more.receives;
+        if let Some(ring) = more.ring {
+            let sum = self.ring.get_or_insert_default();
+            sum.sends += ring.sends;
+            sum.submissions += ring.submissions;
+            sum.enters += ring.enters;
+            sum.turns += ring.turns;
+        }
+    }
+
     /// Deliveries for each second of CPU time, the number that is compared.
     pub fn deliveries_per_cpu_second(&self) -> f64 {
         stats::ratio(stats::number(self.deliveries) * 1e9, stats::number(self.cpu.total_ns))

@@ -53,7 +53,7 @@ impl Metrics {
 
 /// `name{labels} value [timestamp]`. Labels are kept as they are written.
 fn sample(line: &str) -> Option<Sample> {
-    let name_end = line.find(|symbol: char| symbol == '{' || symbol == ' ')?;
+    let name_end = line.find(['{', ' '])?;
     let (name, rest) = line.split_at(name_end);
     let labels_end = if rest.starts_with('{') { rest.rfind('}')? + 1 } else { 0 };
     let (labels, value) = rest.split_at(labels_end);

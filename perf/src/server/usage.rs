@@ -26,10 +26,21 @@ pub struct CpuTime {
 pub struct CpuSpent {
     /// Of the whole process, in nanoseconds, threads that started or ended in between included.
     pub total_ns: u64,
-    /// Part of it in user space, between 0 and 1. The kernel samples this by ticks: it is an estimate.
-    pub user_share: f64,
-    /// By thread name, in nanoseconds, largest first. Threads of one name are added up.
-    pub threads: Vec<(String, u64)>,
+    /// Of that in user space. The kernel samples this by ticks: it is an estimate.
+    pub user_ns: u64,
+    /// By thread name, in nanoseconds. Threads of one name are added up.
+    pub threads: BTreeMap<String, u64>,
+}
+
+impl CpuSpent {
+    /// Take in further time of the same process.
+    pub fn add(&mut self, more: &CpuSpent) {
+        self.total_ns += more.total_ns;
+        self.user_ns += more.user_ns;
+        for (name, ns) in &more.threads {
+            *self.threads.entry(name.clone()).or_default() += ns;
+        }
+    }
 }
 
 impl CpuTime {
@@ -60,20 +71,17 @@ impl CpuTime {
 
     /// What was used since `earlier`, a reading of the same process.
     pub fn since(&self, earlier: &CpuTime) -> CpuSpent {
-        let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut threads: BTreeMap<String, u64> = BTreeMap::new();
         for (tid, (name, ran_ns)) in &self.threads {
             let before = earlier.threads.get(tid).map_or(0, |(_, before)| *before);
-            *by_name.entry(name).or_default() += ran_ns.saturating_sub(before);
+            *threads.entry(name.clone()).or_default() += ran_ns.saturating_sub(before);
         }
         let nobody_left = earlier.threads.keys().all(|tid| self.threads.contains_key(tid));
         let user = self.user_ticks - earlier.user_ticks;
         let system = self.system_ticks - earlier.system_ticks;
         // Threads are exact to the nanosecond; the process's totals come in ticks, but forget no thread that ended.
-        let total_ns = if nobody_left { by_name.values().sum() } else { (user + system) * TICK_NS };
-        let mut threads: Vec<(String, u64)> = by_name.into_iter().map(|(name, ns)| (name.to_owned(), ns)).collect();
-        threads.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
-        let share = crate::stats::ratio(crate::stats::number(user), crate::stats::number(user + system));
-        CpuSpent { total_ns, user_share: share, threads }
+        let total_ns = if nobody_left { threads.values().sum() } else { (user + system) * TICK_NS };
+        CpuSpent { total_ns, user_ns: user * TICK_NS, threads }
     }
 }
 
