@@ -194,6 +194,8 @@ fn gateway_command(path: &Path, setup: &Setup, folder: &Path, ready: &Path) -> R
     }
     words.extend(["--shards".into(), setup.shards.to_string().into()]);
     words.extend(["--max-connections".into(), setup.connections_max.to_string().into()]);
+    // Ending is not measured: no time for clients to go elsewhere.
+    words.extend(["--set".into(), "drain_seconds=0".into()]);
     words.extend(["--ready-file".into(), ready.into()]);
     Ok(words)
 }
