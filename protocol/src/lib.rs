@@ -1,4 +1,16 @@
-//! The bytes Halley speaks, without sockets, clocks, or allocation in decode.
+//! The bytes Halley speaks, without sockets or clocks, and without allocation in decode.
+//!
+//! - [`goim`]: the frame of goim's clients, read from TCP streams, WebSocket messages and batches of pushes.
+//! - [`websocket`]: RFC 6455, server side: upgrade requests, client frames, server frames.
+//! - [`payload`]: a push, framed once for both transports.
+//! - [`proto`]: the protobuf messages of goim's components and of our push API.
+//!
+//! Decoders read the caller's slice and answer with ranges or borrowed frames; what is not whole yet stays with the
+//! caller. Three outcomes are kept apart everywhere: "not enough bytes yet" is a value, a fault of the peer is an error, a
+//! fault of ours (a body of 2 GiB, a status that nobody may send) is a panic or an assertion. No input panics: the oracles
+//! in `tests/protocol/oracles` hold that against fuzzers.
+//!
+//! Architecture Invariant: nothing here knows who is connected, what time it is, or what a room is.
 
 pub mod goim;
 pub mod payload;

@@ -8,26 +8,30 @@ use crate::vectors;
 /// Every file of `fuzz/corpus/<target>/` through the oracle of that name; what the fuzzer once found stays found.
 #[test]
 fn stored_inputs_keep_their_promises() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-    let mut targets = Vec::new();
-    for target in std::fs::read_dir(&corpus).expect("fuzz/corpus") {
-        targets.push(target.expect("an entry").file_name().into_string().expect("a readable name"));
-    }
-    targets.sort();
-    assert_eq!(targets, oracles::ALL.map(|(name, _)| name), "a corpus for each oracle, an oracle for each corpus");
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let corpus = fuzz.join("corpus");
+    assert_eq!(names(&corpus), oracles::ALL.map(|(name, _)| name), "a corpus for each oracle and no other");
+    let targets = oracles::ALL.map(|(name, _)| format!("{name}.rs"));
+    assert_eq!(names(&fuzz.join("fuzz_targets")), targets, "a fuzz target for each oracle and no other");
 
     for (name, oracle) in oracles::ALL {
-        let mut files = 0;
-        for file in std::fs::read_dir(corpus.join(name)).expect("a corpus") {
-            let path = file.expect("an entry").path();
-            let bytes = std::fs::read(&path).expect("a readable file");
+        let files = names(&corpus.join(name));
+        assert!(!files.is_empty(), "the corpus of {name} is empty");
+        for file in files {
             // Shown by a failing test, so that the input is known.
-            println!("{}", path.display());
-            oracle(&bytes);
-            files += 1;
+            println!("{name}/{file}");
+            oracle(&std::fs::read(corpus.join(name).join(&file)).expect("a readable file"));
         }
-        assert!(files > 0, "the corpus of {name} is empty");
     }
+}
+
+/// Names in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a readable name")).collect();
+    names.sort();
+    names
 }
 
 /// The oracles' first bytes say how to cut and what to limit; each vector is read with several of them, cut off at each of

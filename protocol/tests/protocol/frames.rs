@@ -1,6 +1,7 @@
 //! WebSocket frames: the golden bytes, RFC 6455's rules as tables, and what is written. The reading itself is checked
 //! against a second reading in `oracles::websocket`; the tables here say what both must come to.
 
+use halley_protocol::goim::{FrameError, decode_message};
 use halley_protocol::websocket::frame::{Decoder, Item, Opcode, WebSocketError, close_frame, write_header};
 use halley_protocol::websocket::{CloseCode, Profile};
 
@@ -231,12 +232,24 @@ fn messages_have_a_limit() {
     assert_eq!(decoder.next(&mut masked(0x80, b"x"), 8), Err(WebSocketError::TooBig));
 }
 
-/// The 102nd control frame without a message between ended goim's connection (C13); here any number is answered, and
-/// control frames are held to RFC 6455.
+/// The 102nd control frame without a message between ended goim's connection (C13); here any number is answered.
 #[test]
-fn c13_control_frames_are_unlimited_and_checked() {
+fn c13_any_number_of_control_frames() {
     let pings = masked(0x89, b"x").repeat(1000);
     assert_open("1000 pings", &pings, Profile::Goim, vec![Event::Ping(b"x".to_vec()); 1000]);
+}
+
+/// C2: goim indexed past the end of a fragmented message whose packLen exceeds it, and the whole process ended. Joined from
+/// any fragments, such a message is refused like any other.
+#[test]
+fn c02_a_length_beyond_a_fragmented_message_is_refused() {
+    let message = [&1000_i32.to_be_bytes()[..], &vector("F5")[4..]].concat();
+    for cut in 0..=message.len() {
+        let stream = [masked(0x02, &message[..cut]), masked(0x80, &message[cut..])].concat();
+        let outcome = read_both_ways(&stream, Profile::Goim);
+        let [Event::Message { bytes, .. }] = &outcome.events[..] else { panic!("{outcome:?}") };
+        assert_eq!(decode_message(bytes).err(), Some(FrameError::Truncated));
+    }
 }
 
 /// The most that is ever left with the caller: the longest control frame less its last byte.

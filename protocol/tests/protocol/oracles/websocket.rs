@@ -5,8 +5,7 @@ use halley_protocol::websocket::{CloseCode, Profile};
 
 use super::Cuts;
 
-/// Header and payload of the longest control frame, less the byte that would make it whole... and one: the promise of
-/// [`Item::Incomplete`].
+/// The promise of [`Item::Incomplete`].
 const LEFT_OVER_BYTES_MAX: usize = 131;
 
 /// What a connection is told.

@@ -1,0 +1,4 @@
+//! goim frames in a TCP stream.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| halley_protocol_fuzz::oracles::goim::stream(data));

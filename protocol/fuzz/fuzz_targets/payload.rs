@@ -1,0 +1,4 @@
+//! Pushes and batches.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| halley_protocol_fuzz::oracles::payload::payload(data));

@@ -1,0 +1,4 @@
+//! Protobuf messages.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| halley_protocol_fuzz::oracles::protobuf::protobuf(data));
