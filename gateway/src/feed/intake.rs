@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::conn::close::CloseReason;
+use crate::feed::directory::DirectoryLimits;
 use crate::mesh::msg::{ConnRef, RoomRef};
 
 /// Requests that may wait for feed; beyond it callers wait in turn.
@@ -180,6 +181,11 @@ pub enum Request {
         /// How many.
         reply: oneshot::Sender<u64>,
     },
+    /// Hold logins to come to other limits.
+    SetLimits {
+        /// The limits from now on.
+        limits: DirectoryLimits,
+    },
 }
 
 /// The sending half of the door, cheap to clone.
@@ -222,5 +228,10 @@ impl Intake {
     /// Watch logins; see [`Request::Watch`].
     pub async fn watch(&self, select: Select, news: mpsc::Sender<WatchNews>) -> Result<(), FeedGone> {
         self.requests.send(Request::Watch { select, news }).await.map_err(|_| FeedGone)
+    }
+
+    /// Change the limits on logins; see [`Request::SetLimits`].
+    pub async fn set_limits(&self, limits: DirectoryLimits) -> Result<(), FeedGone> {
+        self.requests.send(Request::SetLimits { limits }).await.map_err(|_| FeedGone)
     }
 }

@@ -1,3 +1,4 @@
 //! The feed thread.
 
+pub mod directory;
 pub mod intake;
