@@ -1,0 +1,174 @@
+//! What others ask of feed. Owns the request under way: one that goes no further because a ring is full is kept, and no
+//! further one is read, so requests take effect in the order in which they came.
+
+use std::collections::VecDeque;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::conn::close::CloseReason;
+use crate::mesh::msg::ConnRef;
+
+use super::intake::{Accepted, Push, Request, Target, Totals};
+use super::node::Feed;
+
+/// Pushes and their recipients by name handled in one turn; a push beyond it waits for the next turn.
+const COST_PER_TURN: usize = 4096;
+/// Rooms looked at in one turn for those who ask for all.
+const ROOMS_PER_TURN: u32 = 4096;
+/// Room lists made at once; who asks for one more waits, and everybody behind.
+const LISTINGS_MAX: usize = 16;
+
+/// A request that was begun.
+#[derive(Debug)]
+pub enum Job {
+    /// Pushes still to deliver, and the answers for those before.
+    Deliver { pushes: VecDeque<Push>, accepted: Vec<Accepted>, reply: oneshot::Sender<Vec<Accepted>> },
+    /// Connections still to close, and how many were.
+    Close { conns: Vec<(u16, ConnRef)>, reason: CloseReason, closed: u64, reply: oneshot::Sender<u64> },
+    /// Waits for a place among the listings.
+    List { reply: oneshot::Sender<Vec<(String, u32)>> },
+}
+
+/// A list of rooms, made over several turns.
+#[derive(Debug)]
+pub struct Listing {
+    next: u32,
+    found: Vec<(String, u32)>,
+    reply: oneshot::Sender<Vec<(String, u32)>>,
+}
+
+impl Feed {
+    /// Go on with the request under way, then take further ones.
+    pub(super) fn serve(&mut self, requests: &mut mpsc::Receiver<Request>) {
+        let mut budget = COST_PER_TURN;
+        loop {
+            if let Some(job) = self.job.take() {
+                self.job = self.advance(job, &mut budget);
+                if self.job.is_some() {
+                    return;
+                }
+            }
+            if budget == 0 {
+                self.more = true;
+                return;
+            }
+            let Some(request) = self.next_request.take().or_else(|| requests.try_recv().ok()) else { return };
+            budget -= 1;
+            self.job = self.begin(request);
+        }
+    }
+
+    /// Go on with the lists of rooms.
+    pub(super) fn list_rooms(&mut self) {
+        let Some(mut listing) = self.listings.pop_front() else { return };
+        match self.directory.rooms.list(listing.next, ROOMS_PER_TURN, &mut listing.found) {
+            Some(next) => {
+                listing.next = next;
+                self.listings.push_front(listing);
+            }
+            None => answer(listing.reply, listing.found),
+        }
+        self.more |= !self.listings.is_empty();
+    }
+
+    /// Returns what cannot be answered on the spot.
+    fn begin(&mut self, request: Request) -> Option<Job> {
+        let logins = &self.directory.logins;
+        match request {
+            Request::Deliver { pushes, reply } => {
+                let accepted = Vec::with_capacity(pushes.len());
+                return Some(Job::Deliver { pushes: pushes.into(), accepted, reply });
+            }
+            Request::Rooms { reply } => return Some(Job::List { reply }),
+            Request::Close { select, reason, reply } => {
+                let conns = logins.select(&select).map(|place| logins.conn(place)).collect();
+                return Some(Job::Close { conns, reason, closed: 0, reply });
+            }
+            Request::Totals { reply } => answer(
+                reply,
+                Totals {
+                    connections: logins.count(),
+                    addresses: logins.addresses(),
+                    rooms: self.directory.rooms.peopled(),
+                },
+            ),
+            Request::Find { select, reply } => {
+                answer(reply, logins.select(&select).map(|place| logins.describe(place)).collect());
+            }
+            Request::Name { conns, reply } => {
+                let known = conns.into_iter().filter_map(|(shard, conn)| logins.find(shard, conn));
+                answer(reply, known.map(|place| logins.describe(place)).collect());
+            }
+            Request::FindRoom { room, reply } => {
+                let places = self.directory.rooms.find(&room);
+                answer(reply, places.map(|at| (at.shard, at.room, at.members)).collect());
+            }
+            Request::Watch { select, news } => self.watches.add(select, news, logins),
+            Request::SetLimits { limits } => self.directory.limits = limits,
+        }
+        None
+    }
+
+    /// Returns the job unless it is done.
+    fn advance(&mut self, job: Job, budget: &mut usize) -> Option<Job> {
+        match job {
+            Job::Deliver { mut pushes, mut accepted, reply } => {
+                while let Some(push) = pushes.front() {
+                    if *budget == 0 {
+                        self.more = true;
+                        return Some(Job::Deliver { pushes, accepted, reply });
+                    }
+                    let Some(done) = self.deliver(push) else {
+                        self.defer();
+                        return Some(Job::Deliver { pushes, accepted, reply });
+                    };
+                    *budget = budget.saturating_sub(cost(push));
+                    accepted.push(done);
+                    pushes.pop_front();
+                }
+                answer(reply, accepted);
+            }
+            Job::Close { mut conns, reason, mut closed, reply } => {
+                while let Some(&(shard, conn)) = conns.last() {
+                    if let Some(place) = self.directory.logins.find(shard, conn) {
+                        if !self.evict(place, reason) {
+                            self.defer();
+                            return Some(Job::Close { conns, reason, closed, reply });
+                        }
+                        self.counts.closed += 1;
+                        closed += 1;
+                    }
+                    conns.pop();
+                }
+                answer(reply, closed);
+            }
+            Job::List { reply } => {
+                if self.listings.len() == LISTINGS_MAX {
+                    return Some(Job::List { reply });
+                }
+                self.listings.push_back(Listing { next: 0, found: Vec::new(), reply });
+                self.more = true;
+            }
+        }
+        None
+    }
+
+    fn defer(&mut self) {
+        self.counts.requests_deferred += 1;
+        self.stalled = true;
+    }
+}
+
+/// What a push costs of the budget.
+fn cost(push: &Push) -> usize {
+    match &push.target {
+        Target::Keys(keys) => keys.len(),
+        Target::Mids(mids) => mids.len(),
+        Target::Room(_) | Target::All { .. } => 1,
+    }
+}
+
+/// Whoever asked may have stopped waiting.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    let _ = reply.send(value);
+}

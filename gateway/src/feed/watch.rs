@@ -1,0 +1,84 @@
+//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, and
+//! one that is gone is forgotten at the next news or the next watch.
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::directory::{Logins, Place};
+use super::intake::{Select, WatchNews};
+
+/// Watchers at once; one more is turned away (its channel closes).
+pub const WATCHES_MAX: usize = 256;
+
+/// The watchers.
+#[derive(Debug, Default)]
+pub struct Watches {
+    watches: Vec<Watch>,
+    refused: u64,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Watch {
+    select: Select,
+    news: mpsc::Sender<WatchNews>,
+}
+
+impl Watches {
+    /// Watchers now.
+    pub fn len(&self) -> u64 {
+        self.watches.len() as u64
+    }
+
+    /// Watchers turned away, since start.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// News lost because a watcher was slow, since start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Add a watcher and tell it the logins of now.
+    pub fn add(&mut self, select: Select, news: mpsc::Sender<WatchNews>, logins: &Logins) {
+        self.watches.retain(|watch| !watch.news.is_closed());
+        if self.watches.len() == WATCHES_MAX {
+            self.refused += 1;
+            return;
+        }
+        for place in logins.select(&select) {
+            if news.try_send(WatchNews::Opened(logins.describe(place))).is_err() {
+                self.dropped += 1;
+            }
+        }
+        self.watches.push(Watch { select, news });
+    }
+
+    /// A login was stored.
+    pub fn opened(&mut self, logins: &Logins, place: Place) {
+        self.tell(logins, place, || WatchNews::Opened(logins.describe(place)));
+    }
+
+    /// A login is about to be forgotten.
+    pub fn gone(&mut self, logins: &Logins, place: Place) {
+        let (shard, conn) = logins.conn(place);
+        self.tell(logins, place, || WatchNews::Gone { shard, conn });
+    }
+
+    fn tell(&mut self, logins: &Logins, place: Place, news: impl Fn() -> WatchNews) {
+        let dropped = &mut self.dropped;
+        self.watches.retain(|watch| {
+            if !logins.is_meant(place, &watch.select) {
+                return true;
+            }
+            match watch.news.try_send(news()) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    *dropped += 1;
+                    true
+                }
+                Err(TrySendError::Closed(_)) => false,
+            }
+        });
+    }
+}
