@@ -62,7 +62,7 @@ pub enum Event {
         buffer: BufferId,
         /// Number of valid bytes, at least 1.
         bytes: u32,
-        /// The socket holds more: receive again.
+        /// The socket holds, or may hold, more bytes or its end: receive again.
         more: bool,
     },
     /// Nothing to read now (EAGAIN).

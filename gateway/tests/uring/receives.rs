@@ -139,3 +139,38 @@ fn a_reset_is_a_failure() {
     });
     assert_eq!(error, libc::ECONNRESET);
 }
+
+/// A reset that came right behind data, before anybody looked, has no edge of its own: it is found because the receive that
+/// takes the data says that there is more.
+#[test]
+fn a_reset_behind_data_is_found() {
+    let mut rig = Rig::new(8);
+    for _ in 0..20 {
+        let (conn, mut client) = rig.accept_single();
+        client.write_all(b"data").unwrap();
+        socket2::SockRef::from(&client).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        rig.io.poll_readable(conn);
+        rig.until("Readable", |event| matches!(event, Event::Readable { .. }).then_some(()));
+        let failed = loop {
+            rig.io.receive(conn);
+            let event = rig.until("result", |event| {
+                matches!(event, Event::Received { .. } | Event::ReceiveEmpty { .. } | Event::ReceiveFailed { .. })
+                    .then_some(*event)
+            });
+            match event {
+                Event::Received { buffer, more, .. } => {
+                    rig.io.recycle(buffer);
+                    if !more {
+                        break false;
+                    }
+                }
+                other => break matches!(other, Event::ReceiveFailed { .. }),
+            }
+        };
+        assert!(failed, "a shard would wait for an edge that never comes");
+        rig.io.close(conn);
+        rig.closed(conn);
+        rig.seen.clear();
+    }
+}

@@ -104,7 +104,12 @@ impl UringIo {
         }
         let event = match kind {
             Kind::PollReadable => match outcome {
-                Ok(_) => Event::Readable { conn, armed: !is_last },
+                Ok(events) => {
+                    if ops::has_end(events) {
+                        self.slots.at(conn.slot).facts.set(Facts::ENDING);
+                    }
+                    Event::Readable { conn, armed: !is_last }
+                }
                 Err(error) => Event::ReceiveFailed { conn, error },
             },
             Kind::Receive => self.received(conn, facts, completion, buffer),
@@ -123,9 +128,11 @@ impl UringIo {
         match (completion.outcome(), buffer) {
             (Ok(0), _) => Event::EndOfStream { conn },
             (Ok(bytes), Some(buffer)) => {
-                // Only TCP says what is left. A full buffer may have left something in any case.
+                // Only TCP says what is left, and of what is left it counts a FIN but not a reset, whose edge may be over. A full
+                // buffer may have left something in any case.
                 let more = cqueue::sock_nonempty(completion.flags)
                     || bytes == self.buffers.buffer_bytes()
+                    || facts.has(Facts::ENDING)
                     || facts.has(Facts::LOCAL);
                 Event::Received { conn, buffer, bytes, more }
             }

@@ -107,9 +107,18 @@ fn cancel(target: u64) -> Entry {
     opcode::AsyncCancel2::new(builder).build().flags(Flags::SKIP_SUCCESS).user_data(user_data(Kind::Cancel, nobody))
 }
 
+/// What a readiness poll reports once no more than the rest of the data is to come. Errors wake every poll, but are reported only
+/// where they are asked for.
+const ENDS: libc::c_short = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+
+/// Whether the result of a readiness poll tells of FIN or an error.
+pub(super) fn has_end(events: u32) -> bool {
+    events & mask(ENDS) != 0
+}
+
 /// Edge-triggered multishot poll for data, FIN and reset.
 pub(super) fn poll_readable(conn: ConnRef) -> Entry {
-    opcode::PollAdd::new(Fixed(conn.slot), mask(libc::POLLIN | libc::POLLRDHUP))
+    opcode::PollAdd::new(Fixed(conn.slot), mask(libc::POLLIN | ENDS))
         .multi(true)
         .build()
         .user_data(user_data(Kind::PollReadable, conn))

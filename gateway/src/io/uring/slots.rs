@@ -33,6 +33,9 @@ impl Facts {
     /// Accepted by a listener that does not speak IP.
     pub(super) const LOCAL: Facts = Facts(1 << 9);
 
+    /// The poll has seen FIN or an error: after the data comes the end.
+    pub(super) const ENDING: Facts = Facts(1 << 11);
+
     const OUTSTANDING: Facts = Facts(0b1_1111);
 
     pub(super) fn has(self, fact: Facts) -> bool {

@@ -4,7 +4,27 @@
 //! All chance comes from one seed, so a run can be replayed.
 //!
 //! Order is kept as the kernel keeps it: events of one socket come in the order in which they happened, failed sends come in the turn
-//! of their send, and events of different sockets may come in any order and any number of turns later.
+//! of their send, and events of different sockets may come in any order and any number of turns later. A slot may be accepted
+//! into again in the very turn of its `Closed`, after it.
+//!
+//! ```
+//! use halley_gateway::io::sim::{Faults, SimIo};
+//! use halley_gateway::io::{Event, Io, ListenerId, Wait};
+//! use halley_gateway::mesh::msg::ConnRef;
+//!
+//! let mut io = SimIo::new(7, Faults::NONE, 16, 1);
+//! io.accept_many(ListenerId(0));
+//! let client = io.connect(0, 64);
+//! let mut events = Vec::new();
+//! io.turn(Wait::No, &mut events);
+//! let Event::Accepted { slot, .. } = events[0] else { panic!("{events:?}") };
+//! let conn = ConnRef { slot, generation: 1 };
+//! io.send_copy(conn, &mut [&b"hel"[..], &b"lo"[..]].into_iter());
+//! io.turn(Wait::No, &mut events);
+//! assert_eq!(io.read(client), b"hello");
+//! ```
+
+mod client;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,9 +35,8 @@ use rand::{Rng, SeedableRng};
 use super::{BufferId, Errno, Event, Io, IoCounters, ListenerId, SEND_COPY_BYTES_MAX, Wait};
 use crate::mesh::msg::{ConnRef, SharedPayload};
 
-/// Names a client end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub usize);
+use client::Client;
+pub use client::{ClientId, ServerEnd};
 
 /// How unpleasant the kernel is, each in percent of the chances it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,52 +49,51 @@ pub struct Faults {
     pub poll_ends: u32,
     /// An accept ends with an error although a client waits.
     pub accept_error: u32,
+    /// A multishot accept ends with the connection it accepted, because the completion queue is full.
+    pub accept_overflow: u32,
     /// A receive finds no buffer.
     pub no_buffer: u32,
     /// A receive gives fewer bytes than there are.
     pub short_receive: u32,
     /// The kernel does not say who the peer is.
     pub nameless: u32,
+    /// What was outstanding at a close is still told before `Closed`.
+    pub told_after_close: u32,
+    /// What came before a reset can still be read.
+    pub data_before_reset: u32,
+    /// The doorbell seems to have rung.
+    pub woken: u32,
 }
 
 impl Faults {
     /// A kernel on a good day.
-    pub const NONE: Faults =
-        Faults { short_send: 0, late: 0, poll_ends: 0, accept_error: 0, no_buffer: 0, short_receive: 0, nameless: 0 };
+    pub const NONE: Faults = Faults {
+        short_send: 0,
+        late: 0,
+        poll_ends: 0,
+        accept_error: 0,
+        accept_overflow: 0,
+        no_buffer: 0,
+        short_receive: 0,
+        nameless: 0,
+        told_after_close: 0,
+        data_before_reset: 0,
+        woken: 0,
+    };
     /// Everything, often.
     pub const ALL: Faults = Faults {
         short_send: 20,
         late: 30,
         poll_ends: 10,
         accept_error: 5,
+        accept_overflow: 10,
         no_buffer: 10,
         short_receive: 30,
         nameless: 10,
+        told_after_close: 50,
+        data_before_reset: 50,
+        woken: 10,
     };
-}
-
-/// What a client sees of the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerEnd {
-    /// Nothing was closed.
-    Open,
-    /// FIN came after the bytes.
-    Closed,
-    /// RST came.
-    Reset,
-}
-
-#[derive(Debug)]
-struct Client {
-    /// Bytes from the server that the client has not read.
-    inbox: VecDeque<u8>,
-    window_bytes: usize,
-    /// Bytes to the server, written before it accepted.
-    early: Vec<u8>,
-    fin_early: bool,
-    server: ServerEnd,
-    slot: Option<u32>,
-    gone: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +106,7 @@ struct Socket {
     polled: bool,
     receiving: bool,
     wants_writable: bool,
+    naming: bool,
     stalled: bool,
     sent_this_turn: bool,
     shut: bool,
@@ -115,6 +134,8 @@ pub struct SimIo {
     random: SmallRng,
     faults: Faults,
     sockets: Vec<Option<Socket>>,
+    /// Generation of the last owner of each slot.
+    owners: Vec<Option<u32>>,
     doors: Vec<Door>,
     clients: Vec<Client>,
     buffers: Vec<Vec<u8>>,
@@ -133,6 +154,7 @@ impl SimIo {
             random: SmallRng::seed_from_u64(seed),
             faults,
             sockets: (0..slots).map(|_| None).collect(),
+            owners: vec![None; slots as usize],
             doors: (0..listeners)
                 .map(|_| Door { backlog: VecDeque::new(), accepting: Accepting::No, events: VecDeque::new() })
                 .collect(),
@@ -148,87 +170,6 @@ impl SimIo {
 
     fn chance(&mut self, percent: u32) -> bool {
         percent > 0 && self.random.random_range(0..100) < percent
-    }
-
-    /// Client: connect to a listener; the server may accept much later.
-    pub fn connect(&mut self, listener: usize, window_bytes: usize) -> ClientId {
-        let id = ClientId(self.clients.len());
-        self.clients.push(Client {
-            inbox: VecDeque::new(),
-            window_bytes,
-            early: Vec::new(),
-            fin_early: false,
-            server: ServerEnd::Open,
-            slot: None,
-            gone: false,
-        });
-        self.doors[listener].backlog.push_back(id);
-        id
-    }
-
-    /// Client: send bytes.
-    pub fn write(&mut self, client: ClientId, bytes: &[u8]) {
-        match self.socket_of(client) {
-            Some(slot) => {
-                if let Some(socket) = self.sockets[slot as usize].as_mut() {
-                    socket.inbox.extend(bytes);
-                }
-                self.announce(slot);
-            }
-            None => self.clients[client.0].early.extend_from_slice(bytes),
-        }
-    }
-
-    /// Client: take everything that has arrived.
-    pub fn read(&mut self, client: ClientId) -> Vec<u8> {
-        let bytes = self.clients[client.0].inbox.drain(..).collect();
-        if let Some(slot) = self.socket_of(client) {
-            self.tell_writable(slot);
-        }
-        bytes
-    }
-
-    /// Client: send FIN, keep reading.
-    pub fn shutdown(&mut self, client: ClientId) {
-        match self.socket_of(client) {
-            Some(slot) => {
-                if let Some(socket) = self.sockets[slot as usize].as_mut() {
-                    socket.fin = true;
-                }
-                self.announce(slot);
-            }
-            None => self.clients[client.0].fin_early = true,
-        }
-    }
-
-    /// Client: vanish with RST.
-    pub fn reset(&mut self, client: ClientId) {
-        self.clients[client.0].gone = true;
-        self.clients[client.0].inbox.clear();
-        if let Some(slot) = self.socket_of(client) {
-            if let Some(socket) = self.sockets[slot as usize].as_mut() {
-                socket.reset = true;
-                socket.inbox.clear();
-            }
-            self.announce(slot);
-            self.tell_writable(slot);
-        }
-    }
-
-    /// What the client sees of the server's end (after reading all bytes, for `Closed`).
-    pub fn server_end(&self, client: ClientId) -> ServerEnd {
-        self.clients[client.0].server
-    }
-
-    /// Connections the server holds.
-    pub fn open_sockets(&self) -> usize {
-        self.sockets.iter().flatten().count()
-    }
-
-    /// Whether anything is still to be told to the server.
-    pub fn has_events(&self) -> bool {
-        self.sockets.iter().flatten().any(|socket| !socket.events.is_empty())
-            || self.doors.iter().any(|door| !door.events.is_empty())
     }
 
     fn socket_of(&self, client: ClientId) -> Option<u32> {
@@ -261,7 +202,12 @@ impl SimIo {
 
     /// The socket of an operation, which must be the caller's and not closed.
     fn socket(&mut self, conn: ConnRef) -> &mut Socket {
+        let owner = &mut self.owners[conn.slot as usize];
         let socket = self.sockets[conn.slot as usize].as_mut().expect("operation on a free slot");
+        if socket.generation.is_none() {
+            assert_ne!(*owner, Some(conn.generation), "a new connection has the generation of the one before");
+            *owner = Some(conn.generation);
+        }
         assert_eq!(*socket.generation.get_or_insert(conn.generation), conn.generation, "operation of an earlier owner");
         assert!(!socket.closing, "operation after close");
         socket
@@ -297,11 +243,12 @@ impl SimIo {
             let Some(&client) = self.doors[index].backlog.front() else { return };
             if self.chance(self.faults.accept_error) {
                 self.doors[index].accepting = Accepting::No;
-                let error = Some(Errno(if self.random.random_bool(0.5) { libc::ECONNABORTED } else { libc::EMFILE }));
+                let errors = [libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::ENOBUFS];
+                let error = Some(Errno(errors[self.random.random_range(0..errors.len())]));
                 return self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
             }
             self.doors[index].backlog.pop_front();
-            let Some(slot) = self.sockets.iter().position(Option::is_none) else {
+            let Some(slot) = self.free_slot() else {
                 // As the kernel does: the connection was taken off the backlog and has nowhere to go.
                 self.clients[client.0].server = ServerEnd::Reset;
                 self.doors[index].accepting = Accepting::No;
@@ -320,6 +267,7 @@ impl SimIo {
                 polled: false,
                 receiving: false,
                 wants_writable: false,
+                naming: false,
                 stalled: false,
                 sent_this_turn: false,
                 shut: false,
@@ -327,9 +275,29 @@ impl SimIo {
                 events: VecDeque::new(),
             });
             self.doors[index].events.push_back(Event::Accepted { listener, slot: slot_number });
-            if self.doors[index].accepting == Accepting::One {
+            let one = self.doors[index].accepting == Accepting::One;
+            if one || self.chance(self.faults.accept_overflow) {
                 self.doors[index].accepting = Accepting::No;
-                self.doors[index].events.push_back(Event::AcceptEnded { listener, error: None });
+                let error = (!one).then_some(Errno(libc::EOVERFLOW));
+                self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
+            }
+        }
+    }
+
+    /// Any free slot: the kernel's choice follows no rule that a shard could know.
+    fn free_slot(&mut self) -> Option<usize> {
+        let start = self.random.random_range(0..self.sockets.len().max(1));
+        let (before, after) = self.sockets.split_at(start);
+        let free = after.iter().position(Option::is_none).map(|at| start + at);
+        free.or_else(|| before.iter().position(Option::is_none))
+    }
+
+    /// Take what waits in the backlogs, and tell what has happened on the listeners.
+    fn collect_accepts(&mut self, events: &mut Vec<Event>) {
+        for index in 0..self.doors.len() {
+            self.accept(index);
+            if !self.chance(self.faults.late) {
+                events.extend(self.doors[index].events.drain(..));
             }
         }
     }
@@ -348,6 +316,7 @@ impl SimIo {
                 | Event::EndOfStream { .. }
                 | Event::ReceiveFailed { .. } => socket.receiving = false,
                 Event::Writable { .. } => socket.stalled = false,
+                Event::PeerName { .. } => socket.naming = false,
                 _ => {}
             }
             if let Event::Received { .. } = event {
@@ -394,6 +363,8 @@ impl Io for SimIo {
     fn peer_name(&mut self, conn: ConnRef) {
         let nameless = self.chance(self.faults.nameless);
         let socket = self.socket(conn);
+        assert!(!socket.naming, "two questions for the peer's name");
+        socket.naming = true;
         let host = u8::try_from(socket.client.0 % 200).unwrap_or_default();
         let address = (!nameless).then(|| SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 4000)));
         socket.events.push_back(Event::PeerName { conn, address });
@@ -416,14 +387,14 @@ impl Io for SimIo {
         let socket = self.socket(conn);
         assert!(!socket.receiving, "two receives on one connection");
         socket.receiving = true;
-        let event = if socket.reset {
-            Event::ReceiveFailed { conn, error: Errno(libc::ECONNRESET) }
-        } else if !socket.inbox.is_empty() {
+        let event = if !socket.inbox.is_empty() {
             match buffer {
                 Some(buffer) => {
                     let taken: Vec<u8> = socket.inbox.drain(..most.min(socket.inbox.len())).collect();
-                    let (bytes, more) =
-                        (u32::try_from(taken.len()).expect("small"), !socket.inbox.is_empty() || socket.fin);
+                    let (bytes, more) = (
+                        u32::try_from(taken.len()).expect("small"),
+                        !socket.inbox.is_empty() || socket.fin || socket.reset,
+                    );
                     self.buffers[usize::from(buffer)] = taken;
                     self.buffers_free.pop();
                     Event::Received { conn, buffer: BufferId(buffer), bytes, more }
@@ -433,6 +404,8 @@ impl Io for SimIo {
                     Event::ReceiveNoBuffer { conn }
                 }
             }
+        } else if socket.reset {
+            Event::ReceiveFailed { conn, error: Errno(libc::ECONNRESET) }
         } else if socket.fin {
             Event::EndOfStream { conn }
         } else {
@@ -442,6 +415,7 @@ impl Io for SimIo {
     }
 
     fn buffer(&mut self, buffer: BufferId, bytes: u32) -> &mut [u8] {
+        assert!(!self.buffers_free.contains(&buffer.0), "a buffer that holds no data");
         &mut self.buffers[usize::from(buffer.0)][..bytes as usize]
     }
 
@@ -456,7 +430,7 @@ impl Io for SimIo {
         self.send(conn, &bytes);
     }
 
-    fn send_copy<'a>(&mut self, conn: ConnRef, parts: &mut dyn Iterator<Item = &'a [u8]>) -> u32 {
+    fn send_copy(&mut self, conn: ConnRef, parts: &mut dyn Iterator<Item = &[u8]>) -> u32 {
         let mut bytes: Vec<u8> = parts.flatten().copied().collect();
         bytes.truncate(SEND_COPY_BYTES_MAX);
         self.send(conn, &bytes);
@@ -472,6 +446,8 @@ impl Io for SimIo {
 
     fn shutdown_write(&mut self, conn: ConnRef) {
         let socket = self.socket(conn);
+        assert!(!socket.shut, "two FINs");
+        assert!(!socket.stalled, "a FIN before the tail of a short send");
         socket.shut = true;
         let client = socket.client;
         if self.clients[client.0].server == ServerEnd::Open {
@@ -480,10 +456,14 @@ impl Io for SimIo {
     }
 
     fn close(&mut self, conn: ConnRef) {
+        let told = self.chance(self.faults.told_after_close);
         let socket = self.socket(conn);
         socket.closing = true;
-        // What the caller has not been told yet is not worth telling; buffers come back by themselves.
-        let swallowed: Vec<Event> = socket.events.drain(..).collect();
+        if told && socket.wants_writable {
+            socket.events.push_back(Event::Writable { conn });
+        }
+        // The kernel seam may swallow what the caller has not been told yet; buffers come back by themselves then.
+        let swallowed: Vec<Event> = if told { Vec::new() } else { socket.events.drain(..).collect() };
         socket.events.push_back(Event::Closed { conn });
         let (client, unread) = (socket.client, !socket.inbox.is_empty());
         for event in swallowed {
@@ -509,17 +489,21 @@ impl Io for SimIo {
         for socket in self.sockets.iter_mut().flatten() {
             socket.sent_this_turn = false;
         }
-        let mut slots = self.open_slots();
-        for index in 0..self.doors.len() {
-            self.accept(index);
-            if !self.chance(self.faults.late) {
-                events.extend(self.doors[index].events.drain(..));
-            }
+        if self.chance(self.faults.woken) {
+            events.push(Event::Woken);
         }
-        // Sockets in any order; new ones only after their `Accepted`, so those accepted above wait for the next turn.
+        // Sockets in any order; new ones only after their `Accepted`, and a slot that closes before its next owner.
+        let mut slots = self.open_slots();
+        let accepts_first = self.random.random_bool(0.5);
+        if accepts_first {
+            self.collect_accepts(events);
+        }
         while !slots.is_empty() {
             let at = self.random.random_range(0..slots.len());
             self.collect(slots.swap_remove(at), events);
+        }
+        if !accepts_first {
+            self.collect_accepts(events);
         }
     }
 
