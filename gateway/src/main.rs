@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use halley_gateway::cli::{self, Command};
-use halley_gateway::config::{self, Sources, check, reference};
-use halley_gateway::failure::Failure;
+use halley_gateway::config::{Sources, reference};
+use halley_gateway::failure::{Cause, Failure};
+use halley_gateway::node;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Command::Version => print(&format!("halley-gateway {}\n", env!("CARGO_PKG_VERSION"))),
         Command::DefaultConfig => print(&reference::reference()),
         Command::CheckConfig(sources) => check_config(&sources),
-        Command::Run(sources) => check_config(&sources),
+        Command::Run(sources) => run(sources),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,11 +42,36 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn check_config(sources: &Sources) -> Result<(), Failure> {
-    let loaded = config::load(sources)?;
-    check::check(&loaded.config)?;
+    let loaded = node::rehearse(sources)?;
     let from = match &loaded.file {
         Some(path) => path.display().to_string(),
         None => "the defaults, environment and flags".to_owned(),
     };
-    print(&format!("configuration is right: {from}\n"))
+    print(&format!("the configuration is right: {from}\n"))
+}
+
+fn run(sources: Sources) -> Result<(), Failure> {
+    die_on_panic();
+    node::run(sources)
+}
+
+/// A panic on any thread is our bug and ends the process: clients reconnect to a gateway that is whole. It is said in one
+/// sentence; `RUST_BACKTRACE=1` adds where it came from.
+fn die_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        let sentence = format!(
+            "internal error on thread {} at {place}: {message}; please report this",
+            thread.name().unwrap_or("without name")
+        );
+        eprintln!("{}", Failure::new(Cause::Runtime, sentence));
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
+            eprintln!("{}", std::backtrace::Backtrace::force_capture());
+        }
+        std::process::exit(Cause::Runtime.code().into());
+    }));
 }

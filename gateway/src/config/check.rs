@@ -9,7 +9,7 @@ use super::value::{AdminAddress, Auth, Insecure};
 
 /// Refuses what cannot work, and what is dangerous without having been asked for.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    for problem in [clients, twice, tls, jwt, queues, log_level, admin] {
+    for problem in [clients, twice, tls, jwt, queues, bodies, log_level, admin] {
         problem(config).map_or(Ok(()), |sentence| Err(ConfigError(sentence)))?;
     }
     for danger in dangers(config) {
@@ -165,6 +165,12 @@ fn queues(config: &Config) -> Option<String> {
     let (one, all) = (config.queues.queue_bytes_max, config.queues.shard_queue_bytes_max);
     (u64::from(one) > all)
         .then(|| format!("queues.queue_bytes_max ({one}) is above queues.shard_queue_bytes_max ({all}): lower it"))
+}
+
+fn bodies(config: &Config) -> Option<String> {
+    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
+    (u64::from(one) > all)
+        .then(|| format!("ingress.body_bytes_max ({one}) is above ingress.bodies_bytes_max ({all}): lower it"))
 }
 
 fn log_level(config: &Config) -> Option<String> {

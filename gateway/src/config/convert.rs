@@ -3,22 +3,25 @@
 
 use std::time::Duration;
 
+use crate::conn::tls::certificates::{CertificateFiles, TlsServer};
+use crate::feed::directory::{DirectoryLimits, LimitPolicy};
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
 use crate::listen::SocketOptions;
+use crate::session::auth::jwt::{ClaimNames, JwtRules, JwtSettings};
+use crate::session::auth::keys::{KeySet, KeySource};
 
+use super::load::ConfigError;
 use super::schema::Config;
-use super::value::{Auth, SlowConsumer, WebSocketProfile};
+use super::value::{Auth, SlowConsumer, WebSocketProfile, WhenFull};
 
-/// What a shard works by.
-pub fn shard_settings(config: &Config) -> ShardSettings {
+/// What a shard works by; `tls` serves its encrypted listeners.
+pub fn shard_settings(config: &Config, tls: Option<&TlsServer>) -> ShardSettings {
     let (general, bounds) = (&config.general, &config.limits);
     ShardSettings {
         auth: match general.auth {
             Auth::Open => AuthMode::Open,
             Auth::Jwt => AuthMode::Ask,
         },
-        // Certificates are files, and this conversion reads none: who starts or reloads the gateway puts them in.
-        tls: None,
         handshake_timeout_ms: bounds.handshake_timeout_ms,
         heartbeat_timeout_ms: u64::from(config.node.heartbeat_seconds) * 1000 * u64::from(config.node.heartbeat_max),
         pending_handshakes_max: bounds.max_pending_handshakes,
@@ -41,6 +44,7 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
         room_changes: rate(bounds.room_changes_per_second, bounds.room_changes_burst),
         accepts: rate(bounds.accepts_per_second, bounds.accepts_burst),
         connections_per_address_max: bounds.max_connections_per_address,
+        tls: tls.map(TlsServer::config),
     }
 }
 
@@ -68,6 +72,53 @@ pub fn socket_options(config: &Config) -> SocketOptions {
     }
 }
 
+/// How many connections a key and a user may have.
+pub fn directory_limits(config: &Config) -> DirectoryLimits {
+    let policy = |when_full: WhenFull| match when_full {
+        WhenFull::CloseOldest => LimitPolicy::CloseOldest,
+        WhenFull::RejectNew => LimitPolicy::RejectNew,
+    };
+    DirectoryLimits {
+        per_key_max: config.limits.max_connections_per_key,
+        per_key_policy: policy(config.limits.when_key_full),
+        per_mid_max: config.limits.max_connections_per_mid,
+        per_mid_policy: policy(config.limits.when_mid_full),
+    }
+}
+
+/// What signed tokens must say, and the keys they are checked with, read from their files now.
+pub fn jwt_rules(config: &Config) -> Result<JwtRules, ConfigError> {
+    let jwt = &config.jwt;
+    let mut sources: Vec<KeySource> =
+        jwt.secret.get().map(|secret| KeySource::Secret(secret.to_owned())).into_iter().collect();
+    if !jwt.secret_file.as_os_str().is_empty() {
+        sources.push(KeySource::SecretFile(jwt.secret_file.clone()));
+    }
+    sources.extend(jwt.key_files.iter().cloned().map(KeySource::KeyFile));
+    let keys = KeySet::load(&sources).map_err(|error| ConfigError(format!("[jwt]: {error}")))?;
+    let settings = JwtSettings {
+        claims: ClaimNames {
+            mid: jwt.claim_mid.clone(),
+            key: jwt.claim_key.clone(),
+            room: jwt.claim_room.clone(),
+            accepts: jwt.claim_accepts.clone(),
+            rooms: jwt.claim_rooms.clone(),
+            ops: jwt.claim_ops.clone(),
+        },
+        issuers: jwt.issuers.clone(),
+        audiences: jwt.audiences.clone(),
+        leeway_s: jwt.leeway_seconds,
+        required: jwt.required.clone(),
+    };
+    Ok(JwtRules { settings, keys })
+}
+
+/// Certificates with their keys, in the order of the settings.
+pub fn certificates(config: &Config) -> Vec<CertificateFiles> {
+    let pairs = config.tls.certificate_files.iter().zip(&config.tls.key_files);
+    pairs.map(|(certificate, key)| CertificateFiles { certificate: certificate.clone(), key: key.clone() }).collect()
+}
+
 /// How long a drain takes.
 pub fn drain_ms(config: &Config) -> u64 {
     u64::from(config.general.drain_seconds) * 1000
@@ -79,6 +130,9 @@ mod tests {
 
     #[test]
     fn without_configuration_a_shard_works_by_its_own_defaults() {
-        assert_eq!(format!("{:?}", shard_settings(&Config::default())), format!("{:?}", ShardSettings::default()));
+        assert_eq!(
+            format!("{:?}", shard_settings(&Config::default(), None)),
+            format!("{:?}", ShardSettings::default())
+        );
     }
 }

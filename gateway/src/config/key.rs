@@ -44,6 +44,7 @@ pub struct Key {
     pub(super) set_toml: fn(&mut Config, &DeValue<'_>) -> Result<(), String>,
     pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
     pub(super) to_toml: fn(&Config) -> String,
+    pub(super) copy: fn(&Config, &mut Config),
     pub(super) bounds: fn() -> Option<(String, String)>,
 }
 
@@ -72,6 +73,11 @@ impl Key {
     /// Smallest and largest value, when it is a number with bounds.
     pub fn bounds(&self) -> Option<(String, String)> {
         (self.bounds)()
+    }
+
+    /// Take the value of `from` over into `into`.
+    pub fn copy(&self, from: &Config, into: &mut Config) {
+        (self.copy)(from, into);
     }
 
     /// The value in `config`, as TOML.
@@ -140,6 +146,7 @@ macro_rules! settings {
                             Ok(())
                         },
                         to_toml: |config| config.$field.$key.to_toml(),
+                        copy: |from, into| into.$field.$key = from.$field.$key.clone(),
                         bounds: || settings!(@bounds $type $(, $range)?),
                     },
                 )*],

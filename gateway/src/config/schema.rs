@@ -222,6 +222,8 @@ settings! {
         restart body_bytes_max: u32 = 1_000_000, in 1..=16_777_216;
         /// Keys or users that one push may name.
         restart recipients_max: u32 = 10_000, in 1..=1_000_000;
+        /// Bytes of messages that may be in memory at once while their requests arrive.
+        restart bodies_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
         /// Host names, without port, under which the demo page may be opened and push without a token.
         restart page_hosts: Vec<String> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.

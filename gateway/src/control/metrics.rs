@@ -2,6 +2,7 @@
 //! nothing itself: shards publish their counters, other parts hand in a [`Collect`]. Served by `admin`.
 
 mod control;
+mod feed;
 mod shards;
 
 use std::fmt::{self, Write};

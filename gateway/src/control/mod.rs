@@ -11,17 +11,21 @@
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `guard` | the HTTP routes, and who may use them |
 //! | `metrics`, `stats`, `health` | what monitoring reads |
+//! | `signals`, `reload`, `drain` | what the operator asks by signal |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
 pub mod admin;
 pub mod describe;
+pub mod drain;
 pub mod guard;
 pub mod handle;
 pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
+pub mod reload;
+pub mod signals;
 pub mod stats;
 pub mod steer;
 pub mod time;

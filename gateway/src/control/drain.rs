@@ -1,0 +1,63 @@
+//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, clients sent away over a while,
+//! then everything else; and the bound on all of it. The shards do the closing, `signals` says when.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::handle::ControlHandle;
+use super::health::{Lifecycle, Phase};
+use crate::limits::CLOSE_DEADLINE_MS;
+
+/// Time on top of the drain and the closing deadline before connections that are left are given up, in milliseconds.
+const SLACK_MS: u64 = 2_000;
+/// How long pushes that were taken may take to reach the shards once the clients are gone, in milliseconds.
+const BUS_MS_MAX: u64 = 5_000;
+
+/// What a drain works on.
+pub struct Drain {
+    /// Reaches the shards.
+    pub control: ControlHandle,
+    /// What `/readyz` says.
+    pub lifecycle: Lifecycle,
+    /// Makes the ingress refuse pushes.
+    pub stop_ingress: Box<dyn Fn() + Send + Sync>,
+    /// Becomes true when every push that was taken has been handed over.
+    pub bus_empty: watch::Receiver<bool>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection was closed in order.
+    Clean,
+    /// These shards still had connections when the time was up.
+    TimedOut(Vec<u16>),
+}
+
+impl Drain {
+    /// Send every client away within `over_ms` and return when they are gone, or when that takes much too long.
+    pub async fn run(mut self, over_ms: u64) -> Drained {
+        self.lifecycle.enter(Phase::Draining);
+        (self.stop_ingress)();
+        let mut states = self.control.states();
+        if let Err(error) = self.control.drain(over_ms).await {
+            tracing::warn!(%error, "a shard was not told to drain");
+        }
+        let all_drained = states.wait_for(|states| states.iter().all(|state| state.drained));
+        let clean = within(over_ms + CLOSE_DEADLINE_MS + SLACK_MS, all_drained).await;
+        // A push that was answered with success is not thrown away because nobody is connected any more: its count is owed.
+        within(BUS_MS_MAX, self.bus_empty.wait_for(|empty| *empty)).await;
+        if clean {
+            return Drained::Clean;
+        }
+        let left =
+            (0..).zip(states.borrow().iter()).filter(|(_, state)| !state.drained).map(|(shard, _)| shard).collect();
+        Drained::TimedOut(left)
+    }
+}
+
+/// Whether it came in time; a sender that is gone counts as never.
+async fn within<T, E>(ms: u64, wait: impl Future<Output = Result<T, E>>) -> bool {
+    matches!(tokio::time::timeout(Duration::from_millis(ms), wait).await, Ok(Ok(_)))
+}

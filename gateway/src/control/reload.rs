@@ -1,0 +1,158 @@
+//! Reading the configuration again. Owns the comparison of old and new, and the order in which parts take the new one over:
+//! everything that can fail first, so that a broken file or key changes nothing at all. What needs a restart keeps its
+//! old value and is named.
+
+use std::sync::Arc;
+
+use super::admin::Admin;
+use super::guard::Guard;
+use super::handle::ControlHandle;
+use crate::config::key::{Key, Reload};
+use crate::config::schema::keys;
+use crate::config::{Config, ConfigError, Sources, check, convert, load};
+use crate::conn::tls::certificates::TlsServer;
+use crate::feed::intake::Intake;
+use crate::session::auth::jwt::JwtAuth;
+
+/// Settings that differ between two configurations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Taken over: "limits.frames_burst 2000 -> 4000".
+    pub live: Vec<String>,
+    /// Ignored until a restart.
+    pub restart: Vec<String>,
+}
+
+/// The configuration to go on with: `old` with what may change taken from `new`; and what changed.
+pub fn merge(old: &Config, new: &Config) -> (Config, Changes) {
+    let mut merged = old.clone();
+    let mut changes = Changes::default();
+    for key in keys().filter(|key| key.value(old) != key.value(new)) {
+        match key.reload {
+            Reload::Live => {
+                key.copy(new, &mut merged);
+                changes.live.push(describe(key, old, new));
+            }
+            Reload::Restart => changes.restart.push(describe(key, old, new)),
+        }
+    }
+    (merged, changes)
+}
+
+fn describe(key: &Key, old: &Config, new: &Config) -> String {
+    if key.secret { key.path() } else { format!("{} {} -> {}", key.path(), key.value(old), key.value(new)) }
+}
+
+/// Who takes a new configuration over.
+pub struct Targets {
+    /// Reaches the shards.
+    pub control: ControlHandle,
+    /// Reaches feed.
+    pub intake: Intake,
+    /// The admin routes.
+    pub admin: Arc<Admin>,
+    /// How signed logins are decided.
+    pub jwt: Option<Arc<JwtAuth>>,
+    /// Certificates, if anything listens with TLS.
+    pub tls: Option<Arc<TlsServer>>,
+    /// The ingress takes what concerns it.
+    pub ingress: Box<dyn Fn(&Config) + Send + Sync>,
+    /// Sets the log level; it was found right before.
+    pub log_level: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+/// Takes new configurations over.
+pub struct Reloader {
+    sources: Sources,
+    current: Config,
+    targets: Targets,
+}
+
+impl Reloader {
+    /// `current` is what the process runs by, read from `sources`.
+    pub fn new(sources: Sources, current: Config, targets: Targets) -> Reloader {
+        Reloader { sources, current, targets }
+    }
+
+    /// The configuration that the process runs by.
+    pub fn current(&self) -> &Config {
+        &self.current
+    }
+
+    /// Read again and take over what may change. Says in the log what came of it.
+    pub async fn reload(&mut self) {
+        match self.try_reload().await {
+            Ok(Changes { live, restart }) => {
+                if !restart.is_empty() {
+                    tracing::warn!(settings = restart.join(", "), "these settings need a restart and stay as they are");
+                }
+                let changed = if live.is_empty() { "nothing".to_owned() } else { live.join(", ") };
+                tracing::info!(changed, "configuration read again, key and certificate files too");
+            }
+            Err(ConfigError(problem)) => {
+                tracing::error!(problem, "the new configuration is not right, the old one stays");
+            }
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<Changes, ConfigError> {
+        let loaded = load(&self.sources)?;
+        check::check(&loaded.config)?;
+        let (merged, changes) = merge(&self.current, &loaded.config);
+        check::check(&merged)?;
+        let targets = &self.targets;
+        let jwt = match &targets.jwt {
+            Some(auth) => Some((auth, convert::jwt_rules(&merged)?)),
+            None => None,
+        };
+        if let Some(tls) = &targets.tls {
+            tls.replace(&convert::certificates(&merged)).map_err(|error| ConfigError(error.to_string()))?;
+        }
+        if let Some((auth, rules)) = jwt {
+            auth.replace(rules);
+        }
+        (targets.log_level)(&merged.log.level);
+        (targets.ingress)(&merged);
+        targets.admin.set_guard(guard(&merged));
+        let settings = convert::shard_settings(&merged, targets.tls.as_deref());
+        // Both fail only when the gateway is stopping, or when a shard is stuck, which /healthz tells.
+        if let Err(error) = targets.control.settings(Arc::new(settings)).await {
+            tracing::warn!(%error, "a shard did not take the new settings");
+        }
+        let _ = targets.intake.set_limits(convert::directory_limits(&merged)).await;
+        self.current = merged;
+        Ok(changes)
+    }
+}
+
+/// Who may use the admin routes, as configured.
+pub fn guard(config: &Config) -> Guard {
+    config.general.admin_token.get().map_or_else(Guard::local, Guard::token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Secret;
+
+    #[test]
+    fn what_may_change_is_taken_over_and_the_rest_is_named() {
+        let old = Config::default();
+        let mut new = Config::default();
+        new.limits.frames_burst = 4_000;
+        new.general.shards = 7;
+        new.general.push_token = Secret("hunter2".to_owned());
+        let (merged, changes) = merge(&old, &new);
+        assert_eq!(changes.live, ["push_token", "limits.frames_burst 2000 -> 4000"]);
+        assert_eq!(changes.restart, ["shards 0 -> 7"]);
+        assert_eq!(merged.limits.frames_burst, 4_000);
+        assert_eq!(merged.general.push_token, new.general.push_token);
+        assert_eq!(merged.general.shards, 0);
+    }
+
+    #[test]
+    fn without_a_change_nothing_is_named() {
+        let (merged, changes) = merge(&Config::default(), &Config::default());
+        assert_eq!((merged, changes), (Config::default(), Changes::default()));
+    }
+}

@@ -1,0 +1,121 @@
+//! What the gateway writes about itself. Owns the form of log lines, their level, which changes while it runs, and the bound on how
+//! many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells about.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::{Event, Metadata};
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::config::value::LogFormat;
+use crate::control::metrics::{Collect, Exposition, Kind};
+
+/// Lines of one kind, which is one place in the source, within [`WINDOW`].
+const LINES_MAX: u32 = 20;
+/// See [`LINES_MAX`].
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Lines left out since start.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// Changes the level while the process runs.
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Use this level, as `log.level` writes it, from now on. A wrong one changes nothing.
+    pub fn set(&self, level: &str) {
+        if let Ok(filter) = EnvFilter::try_new(level) {
+            // Fails only when the subscriber is gone, at the very end of the process.
+            let _ = self.0.reload(filter);
+        }
+    }
+}
+
+/// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen.
+pub fn start(level: &str, format: LogFormat) -> Level {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info")));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => {
+            let colours =
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+            lines.with_ansi(colours).with_target(false).boxed()
+        }
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let _ = Registry::default().with(filter).with(lines.with_filter(Calm::default())).try_init();
+    Level(handle)
+}
+
+/// Lets so many lines of one kind through, and counts the others.
+#[derive(Default)]
+struct Calm {
+    /// One entry per place in the source that ever wrote a line.
+    kinds: Mutex<HashMap<Identifier, Allowance>>,
+}
+
+/// What one kind of line may still write.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    since: Instant,
+    lines: u32,
+}
+
+impl Allowance {
+    /// Whether one more line may be written at `now`.
+    fn take(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.since) >= WINDOW {
+            *self = Allowance { since: now, lines: 0 };
+        }
+        self.lines += 1;
+        self.lines <= LINES_MAX
+    }
+}
+
+impl<S> Filter<S> for Calm {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let now = Instant::now();
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowance = kinds.entry(event.metadata().callsite()).or_insert(Allowance { since: now, lines: 0 });
+        let written = allowance.take(now);
+        LEFT_OUT.fetch_add(u64::from(!written), Ordering::Relaxed);
+        written
+    }
+}
+
+/// How many lines were left out, for `/metrics`.
+pub struct LogMetrics;
+
+impl Collect for LogMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let help = "Log lines left out because too many of their kind were written.";
+        out.family("halley_log_lines_left_out_total", Kind::Counter, help)
+            .sample(&[], LEFT_OUT.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_of_line_is_bounded_per_window_and_recovers() {
+        let start = Instant::now();
+        let mut allowance = Allowance { since: start, lines: 0 };
+        let written = (0..100).filter(|_| allowance.take(start)).count();
+        assert_eq!(written, 20);
+        assert!(!allowance.take(start + WINDOW - Duration::from_millis(1)));
+        assert!(allowance.take(start + WINDOW));
+    }
+}

@@ -1,0 +1,136 @@
+//! Telling people and programs that the gateway serves: the start lines on standard output, and the ready file. Owns their form;
+//! addresses come from `listeners`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::config::value::Auth;
+use crate::config::{Config, check};
+use crate::failure::{Cause, Failure};
+use crate::placement::Placement;
+
+use super::listeners::Addresses;
+
+/// The file that says where the gateway listens while it serves. It appears whole or not at all, and goes away with the value.
+#[derive(Debug)]
+pub struct ReadyFile {
+    path: Option<PathBuf>,
+}
+
+impl ReadyFile {
+    /// Make sure that the file of an earlier run is gone; an empty path means no file.
+    pub fn prepare(path: &Path) -> Result<ReadyFile, Failure> {
+        let path = (!path.as_os_str().is_empty()).then(|| path.to_owned());
+        if let Some(Err(error)) = path.as_ref().map(fs::remove_file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(unwritable(path.as_deref(), &error));
+        }
+        Ok(ReadyFile { path })
+    }
+
+    /// Write the file, under another name first.
+    pub fn write(&self, addresses: &Addresses) -> Result<(), Failure> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let mut text = serde_json::to_string(addresses).map_err(|error| Failure::new(Cause::Runtime, error))?;
+        text.push('\n');
+        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&temporary);
+            unwritable(Some(path), &error)
+        })
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Gone already: then somebody else has cleaned up.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn unwritable(path: Option<&Path>, error: &std::io::Error) -> Failure {
+    let path = path.unwrap_or(Path::new("")).display();
+    Failure::new(
+        Cause::Usage,
+        format_args!("cannot write ready_file {path}: {error}; its directory must exist and be writable"),
+    )
+}
+
+/// Print the start lines. A reader that left is no failure.
+pub fn greet(config: &Config, file: Option<&Path>, placement: &Placement, addresses: &Addresses) {
+    let mut output = std::io::stdout();
+    let _ = output.write_all(greeting(config, file, placement, addresses).as_bytes());
+    let _ = output.flush();
+}
+
+fn greeting(config: &Config, file: Option<&Path>, placement: &Placement, addresses: &Addresses) -> String {
+    let mut text = String::new();
+    let connections: u64 = placement.shards.iter().map(|place| u64::from(place.capacity)).sum();
+    let pinned = placement.shards.iter().all(|place| place.cpu.is_some());
+    let shards = placement.shards.len();
+    line(&mut text, format_args!("halley-gateway {} is ready", env!("CARGO_PKG_VERSION")));
+    let many = if shards == 1 { "shard" } else { "shards" };
+    let pinning = if pinned { "pinned" } else { "not pinned" };
+    item(&mut text, "size", format_args!("{shards} {many}, {pinning}; up to {connections} connections"));
+    let settings = file.map_or("defaults, environment and flags".to_owned(), |file| file.display().to_string());
+    item(&mut text, "settings", format_args!("{settings}; auth {}", config.general.auth.word()));
+    let lists = [
+        ("tcp", &addresses.tcp),
+        ("ws", &addresses.ws),
+        ("tls", &addresses.tls),
+        ("wss", &addresses.wss),
+        ("http", &addresses.http),
+        ("grpc", &addresses.grpc),
+    ];
+    for (name, list) in lists {
+        if !list.is_empty() {
+            item(&mut text, name, format_args!("{}", join(list)));
+        }
+    }
+    if !addresses.admin.is_empty() {
+        item(&mut text, "admin", format_args!("{}", addresses.admin.join(" ")));
+    }
+    if let Some(http) = addresses.http.first() {
+        item(&mut text, "demo", format_args!("http://{}/", reachable(*http)));
+    }
+    for danger in check::dangers(config) {
+        item(&mut text, "INSECURE", format_args!("{} (insecure = {:?})", danger.meaning, danger.name.word()));
+    }
+    for note in &placement.notes {
+        item(&mut text, "note", format_args!("{note}"));
+    }
+    if config.general.auth == Auth::Jwt && config.jwt.required.iter().all(|claim| claim != "exp") {
+        item(&mut text, "note", format_args!("tokens without exp are let in and never end (jwt.required)"));
+    }
+    text
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a string");
+}
+
+fn item(text: &mut String, name: &str, value: std::fmt::Arguments<'_>) {
+    writeln!(text, "  {name:<9}{value}").expect("writing to a string");
+}
+
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// An address that a browser on this machine can open.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
+        other => other,
+    }
+}

@@ -1,0 +1,162 @@
+//! Every listening socket of the process, bound before any thread starts, so that an address in use costs nothing but a sentence.
+//! Owns the sockets until they are split among the threads, and the addresses that they really have.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::config::value::AdminAddress;
+use crate::config::{Config, convert};
+use crate::failure::{Cause, Failure};
+use crate::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
+use crate::shard::{Listener, Transport};
+use crate::standalone::Bound;
+
+/// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Addresses {
+    /// Clients over TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// Clients over WebSocket.
+    pub ws: Vec<SocketAddr>,
+    /// Clients over TCP inside TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Clients over WebSocket inside TLS.
+    pub wss: Vec<SocketAddr>,
+    /// Pushing over HTTP.
+    pub http: Vec<SocketAddr>,
+    /// gRPC.
+    pub grpc: Vec<SocketAddr>,
+    /// The admin side alone: addresses, or `unix:/path`.
+    pub admin: Vec<String>,
+}
+
+impl Addresses {
+    /// What the dispatcher tells others.
+    pub fn bound(&self) -> Bound {
+        let first = |list: &[SocketAddr]| list.first().copied();
+        Bound { tcp: first(&self.tcp), ws: first(&self.ws), wss: first(&self.wss), grpc: first(&self.grpc) }
+    }
+}
+
+/// A listener of the admin side.
+#[derive(Debug)]
+pub enum AdminListener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A socket file.
+    Unix(UnixSocket),
+}
+
+/// Sockets of clients, the same for every shard but in another order.
+#[derive(Debug)]
+pub struct ShardSockets {
+    /// By shard: a socket per address, with what is spoken there.
+    by_shard: Vec<Vec<(Listener, Arc<OwnedFd>)>>,
+}
+
+impl ShardSockets {
+    /// A shard's own sockets, then those of its neighbours.
+    pub fn of(&self, shard: usize) -> Vec<(Listener, Arc<OwnedFd>)> {
+        let neighbours =
+            self.by_shard.iter().enumerate().filter(|(index, _)| *index != shard).flat_map(|(_, list)| list);
+        self.by_shard[shard].iter().chain(neighbours).cloned().collect()
+    }
+}
+
+/// Sockets of the servers on a runtime.
+#[derive(Debug)]
+pub struct ServiceSockets {
+    /// Pushing over HTTP.
+    pub http: Vec<TcpListener>,
+    /// gRPC.
+    pub grpc: Vec<TcpListener>,
+    /// The admin side alone.
+    pub admin: Vec<AdminListener>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Listeners {
+    shards: ShardSockets,
+    services: ServiceSockets,
+    addresses: Addresses,
+}
+
+impl Listeners {
+    /// Bind everything that is configured. The first address that fails ends it.
+    pub fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure> {
+        let general = &config.general;
+        let options = convert::socket_options(config);
+        let mut by_shard: Vec<Vec<(Listener, Arc<OwnedFd>)>> = vec![Vec::new(); shards];
+        let mut client = |setting: &str, list: &[SocketAddr], transport: Transport, tls: bool| {
+            let mut bound = Vec::new();
+            for &address in list {
+                let sockets = listen_shared(address, shards, &options).map_err(|error| named(setting, error))?;
+                bound.push(local_address(&sockets[0])?);
+                for ((owner, own), socket) in (0..).zip(&mut by_shard).zip(sockets) {
+                    own.push((Listener { owner, transport, tls }, Arc::new(OwnedFd::from(socket))));
+                }
+            }
+            Ok::<_, Failure>(bound)
+        };
+        let mut addresses = Addresses {
+            tcp: client("tcp_listen", &general.tcp_listen, Transport::Tcp, false)?,
+            ws: client("ws_listen", &general.ws_listen, Transport::WebSocket, false)?,
+            tls: client("tls_listen", &general.tls_listen, Transport::Tcp, true)?,
+            wss: client("wss_listen", &general.wss_listen, Transport::WebSocket, true)?,
+            ..Addresses::default()
+        };
+        let service = |setting: &str, list: &[SocketAddr], addresses: &mut Vec<SocketAddr>| {
+            list.iter()
+                .map(|&address| {
+                    let socket =
+                        listen_alone(address, config.sockets.ipv6_only).map_err(|error| named(setting, error))?;
+                    addresses.push(local_address(&socket)?);
+                    Ok(socket)
+                })
+                .collect::<Result<Vec<_>, Failure>>()
+        };
+        let http = service("http_listen", &general.http_listen, &mut addresses.http)?;
+        let grpc = service("grpc_listen", &general.grpc_listen, &mut addresses.grpc)?;
+        let mut admin = Vec::new();
+        for address in &general.admin_listen {
+            admin.push(match address {
+                AdminAddress::Tcp(tcp) => {
+                    let mut bound = Vec::new();
+                    let socket = service("admin_listen", &[*tcp], &mut bound)?.remove(0);
+                    addresses.admin.push(bound[0].to_string());
+                    AdminListener::Tcp(socket)
+                }
+                AdminAddress::Unix(path) => {
+                    let socket = UnixSocket::listen(path).map_err(|error| named("admin_listen", error))?;
+                    addresses.admin.push(address.to_string());
+                    AdminListener::Unix(socket)
+                }
+            });
+        }
+        Ok(Listeners { shards: ShardSockets { by_shard }, services: ServiceSockets { http, grpc, admin }, addresses })
+    }
+
+    /// The addresses that clients reach.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The sockets, for the threads.
+    pub fn split(self) -> (ShardSockets, ServiceSockets) {
+        (self.shards, self.services)
+    }
+}
+
+/// The failure of a setting.
+fn named(setting: &str, error: ListenError) -> Failure {
+    let Failure { cause, sentence } = Failure::from(error);
+    Failure { cause, sentence: format!("{setting}: {sentence}") }
+}
+
+fn local_address(socket: &TcpListener) -> Result<SocketAddr, Failure> {
+    socket.local_addr().map_err(|error| Failure::new(Cause::Kernel, error))
+}

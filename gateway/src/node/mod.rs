@@ -1,0 +1,164 @@
+//! The gateway's process from start to end. Owns the order in which its parts are made, started and stopped; the parts know
+//! nothing of each other but their rings and doors. Next step: the threads of `threads`.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `listeners` | every listening socket |
+//! | `wiring` | the rings and doorbells between the threads |
+//! | `threads` | starting threads and hearing of their end |
+//! | `shards`, `services` | what runs on them |
+//! | `announce` | the start lines and the ready file |
+
+mod announce;
+mod listeners;
+mod services;
+mod shards;
+mod threads;
+mod wiring;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use crate::config::value::Auth;
+use crate::config::{Config, Loaded, Sources, check, convert, load};
+use crate::conn::tls::certificates::TlsServer;
+use crate::control::admin::Admin;
+use crate::control::drain::Drain;
+use crate::control::health::{Lifecycle, Phase};
+use crate::control::metrics::Metrics;
+use crate::control::reload::{Reloader, Targets, guard};
+use crate::failure::{Cause, Failure};
+use crate::feed::intake::Intake;
+use crate::log::{self, LogMetrics};
+use crate::placement::{Machine, Wish, place};
+use crate::session::auth::jwt::JwtAuth;
+use crate::standalone::Standalone;
+
+use announce::ReadyFile;
+use listeners::Listeners;
+use services::{Control, Feed, Ingress};
+use threads::{Ended, Threads};
+use wiring::Wiring;
+
+/// How long the other threads may take to end after the first one has, or after a drain.
+const END_WITHIN: Duration = Duration::from_secs(15);
+
+/// Run the gateway until it is told to stop.
+pub fn run(sources: Sources) -> Result<(), Failure> {
+    let Loaded { config, file } = load(&sources)?;
+    check::check(&config)?;
+    let level = log::start(&config.log.level, config.log.format);
+    let jwt = match config.general.auth {
+        Auth::Jwt => Some(Arc::new(JwtAuth::new(convert::jwt_rules(&config)?))),
+        Auth::Open => None,
+    };
+    let tls = tls_server(&config)?;
+    let general = &config.general;
+    let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
+    let placement = place(wish, &Machine::detect());
+    let ready_file = ReadyFile::prepare(&general.ready_file)?;
+    let listeners = Listeners::bind(&config, placement.shards.len())?;
+    let addresses = listeners.addresses().clone();
+    let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let started_ns = i64::try_from(started_ns).unwrap_or(i64::MAX);
+
+    let (intake, requests) = Intake::new();
+    let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } =
+        Wiring::new(placement.shards.len()).map_err(|error| Failure::new(Cause::Kernel, error))?;
+    let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
+    let (feed_stats, control_stats) = (Arc::default(), Arc::default());
+    let lifecycle = Lifecycle::default();
+    let standalone = Standalone::new(&config, intake.clone(), addresses.bound(), started_ns);
+    let dispatcher = standalone.handle();
+    let metrics = Metrics::new(shard_stats.clone())
+        .with(Arc::clone(&feed_stats))
+        .with(Arc::clone(&control_stats))
+        .with(dispatcher.metrics())
+        .with(LogMetrics);
+    let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), guard(&config));
+    let (stop, stopping) = watch::channel(false);
+    let told_to_stop = stopping.clone();
+    let (bus_ended, bus_empty) = watch::channel(false);
+
+    let mut threads = Threads::new(placement.shards.len() + 3);
+    let (shard_sockets, services) = listeners.split();
+    shards::start(&mut threads, &config, &placement, shard_sockets, ends, &shard_stats, tls.as_deref())?;
+    let feed = Feed {
+        ends: feed_ends,
+        requests,
+        limits: convert::directory_limits(&config),
+        stats: feed_stats,
+        listeners: services.grpc,
+        intake: intake.clone(),
+        push: standalone.grpc_routes(),
+        stopping: stopping.clone(),
+    };
+    threads.spawn("feed", move |up| feed.run(up))?;
+    let router = standalone.router(Arc::clone(&admin));
+    let ingress = Ingress { standalone, listeners: services.http, router, bus_ended, stopping: stopping.clone() };
+    threads.spawn("dispatcher", move |up| ingress.run(up))?;
+    let reload_dispatcher = dispatcher.clone();
+    let targets = Targets {
+        control: handle.clone(),
+        intake,
+        admin: Arc::clone(&admin),
+        jwt: jwt.clone(),
+        tls,
+        ingress: Box::new(move |config| reload_dispatcher.reload(config, started_ns)),
+        log_level: Box::new(move |text| level.set(text)),
+    };
+    let control = Control {
+        ends: control_ends,
+        handle: handle.clone(),
+        jwt,
+        stats: control_stats,
+        admin,
+        listeners: services.admin,
+        drain: Drain {
+            control: handle,
+            lifecycle: lifecycle.clone(),
+            stop_ingress: Box::new(move || dispatcher.stop()),
+            bus_empty,
+        },
+        reloader: Reloader::new(sources, config.clone(), targets),
+        stop,
+        stopping,
+    };
+    threads.spawn("control", move |up| control.run(up))?;
+
+    threads.wait_until_up()?;
+    lifecycle.enter(Phase::Serving);
+    ready_file.write(&addresses)?;
+    announce::greet(&config, file.as_deref(), &placement, &addresses);
+
+    let Ended { name, result } = threads.wait_for_end();
+    result?;
+    if !*told_to_stop.borrow() {
+        let sentence = format_args!("the {name} thread ended, which it never should; please report this");
+        return Err(Failure::new(Cause::Runtime, sentence));
+    }
+    threads.wait_for_all(END_WITHIN);
+    Ok(())
+}
+
+/// Certificates, when anything listens with TLS.
+fn tls_server(config: &Config) -> Result<Option<Arc<TlsServer>>, Failure> {
+    if config.general.tls_listen.is_empty() && config.general.wss_listen.is_empty() {
+        return Ok(None);
+    }
+    let server = TlsServer::new(&convert::certificates(config)).map_err(|error| Failure::new(Cause::Usage, error))?;
+    Ok(Some(Arc::new(server)))
+}
+
+/// Say whether a configuration could run, as far as that can be seen without listening: the key files it names are read too.
+pub fn rehearse(sources: &Sources) -> Result<Loaded, Failure> {
+    let loaded = load(sources)?;
+    check::check(&loaded.config)?;
+    if loaded.config.general.auth == Auth::Jwt {
+        convert::jwt_rules(&loaded.config)?;
+    }
+    tls_server(&loaded.config)?;
+    Ok(loaded)
+}

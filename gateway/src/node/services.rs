@@ -1,0 +1,240 @@
+//! What runs on the threads that are no shards: feed with its gRPC server, the dispatcher with the HTTP listeners, control with the
+//! admin listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
+//! tells the others.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tonic::service::Routes;
+
+use crate::config::convert;
+use crate::control::admin::Admin;
+use crate::control::drain::{Drain, Drained};
+use crate::control::handle::ControlHandle;
+use crate::control::node::{ControlNode, ControlParts};
+use crate::control::reload::Reloader;
+use crate::control::signals::{Signals, Wish};
+use crate::control::stats::ControlStats;
+use crate::control::steer::Steering;
+use crate::failure::{Cause, Failure};
+use crate::feed::directory::DirectoryLimits;
+use crate::feed::intake::{Intake, Request};
+use crate::feed::node::{FeedNode, FeedParts};
+use crate::feed::server;
+use crate::feed::stats::FeedStats;
+use crate::mesh::msg::ControlToShard;
+use crate::session::auth::jwt::JwtAuth;
+use crate::standalone::{self, Standalone};
+
+use super::listeners::AdminListener;
+use super::threads::Up;
+use super::wiring::{ControlEnds, FeedEnds};
+
+/// Becomes true when everything is to end.
+type Stopping = watch::Receiver<bool>;
+
+/// The feed thread.
+pub struct Feed {
+    /// Ring ends.
+    pub ends: FeedEnds,
+    /// The receiving end of the intake.
+    pub requests: mpsc::Receiver<Request>,
+    /// Bounds on logins.
+    pub limits: DirectoryLimits,
+    /// Its counters.
+    pub stats: Arc<FeedStats>,
+    /// gRPC listeners.
+    pub listeners: Vec<TcpListener>,
+    /// For the gRPC services.
+    pub intake: Intake,
+    /// The push service.
+    pub push: Routes,
+    /// When to end.
+    pub stopping: Stopping,
+}
+
+impl Feed {
+    /// Run to the end.
+    pub fn run(self, up: Up) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        runtime.block_on(async move {
+            let listeners = self.listeners.into_iter().map(tokio::net::TcpListener::from_std);
+            let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(runtime_failure)?;
+            let FeedEnds { shards, doorbell } = self.ends;
+            let parts = FeedParts { shards, doorbell, requests: self.requests, limits: self.limits, stats: self.stats };
+            let server = server::serve(listeners, self.intake, Some(self.push), stop(self.stopping.clone()));
+            let server = async { server.await.map_err(runtime_failure) };
+            let node = async { FeedNode::new(parts).run(stop(self.stopping)).await.map_err(runtime_failure) };
+            up.now();
+            tokio::try_join!(node, server).map(drop)
+        })
+    }
+}
+
+/// The dispatcher thread.
+pub struct Ingress {
+    /// The dispatcher.
+    pub standalone: Standalone,
+    /// HTTP listeners.
+    pub listeners: Vec<TcpListener>,
+    /// What is served on them.
+    pub router: Router,
+    /// Told when the bus is empty for good.
+    pub bus_ended: watch::Sender<bool>,
+    /// When to end.
+    pub stopping: Stopping,
+}
+
+impl Ingress {
+    /// Run to the end.
+    pub fn run(self, up: Up) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        runtime.block_on(async move {
+            let mut servers = JoinSet::new();
+            for listener in self.listeners {
+                servers.spawn(standalone::serve_tcp(listener, self.router.clone(), stop(self.stopping.clone())));
+            }
+            let consumer = async {
+                self.standalone.consume().await;
+                self.bus_ended.send_replace(true);
+                Ok(())
+            };
+            up.now();
+            tokio::try_join!(consumer, all(servers)).map(drop)
+        })
+    }
+}
+
+/// The control thread.
+pub struct Control {
+    /// Ring ends.
+    pub ends: ControlEnds,
+    /// The asking end of the loop.
+    pub handle: ControlHandle,
+    /// How signed logins are decided.
+    pub jwt: Option<Arc<JwtAuth>>,
+    /// Its counters.
+    pub stats: Arc<ControlStats>,
+    /// The admin routes.
+    pub admin: Arc<Admin>,
+    /// Where they are served alone.
+    pub listeners: Vec<AdminListener>,
+    /// How to stop.
+    pub drain: Drain,
+    /// How to reload.
+    pub reloader: Reloader,
+    /// Tells all threads to end.
+    pub stop: watch::Sender<bool>,
+    /// When to end.
+    pub stopping: Stopping,
+}
+
+impl Control {
+    /// Run to the end.
+    pub fn run(self, up: Up) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        let seed = super::shards::seed()?;
+        runtime.block_on(async move {
+            let signals = Signals::take().map_err(runtime_failure)?;
+            let mut servers = JoinSet::new();
+            for listener in self.listeners {
+                let (admin, stop) = (Arc::clone(&self.admin), stop(self.stopping.clone()));
+                match listener {
+                    AdminListener::Tcp(listener) => servers.spawn(standalone::serve_admin(listener, admin, stop)),
+                    AdminListener::Unix(socket) => servers.spawn(standalone::serve_admin_unix(socket, admin, stop)),
+                };
+            }
+            let ControlEnds { shards, doorbell, door } = self.ends;
+            let parts = ControlParts { shards, doorbell, door, jwt: self.jwt, seed, stats: self.stats };
+            let node = async { ControlNode::new(parts).run().await.map_err(runtime_failure) };
+            let handle = self.handle.clone();
+            let life = async {
+                live(signals, self.reloader, self.drain).await;
+                // What is not taken by a shard now never will be: it is stuck, and the process ends around it.
+                let _ = handle.send_all(ControlToShard::Stop).await;
+                self.stop.send_replace(true);
+                handle.stop().await;
+                Ok(())
+            };
+            let steering = async {
+                tokio::select! {
+                    () = steer(&self.handle) => {}
+                    () = stop(self.stopping.clone()) => {}
+                }
+                Ok(())
+            };
+            up.now();
+            tokio::try_join!(node, life, steering, all(servers)).map(drop)
+        })
+    }
+}
+
+/// Carry out signals until the gateway has drained, or is told not to wait for that.
+async fn live(mut signals: Signals, mut reloader: Reloader, drain: Drain) {
+    while signals.next().await != Wish::Stop {
+        reloader.reload().await;
+    }
+    let drain_ms = convert::drain_ms(reloader.current());
+    tracing::info!(drain_ms, "stopping: clients are sent away; a second signal ends it now");
+    tokio::select! {
+        drained = drain.run(drain_ms) => match drained {
+            Drained::Clean => tracing::info!("every client was sent away"),
+            Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
+        },
+        () = signals.stop() => {
+            tracing::warn!("told again to stop: not waiting for clients");
+        }
+    }
+}
+
+/// Tell shards who accepts for whom, whenever one becomes full or has room again.
+async fn steer(control: &ControlHandle) {
+    let mut states = control.states();
+    let mut steering = Steering::new(control.shards());
+    let mut known = vec![false; usize::from(control.shards())];
+    loop {
+        let now: Vec<bool> = states.borrow_and_update().iter().map(|state| state.full).collect();
+        for (shard, (known, full)) in (0..).zip(known.iter_mut().zip(now)) {
+            if *known == full {
+                continue;
+            }
+            *known = full;
+            for order in steering.report(shard, full) {
+                let (shard, message) = order.message();
+                while let Err(error) = control.send(shard, message.clone()).await {
+                    tracing::warn!(shard, %error, "a shard does not take the order who accepts for whom");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Resolves when everything is to end, also when nobody is left who could say so.
+async fn stop(mut stopping: Stopping) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Wait for every server; the first failure counts.
+async fn all(mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
+    while let Some(ended) = servers.join_next().await {
+        ended.map_err(runtime_failure)?.map_err(runtime_failure)?;
+    }
+    Ok(())
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::new(Cause::Kernel, error))
+}
+
+fn runtime_failure(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Cause::Runtime, error)
+}

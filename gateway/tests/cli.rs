@@ -1,0 +1,233 @@
+//! Proves what a person meets at the command line: the commands and what they print, one clear sentence and the right exit code
+//! for everything that can be wrong before the gateway serves, and the ready file. What it does while serving is in `e2e`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Long enough for any machine; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn program(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_halley-gateway"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HALLEY_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let folder = TempDir::new().unwrap();
+    finish(&mut program(folder.path(), arguments))
+}
+
+fn finish(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().expect("it exits by itself"), text(stdout), text(stderr))
+}
+
+/// A gateway on free ports, ended by its process id.
+struct Running {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Running {
+        let folder = TempDir::new().unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let free = ["--tcp-listen", "--ws-listen", "--http-listen", "--grpc-listen"].map(|flag| [flag, "127.0.0.1:0"]);
+        let mut command = program(folder.path(), &free.concat());
+        command.args(arguments).args(["--ready-file", "ready.json", "--shards", "2"]);
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut running = Running { child, folder };
+        running.wait("the ready file", |running| running.ready_file().exists());
+        running
+    }
+
+    fn ready_file(&self) -> PathBuf {
+        self.folder.path().join("ready.json")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn ready(&self) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.ready_file()).unwrap()).unwrap()
+    }
+
+    fn wait(&mut self, what: &str, mut come: impl FnMut(&Running) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !come(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "no {what}: {ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn end(&mut self, signal: Signal) -> i32 {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.child.wait().unwrap().code().expect("it exits by itself")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[test]
+fn version_and_help_are_printed() {
+    for arguments in [&["version"][..], &["--version"]] {
+        let (code, out, _) = run(arguments);
+        assert_eq!((code, out.as_str()), (0, concat!("halley-gateway ", env!("CARGO_PKG_VERSION"), "\n")));
+    }
+    let (code, out, _) = run(&["--help"]);
+    assert_eq!(code, 0);
+    for part in ["Examples:", "Signals:", "Exit codes:", "--tcp-listen", "check-config", "127.0.0.1:3101"] {
+        assert!(out.contains(part), "{part} is missing in:\n{out}");
+    }
+    assert!(!out.contains('\u{1b}'), "colours on something that is no terminal");
+}
+
+/// The printed reference is itself a right configuration.
+#[test]
+fn the_default_configuration_is_right() {
+    let folder = TempDir::new().unwrap();
+    let (code, reference, _) = finish(&mut program(folder.path(), &["default-config"]));
+    assert_eq!(code, 0);
+    fs::write(folder.path().join("halley.toml"), reference).unwrap();
+    let (code, out, _) = finish(&mut program(folder.path(), &["check-config"]));
+    assert_eq!((code, out.as_str()), (0, "the configuration is right: halley.toml\n"));
+}
+
+#[test]
+fn a_wrong_configuration_is_one_sentence_and_exit_code_2() {
+    let folder = TempDir::new().unwrap();
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["--set", "shard=1"],
+            "halley-gateway: --set shard=1: there is no setting \"shard\"; did you mean \"shards\"?\n",
+        ),
+        (&["--shards", "many"], "halley-gateway: --shards: shards must be a whole number\n"),
+        (
+            &["--config", "missing.toml"],
+            "halley-gateway: cannot read the configuration missing.toml: No such file or directory (os error 2); `halley-gateway default-config` prints one to begin with\n",
+        ),
+        (
+            &["--tcp-listen", "0.0.0.0:0"],
+            "halley-gateway: tcp_listen 0.0.0.0:0 with auth = \"open\" lets other machines log in as anybody: use auth = \"jwt\", or listen on 127.0.0.1, or accept it with insecure = [\"open_auth\"]\n",
+        ),
+        (
+            &["--auth", "jwt", "--set", "jwt.secret=short"],
+            "halley-gateway: [jwt]: the token secret has 5 bytes, HS256 needs at least 32: make one with `openssl rand -base64 32`\n",
+        ),
+        (
+            &["--wss-listen", "127.0.0.1:0", "--set", "tls.certificate_files=no.pem", "--set", "tls.key_files=no.key"],
+            "halley-gateway: TLS file no.pem cannot be read: No such file or directory (os error 2)\n",
+        ),
+        (
+            &[
+                "--ready-file",
+                "missing/ready.json",
+                "--tcp-listen",
+                "127.0.0.1:0",
+                "--ws-listen",
+                "127.0.0.1:0",
+                "--http-listen",
+                "127.0.0.1:0",
+                "--grpc-listen",
+                "127.0.0.1:0",
+            ],
+            "halley-gateway: cannot write ready_file missing/ready.json: No such file or directory (os error 2); its directory must exist and be writable\n",
+        ),
+        (
+            &["--tcp-listen", "192.0.2.1:3101", "--insecure", "open_auth"],
+            "halley-gateway: tcp_listen: cannot listen on 192.0.2.1:3101: Cannot assign requested address (os error 99): no interface of this machine has this address\n",
+        ),
+    ];
+    for (arguments, sentence) in cases {
+        let (code, out, error) = finish(&mut program(folder.path(), arguments));
+        assert_eq!((code, out.as_str(), error.as_str()), (2, "", sentence), "{arguments:?}");
+    }
+    let (code, _, error) = finish(program(folder.path(), &["check-config"]).env("HALLEY_SHRADS", "1"));
+    assert_eq!(
+        (code, error.as_str()),
+        (2, "halley-gateway: environment variable HALLEY_SHRADS names no setting; did you mean HALLEY_SHARDS?\n")
+    );
+    let (code, _, error) = run(&["--tcp-listne", "127.0.0.1:0"]);
+    assert!(code == 2 && error.contains("--tcp-listen"), "{code} {error}");
+}
+
+#[test]
+fn an_address_in_use_is_one_sentence_and_exit_code_3() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    for setting in ["tcp_listen", "ws_listen", "http_listen", "grpc_listen", "admin_listen"] {
+        let free = ["tcp_listen", "ws_listen", "http_listen", "grpc_listen"].iter().filter(|free| **free != setting);
+        let mut arguments: Vec<String> =
+            free.flat_map(|free| ["--set".to_owned(), format!("{free}=127.0.0.1:0")]).collect();
+        arguments.extend(["--set".to_owned(), format!("{setting}={address}")]);
+        let (code, _, error) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(code, 3, "{error}");
+        let begin = format!("halley-gateway: {setting}: {address} is already served by another process");
+        assert!(error.starts_with(&begin) && error.lines().count() == 1, "{error}");
+    }
+}
+
+/// Two gateways of one user would share the port in silence if SO_REUSEPORT were all there is to it.
+#[test]
+fn a_second_gateway_on_the_same_port_is_refused() {
+    let mut first = Running::start(&[]);
+    let address = first.ready()["tcp"][0].as_str().unwrap().to_owned();
+    let (code, _, error) = run(&["--shards", "2", "--tcp-listen", &address]);
+    assert!(code == 3 && error.contains("perhaps another gateway"), "{code} {error}");
+    assert_eq!(first.end(Signal::TERM), 0);
+}
+
+#[test]
+fn the_ready_file_names_bound_addresses_while_the_gateway_serves() {
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let mut gateway =
+        Running::start(&["--admin-listen", &format!("unix:{}", socket.display()), "--admin-listen", "[::1]:0"]);
+    let ready = gateway.ready();
+    for name in ["tcp", "ws", "http", "grpc"] {
+        let address: std::net::SocketAddr = ready[name][0].as_str().unwrap().parse().unwrap();
+        assert_ne!(address.port(), 0, "{name}");
+        std::net::TcpStream::connect(address).unwrap();
+    }
+    assert_eq!(ready["admin"][0], format!("unix:{}", socket.display()));
+    assert!(socket.exists());
+    let log = gateway.log();
+    for part in ["is ready", "2 shards", "auth open", "demo", ready["ws"][0].as_str().unwrap()] {
+        assert!(log.contains(part), "{part} is missing in:\n{log}");
+    }
+    assert_eq!(gateway.end(Signal::TERM), 0, "{}", gateway.log());
+    assert!(!gateway.ready_file().exists() && !socket.exists(), "nothing is left behind");
+}
+
+#[test]
+fn accepted_dangers_and_what_does_not_fit_are_said_at_the_start() {
+    let arguments = ["--ws-listen", "0.0.0.0:0", "--insecure", "open_auth", "--max-connections", "15999999"];
+    let mut gateway = Running::start(&arguments);
+    let log = gateway.log();
+    assert!(log.contains("INSECURE ws_listen 0.0.0.0:0"), "{log}");
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if files.is_some_and(|files| files < 8_000_000) {
+        assert!(log.contains("max_connections = 15999999 does not fit") && log.contains("LimitNOFILE="), "{log}");
+    }
+    assert_eq!(gateway.end(Signal::INT), 0);
+}
