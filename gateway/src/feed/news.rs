@@ -45,7 +45,6 @@ impl Feed {
             self.links.push(count.shard, FeedToShard::Room { room: count.room, others: count.others });
             self.directory.rooms.told(&count);
         }
-        self.more |= !self.stalled && self.directory.rooms.stale_len() > 0;
     }
 
     /// Forget a login that is stored.

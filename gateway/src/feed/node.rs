@@ -171,6 +171,8 @@ impl FeedNode {
                 _ => feed.tell_counts(),
             }
         }
+        // Counts that changed after their phase must not wait for the next news.
+        feed.more |= !feed.stalled && feed.directory.rooms.stale_len() > 0;
         feed.list_rooms();
         feed.links.flush();
         feed.publish();

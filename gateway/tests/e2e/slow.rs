@@ -63,9 +63,10 @@ fn c15_drop_newest_keeps_the_oldest_and_counts_the_rest() {
         let drops = dropped("queue_full")(&gateway.metrics());
         let delivered =
             (0..=pushed).find(|delivered| (pushed - delivered) as f64 == drops).expect("no more drops than pushes");
-        for expected in 0..delivered {
-            assert_eq!(number(&client.receive()), expected, "{transport:?}: what was kept is the beginning, in order");
-        }
+        // While the client does not read, the kernel may still take some: a push behind a dropped one may find room.
+        let seen: Vec<usize> = (0..delivered).map(|_| number(&client.receive())).collect();
+        assert_eq!(seen[0], 0, "{transport:?}: the oldest is kept");
+        assert!(seen.is_sorted_by(|a, b| a < b), "{transport:?}: what was kept is in order: {seen:?}");
         gateway.push_key("slow", 1000, &body(999_999));
         assert_eq!(number(&client.receive()), 999_999, "{transport:?}: reading again gets new pushes");
     }
