@@ -175,6 +175,7 @@ impl FeedNode {
         feed.more |= !feed.stalled && feed.directory.rooms.stale_len() > 0;
         feed.list_rooms();
         feed.links.flush();
+        feed.counts.requests_waiting = self.requests.len() as u64;
         feed.publish();
     }
 }
@@ -200,6 +201,7 @@ impl Feed {
         counts.room_counts_waiting = directory.rooms.stale_len() as u64;
         counts.receipts_open = self.receipts.open_len();
         counts.receipts_expired = self.receipts.expired();
+        counts.listings = self.listings.len() as u64;
         counts.watches = self.watches.len();
         counts.watches_refused = self.watches.refused();
         counts.watch_news_dropped = self.watches.dropped();

@@ -15,27 +15,68 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
+use crate::feed::stats::FeedStats;
+
 /// How long to leave the listener alone after it failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How many connections there may be, on all listeners together, and where they are counted.
+#[derive(Clone, Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    stats: Arc<FeedStats>,
+}
+
+/// A connection's place, given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    stats: Arc<FeedStats>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// So many.
+    pub fn new(places: usize, stats: Arc<FeedStats>) -> Places {
+        Places { free: Arc::new(Semaphore::new(places)), stats }
+    }
+
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed.
+        Arc::clone(&self.free).acquire_owned().await.ok()
+    }
+}
+
+impl Place {
+    fn taken(places: &Places, permit: OwnedSemaphorePermit) -> Place {
+        places.stats.connection_opened();
+        Place { stats: Arc::clone(&places.stats), _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stats.connection_closed();
+    }
+}
 
 /// One accepted connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct Accepted {
     stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
-/// The connections of a listener, for ever. None is accepted while all permits are taken.
-pub fn incoming(listener: TcpListener, permits: Arc<Semaphore>) -> impl Stream<Item = Result<Accepted, Infallible>> {
-    unfold((listener, permits, false), |(listener, permits, mut failing)| async move {
-        // The semaphore is never closed.
-        let permit = Arc::clone(&permits).acquire_owned().await.ok()?;
+/// The connections of a listener, for ever. None is accepted while all places are taken.
+pub fn incoming(listener: TcpListener, places: Places) -> impl Stream<Item = Result<Accepted, Infallible>> {
+    unfold((listener, places, false), |(listener, places, mut failing)| async move {
+        let permit = places.place().await?;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     // Without it answers are late, not wrong.
                     let _ = stream.set_nodelay(true);
-                    return Some((Ok(Accepted { stream, _permit: permit }), (listener, permits, false)));
+                    let connection = Accepted { stream, _place: Place::taken(&places, permit) };
+                    return Some((Ok(connection), (listener, places, false)));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use halley_protocol::proto::goim_comet::comet_server::CometServer;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::intake::Intake;
+use super::stats::FeedStats;
 use comet::CometService;
+use incoming::{Places, incoming};
 
 /// Largest request and answer, as goim's clients set it for theirs, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -44,6 +46,7 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     intake: Intake,
     push: Option<Routes>,
+    stats: Arc<FeedStats>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let comet = CometServer::new(CometService::new(intake))
@@ -52,12 +55,12 @@ pub async fn serve(
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
     let routes = push.unwrap_or_default().add_service(comet);
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX, stats);
     let (stopping, stopped) = watch::channel(false);
     let mut serving = JoinSet::new();
     for listener in listeners {
         let mut stopped = stopped.clone();
-        let incoming = incoming::incoming(listener, Arc::clone(&permits));
+        let incoming = incoming(listener, places.clone());
         let server = transport().add_routes(routes.clone());
         serving.spawn(server.serve_with_incoming_shutdown(incoming, async move {
             // An error means that `serve` itself was dropped, which stops as well.

@@ -10,6 +10,8 @@ use halley_protocol::proto::goim_comet::comet_client::CometClient;
 use halley_protocol::proto::goim_comet::comet_server::Comet;
 use halley_protocol::proto::goim_comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq, RoomsReq};
 use halley_protocol::proto::goim_protocol::Proto;
+use halley_protocol::proto::push::push_client::PushClient;
+use halley_protocol::proto::push::{PushReply, PushRequest, push_server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -38,7 +40,7 @@ fn against<F: Future>(test: impl FnOnce(SocketAddr, Seen) -> F) -> F::Output {
         let (intake, requests) = Intake::new();
         let seen = Seen::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = serve(vec![listener], intake, None, async { drop(stopped.await) });
+        let served = serve(vec![listener], intake, None, Arc::default(), async { drop(stopped.await) });
         let test = async {
             let result = test(address, Rc::clone(&seen)).await;
             drop(stop);
@@ -299,7 +301,8 @@ fn a_connection_beyond_the_bound_is_served_when_another_ends() {
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let mut accepted = Box::pin(incoming::incoming(listener, Arc::new(Semaphore::new(1))));
+        let stats = Arc::<FeedStats>::default();
+        let mut accepted = Box::pin(incoming(listener, Places::new(1, Arc::clone(&stats))));
         let _clients = (TcpStream::connect(address).await, TcpStream::connect(address).await);
         let Some(Ok(first)) = accepted.next().await else { panic!("it never ends") };
         tokio::select! {
@@ -307,8 +310,45 @@ fn a_connection_beyond_the_bound_is_served_when_another_ends() {
             _ = accepted.next() => panic!("the bound was passed"),
             () = tokio::task::yield_now() => {}
         }
+        assert_eq!(stats.read().grpc_connections, 1);
         drop(first);
+        assert_eq!(stats.read().grpc_connections, 0);
         assert!(accepted.next().await.is_some());
+    });
+}
+
+/// An answer for the push API, from whoever implements it.
+struct Echo;
+
+#[tonic::async_trait]
+impl push_server::Push for Echo {
+    async fn push(&self, request: Request<PushRequest>) -> Result<tonic::Response<PushReply>, Status> {
+        // Who calls matters to it: without a token it serves the own machine only.
+        let caller = request.remote_addr().ok_or_else(|| Status::internal("no caller"))?;
+        Ok(tonic::Response::new(PushReply { id: caller.ip().to_string(), matched: None }))
+    }
+}
+
+#[test]
+fn the_push_api_is_served_beside_comet() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (intake, requests) = Intake::new();
+        let push = Some(Routes::new(push_server::PushServer::new(Echo)));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = serve(vec![listener], intake, push, Arc::default(), async { drop(stopped.await) });
+        let seen = Seen::default();
+        let test = async {
+            let channel = channel(address).await;
+            let answer = PushClient::new(channel.clone()).push(PushRequest::default()).await.expect("served");
+            assert_eq!(answer.into_inner().id, "127.0.0.1");
+            assert!(CometClient::new(channel).rooms(RoomsReq {}).await.is_ok());
+            drop(stop);
+        };
+        let (served, (), ()) = tokio::join!(served, test, note(requests, &seen));
+        served.expect("served to the end");
     });
 }
 
@@ -323,7 +363,7 @@ fn serving_ends_when_told_and_finishes_calls() {
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().expect("bound")).collect();
         let (intake, mut requests) = Intake::new();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = serve(listeners, intake, None, async { drop(stopped.await) });
+        let served = serve(listeners, intake, None, Arc::default(), async { drop(stopped.await) });
         let test = async {
             let (first, second) = (channel(addresses[0]).await, channel(addresses[1]).await);
             let (mut first, mut second) = (CometClient::new(first), CometClient::new(second));

@@ -23,12 +23,12 @@ fn bytes_per_login(count: u32, mids: bool, share: u32) -> f64 {
 }
 
 #[test]
-fn a_login_with_a_mid_takes_at_most_150_bytes() {
+fn a_login_with_a_mid_takes_at_most_100_bytes_and_35_for_its_address() {
     for count in [1_000_u32, 15_000, 100_000, 250_000] {
         let small = if count < 10_000 { 40.0 } else { 0.0 };
-        assert!(bytes_per_login(count, true, count) <= 110.0 + small, "behind one address");
-        assert!(bytes_per_login(count, true, 1) <= 150.0 + small, "each from an address of its own");
-        assert!(bytes_per_login(count, false, count) <= 98.0 + small, "without a mid");
+        assert!(bytes_per_login(count, true, count) <= 100.0 + small, "behind one address");
+        assert!(bytes_per_login(count, true, 1) <= 135.0 + small, "each from an address of its own");
+        assert!(bytes_per_login(count, false, count) <= 89.0 + small, "without a mid");
     }
 }
 
