@@ -1,4 +1,4 @@
-//! Step 3 of the way out: one push to the rings of the shards that have somebody for it. Owns routing (which shards, which
+//! Step 5 of the way out: one push to the rings of the shards that have somebody for it. Owns routing (which shards, which
 //! connections), framing (once, shared by all shards) and the split of a broadcast's speed. A push goes to all of its
 //! shards or, when one of their rings is full, to none yet. Next: `shard::inbox`.
 

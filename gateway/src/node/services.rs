@@ -66,8 +66,9 @@ impl Feed {
             let listeners = self.listeners.into_iter().map(tokio::net::TcpListener::from_std);
             let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(runtime_failure)?;
             let FeedEnds { shards, doorbell } = self.ends;
+            let stats = Arc::clone(&self.stats);
+            let server = server::serve(listeners, self.intake, Some(self.push), stats, stop(self.stopping.clone()));
             let parts = FeedParts { shards, doorbell, requests: self.requests, limits: self.limits, stats: self.stats };
-            let server = server::serve(listeners, self.intake, Some(self.push), stop(self.stopping.clone()));
             let server = async { server.await.map_err(runtime_failure) };
             let node = async { FeedNode::new(parts).run(stop(self.stopping)).await.map_err(runtime_failure) };
             up.now();

@@ -1,4 +1,4 @@
-//! Step 1 of the way out: the gRPC listener. Owns the transport and its numbers (goim §2.1) and puts the services on it:
+//! Step 4 of the way out: the gRPC listener. Owns the transport and its numbers (goim §2.1) and puts the services on it:
 //! `comet` for jobs, and the push API if the process has one. Decides nothing about pushes. Next: `feed::intake`.
 
 mod comet;
