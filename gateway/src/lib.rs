@@ -9,7 +9,6 @@ pub mod feed;
 pub mod io;
 pub mod limits;
 pub mod listen;
-pub mod log;
 pub mod mesh;
 pub mod node;
 pub mod placement;

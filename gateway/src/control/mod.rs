@@ -11,7 +11,7 @@
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `guard` | the HTTP routes, and who may use them |
 //! | `metrics`, `stats`, `health` | what monitoring reads |
-//! | `signals`, `reload`, `drain` | what the operator asks by signal |
+//! | `signals`, `drain` | what the operator asks by signal |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
@@ -24,7 +24,6 @@ pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
-pub mod reload;
 pub mod signals;
 pub mod stats;
 pub mod steer;

@@ -1,5 +1,5 @@
 //! What signals do: SIGHUP reloads, SIGTERM and SIGINT drain, a second one ends the process now. Owns the waiting for them; the
-//! work is in `reload` and `drain`.
+//! work is in `drain` and `node::reload`.
 
 use std::io;
 

@@ -7,10 +7,13 @@
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `threads` | starting threads and hearing of their end |
 //! | `shards`, `services` | what runs on them |
-//! | `announce` | the start lines and the ready file |
+//! | `reload` | what SIGHUP changes |
+//! | `log`, `announce` | log lines; the start lines and the ready file |
 
 mod announce;
 mod listeners;
+mod log;
+mod reload;
 mod services;
 mod shards;
 mod threads;
@@ -28,16 +31,16 @@ use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::health::{Lifecycle, Phase};
 use crate::control::metrics::Metrics;
-use crate::control::reload::{Reloader, Targets, guard};
 use crate::failure::{Cause, Failure};
 use crate::feed::intake::Intake;
-use crate::log::{self, LogMetrics};
 use crate::placement::{Machine, Wish, place};
 use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
 
 use announce::ReadyFile;
 use listeners::Listeners;
+use log::LogMetrics;
+use reload::{Reloader, Targets, guard};
 use services::{Control, Feed, Ingress};
 use threads::{Ended, Threads};
 use wiring::Wiring;

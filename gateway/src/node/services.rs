@@ -17,7 +17,6 @@ use crate::control::admin::Admin;
 use crate::control::drain::{Drain, Drained};
 use crate::control::handle::ControlHandle;
 use crate::control::node::{ControlNode, ControlParts};
-use crate::control::reload::Reloader;
 use crate::control::signals::{Signals, Wish};
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
@@ -32,6 +31,7 @@ use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::{self, Standalone};
 
 use super::listeners::AdminListener;
+use super::reload::Reloader;
 use super::threads::Up;
 use super::wiring::{ControlEnds, FeedEnds};
 

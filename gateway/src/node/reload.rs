@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use super::admin::Admin;
-use super::guard::Guard;
-use super::handle::ControlHandle;
 use crate::config::key::{Key, Reload};
 use crate::config::schema::keys;
 use crate::config::{Config, ConfigError, Sources, check, convert, load};
 use crate::conn::tls::certificates::TlsServer;
+use crate::control::admin::Admin;
+use crate::control::guard::Guard;
+use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
 use crate::session::auth::jwt::JwtAuth;
 
