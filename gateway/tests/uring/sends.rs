@@ -270,3 +270,56 @@ fn failures_of_sends_come_first() {
     assert_eq!(stalled.len(), clients.len(), "every socket filled up");
     assert!(mixed > 0, "no turn mixed failures with other events: the test proves nothing");
 }
+
+/// A client that has sent FIN but reads on is told of room like any other: its FIN, which ends every poll at once, must not
+/// turn waiting for room into a busy loop.
+#[test]
+fn waiting_for_room_is_quiet_after_the_peers_fin() {
+    let mut rig = Rig::with(8, Some(4096), |_| {});
+    let (conn, mut client) = rig.accept_single();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    rig.io.poll_readable(conn);
+    rig.until("Readable", |event| matches!(event, Event::Readable { .. }).then_some(()));
+    assert_eq!(rig.drain(conn), (Vec::new(), true));
+    let piece = pattern(SEND_COPY_BYTES_MAX, 4);
+    let mut received = 0;
+    let mut taken = 0;
+    for round in 0..10 {
+        // Fill the socket until it takes nothing at all; one `Writable` for what is left of its buffer is fine each time.
+        let mut refused = 0;
+        let mut tries = 0;
+        while refused < 3 {
+            tries += 1;
+            assert!(tries < 2_000, "round {round}: told of room that is not there");
+            let queued = rig.io.send_copy(conn, &mut std::iter::once(&piece[..]));
+            rig.turn();
+            let short = rig.seen.iter().position(|event| matches!(event, Event::SendShort { .. }));
+            let Some(short) = short else {
+                taken += queued as usize;
+                continue;
+            };
+            let Event::SendShort { sent, .. } = rig.seen.remove(short) else { unreachable!() };
+            taken += sent as usize;
+            rig.io.poll_writable(conn);
+            let mut told = false;
+            for _ in 0..5 {
+                rig.turn();
+                told |= rig.seen.iter().any(|event| matches!(event, Event::Writable { .. }));
+            }
+            if !told {
+                break;
+            }
+            rig.seen.retain(|event| !matches!(event, Event::Writable { .. }));
+            refused += usize::from(sent == 0);
+        }
+        assert!(refused < 3, "round {round}: told of room that is not there");
+        while received < taken {
+            let mut part = vec![0; (taken - received).min(50_000)];
+            client.read_exact(&mut part).unwrap();
+            received += part.len();
+        }
+        rig.until("Writable", |event| (*event == Event::Writable { conn }).then_some(()));
+    }
+    rig.io.close(conn);
+    rig.closed(conn);
+}

@@ -113,10 +113,7 @@ impl UringIo {
                 Err(error) => Event::ReceiveFailed { conn, error },
             },
             Kind::Receive => self.received(conn, facts, completion, buffer),
-            Kind::PollWritable => {
-                self.slots.at(conn.slot).facts.clear(Facts::SHORT);
-                Event::Writable { conn }
-            }
+            Kind::PollWritable => return self.room_polled(conn, outcome, is_last),
             Kind::PeerName => Event::PeerName { conn, address },
             Kind::Send => return self.send_incomplete(conn, outcome),
             _ => return,
@@ -146,6 +143,21 @@ impl UringIo {
         }
     }
 
+    /// Without room it was a FIN that ended the poll, and would end any that follows: one that stays must watch from now on.
+    fn room_polled(&mut self, conn: ConnRef, outcome: Result<u32, Errno>, is_last: bool) {
+        let facts = &mut self.slots.at(conn.slot).facts;
+        let has_room = outcome.is_err() || outcome.is_ok_and(ops::has_room);
+        if !has_room {
+            if is_last && facts.has(Facts::WANTS_ROOM) {
+                self.watches.push(conn);
+            }
+        } else if facts.has(Facts::WANTS_ROOM) {
+            self.room_seen(conn);
+        } else {
+            facts.set(Facts::ROOM);
+        }
+    }
+
     /// Sends complete only when the kernel did not take everything.
     fn send_incomplete(&mut self, conn: ConnRef, outcome: Result<u32, Errno>) {
         let event = match outcome {
@@ -154,7 +166,9 @@ impl UringIo {
             Err(error) => Event::SendFailed { conn, error },
         };
         if matches!(event, Event::SendShort { .. }) {
-            self.slots.at(conn.slot).facts.set(Facts::SHORT);
+            let facts = &mut self.slots.at(conn.slot).facts;
+            facts.set(Facts::SHORT);
+            facts.clear(Facts::ROOM);
         }
         self.failures.push(event);
     }

@@ -96,6 +96,8 @@ pub struct UringIo {
     doorbell_armed: bool,
     slots_max: u32,
     slots: Slots,
+    /// Connections that need a poll for room that stays.
+    watches: Vec<ConnRef>,
     /// Closing connections with nothing outstanding any more.
     joined: Vec<ConnRef>,
     /// Closes queued, each with the value of `pushed` after it.
@@ -137,6 +139,7 @@ impl UringIo {
             doorbell_armed: false,
             slots_max: config.slots,
             slots: Slots::default(),
+            watches: Vec::new(),
             joined: Vec::new(),
             closes: VecDeque::new(),
             pushed: 0,
@@ -253,6 +256,13 @@ impl UringIo {
             let fd = Fd(self.doorbell.as_fd().as_raw_fd());
             self.push(&ops::poll_doorbell(fd));
         }
+        while let Some(conn) = self.watches.pop() {
+            let facts = &mut self.slots.at(conn.slot).facts;
+            if !facts.has(Facts::CLOSING) {
+                facts.set(Facts::POLL_WRITABLE);
+                self.push(&ops::watch_writable(conn));
+            }
+        }
         let mut joined = std::mem::take(&mut self.joined);
         for conn in joined.drain(..) {
             self.push(&ops::close(conn));
@@ -260,6 +270,15 @@ impl UringIo {
         }
         joined.append(&mut self.joined);
         self.joined = joined;
+    }
+
+    /// Tells a caller that waits for room.
+    fn room_seen(&mut self, conn: ConnRef) {
+        let facts = &mut self.slots.at(conn.slot).facts;
+        facts.clear(Facts::WANTS_ROOM);
+        facts.clear(Facts::ROOM);
+        facts.clear(Facts::SHORT);
+        self.ready.push(Event::Writable { conn });
     }
 
     fn arm_accept(&mut self, listener: ListenerId, kind: Kind) {
@@ -362,8 +381,15 @@ impl Io for UringIo {
     }
 
     fn poll_writable(&mut self, conn: ConnRef) {
-        self.begin(conn, Facts::POLL_WRITABLE);
-        self.push(&ops::poll_writable(conn));
+        self.begin(conn, Facts::WANTS_ROOM);
+        let facts = &mut self.slots.at(conn.slot).facts;
+        if !facts.has(Facts::POLL_WRITABLE) {
+            facts.set(Facts::POLL_WRITABLE);
+            self.push(&ops::poll_writable(conn));
+        } else if facts.has(Facts::ROOM) {
+            // The poll that stays has told already.
+            self.room_seen(conn);
+        }
     }
 
     fn shutdown_write(&mut self, conn: ConnRef) {

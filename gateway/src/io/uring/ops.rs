@@ -130,9 +130,25 @@ pub(super) fn poll_doorbell(fd: Fd) -> Entry {
     opcode::PollAdd::new(fd, mask(libc::POLLIN)).multi(true).build().user_data(user_data(Kind::Doorbell, nobody))
 }
 
-/// One poll for room to send.
+/// One poll for room to send, or for an error. Where the peer has sent FIN it ends at once, room or not: FIN ends every poll.
 pub(super) fn poll_writable(conn: ConnRef) -> Entry {
-    opcode::PollAdd::new(Fixed(conn.slot), mask(libc::POLLOUT)).build().user_data(user_data(Kind::PollWritable, conn))
+    opcode::PollAdd::new(Fixed(conn.slot), mask(ROOM)).build().user_data(user_data(Kind::PollWritable, conn))
+}
+
+/// The same as an edge-triggered poll that stays, which a FIN does not end.
+pub(super) fn watch_writable(conn: ConnRef) -> Entry {
+    opcode::PollAdd::new(Fixed(conn.slot), mask(ROOM))
+        .multi(true)
+        .build()
+        .user_data(user_data(Kind::PollWritable, conn))
+}
+
+/// What makes a send worth trying.
+const ROOM: libc::c_short = libc::POLLOUT | libc::POLLHUP | libc::POLLERR;
+
+/// Whether the result of a poll for room tells of room, or of an error.
+pub(super) fn has_room(events: u32) -> bool {
+    events & mask(ROOM) != 0
 }
 
 fn mask(events: libc::c_short) -> u32 {

@@ -14,7 +14,7 @@ impl Facts {
     pub(super) const POLL_READABLE: Facts = Facts(1);
     /// A receive has not ended.
     pub(super) const RECEIVE: Facts = Facts(1 << 1);
-    /// The poll for room is armed.
+    /// A poll for room is armed, for one time or to stay.
     pub(super) const POLL_WRITABLE: Facts = Facts(1 << 2);
     /// The peer's address is asked for.
     pub(super) const PEER_NAME: Facts = Facts(1 << 3);
@@ -35,6 +35,10 @@ impl Facts {
 
     /// The poll has seen FIN or an error: after the data comes the end.
     pub(super) const ENDING: Facts = Facts(1 << 11);
+    /// The caller waits for room to send.
+    pub(super) const WANTS_ROOM: Facts = Facts(1 << 12);
+    /// Room was seen since the last short send, while nobody waited for it.
+    pub(super) const ROOM: Facts = Facts(1 << 13);
 
     const OUTSTANDING: Facts = Facts(0b1_1111);
 
