@@ -16,18 +16,18 @@ impl Core {
         while depth < INBOX_MESSAGES_PER_TURN && !self.pressure {
             let Some(message) = links.from_feed.pop() else { break };
             depth += 1;
-            self.from_feed(message);
+            self.feed_says(message);
         }
         self.counts.inbox_depth = depth as u64;
         let mut stop = false;
         for _ in 0..INBOX_MESSAGES_PER_TURN {
             let Some(message) = links.from_control.pop() else { break };
-            stop |= self.from_control(message);
+            stop |= self.control_says(message);
         }
         stop
     }
 
-    fn from_feed(&mut self, message: FeedToShard) {
+    fn feed_says(&mut self, message: FeedToShard) {
         match message {
             FeedToShard::Push(push) => self.push(push),
             FeedToShard::Registered { conn } => self.registered(conn),
@@ -48,7 +48,7 @@ impl Core {
     }
 
     /// True for `Stop`.
-    fn from_control(&mut self, message: ControlToShard) -> bool {
+    fn control_says(&mut self, message: ControlToShard) -> bool {
         match message {
             ControlToShard::Authenticated { conn, result } => self.authenticated(conn, result),
             ControlToShard::Describe { request, conn } => {

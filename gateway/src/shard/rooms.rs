@@ -39,7 +39,7 @@ impl Members {
 
     fn push(&mut self, slot: u32) -> u32 {
         let position = self.len();
-        if position % SEGMENT_MEMBERS == 0 {
+        if position.is_multiple_of(SEGMENT_MEMBERS) {
             // The first segment starts small: most rooms are.
             self.segments.push(Vec::with_capacity(if position == 0 { 1 } else { SEGMENT_MEMBERS }));
         }
@@ -239,9 +239,9 @@ impl Default for Rooms {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the top six bits are taken, the rest goes into the table")]
+/// The part of the index for a hash: bits that the tables themselves do not go by (they use the lowest and the highest).
 fn part(hash: u64) -> usize {
-    (hash >> 58) as usize % INDEX_PARTS
+    usize::try_from((hash >> 40) % INDEX_PARTS as u64).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -268,7 +268,7 @@ mod tests {
                 position[moved as usize] = position[slot as usize];
             }
             let members: Vec<u32> = rooms.peek(index).members.iter().collect();
-            if members.len() % 100 == 0 {
+            if members.len().is_multiple_of(100) {
                 assert!(members.iter().all(|member| members[position[*member as usize] as usize] == *member));
             }
         }

@@ -16,6 +16,7 @@ struct Group {
 
 /// Deadlines by slot. Putting one off costs a store; a sweep costs the groups that have something due.
 #[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "adding a group must not copy all others")]
 pub struct Deadlines {
     groups: Vec<Box<Group>>,
 }
