@@ -106,6 +106,8 @@ impl Flags {
     pub const CLOSE_SENT: Flags = Flags(1 << 12);
     /// The peer's address is known or will stay unknown.
     pub const PEER_KNOWN: Flags = Flags(1 << 13);
+    /// In the list of connections whose replies pile up.
+    pub const THROTTLED: Flags = Flags(1 << 15);
     /// Closed for good as soon as feed knows.
     pub const CLOSE_NOW: Flags = Flags(1 << 14);
 
@@ -203,8 +205,6 @@ pub struct Conn {
     pub flags: Flags,
     /// See [`ConnState`].
     pub state: ConnState,
-    /// Index of the listener it came in through.
-    pub listener: u8,
     /// See [`ConnRef`].
     pub generation: u32,
     /// Index of the room, [`NO_ROOM`] for none.
@@ -239,7 +239,6 @@ impl Conn {
             port: 0,
             flags: Flags::default(),
             state: ConnState::Free,
-            listener: 0,
             generation: 0,
             room: NO_ROOM,
             room_position: 0,

@@ -6,12 +6,16 @@ use crate::limits::{Rate, ShardSettings};
 /// Largest span a bucket may cover, so that wrapping 32-bit microseconds stay unambiguous.
 pub const BUCKET_SPAN_MAX_US: u64 = 1 << 30;
 
+/// How often the clocks of a silent client must be settled at least, in milliseconds.
+pub const SETTLE_MS: u64 = 15 * 60 * 1000;
+
 /// One bucket: the time at which it would be empty of debt, in wrapping microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Bucket(u32);
 
 impl Bucket {
-    /// Bring a clock that is in the past to now; must happen at least every 2³⁰ µs (18 min), so every frame does it.
+    /// Bring a clock that is in the past to now. Must happen at least every 2³¹ µs (35 min), or the past is taken for the
+    /// future: every frame does it, and the shard for clients that are silent.
     fn settle(&mut self, now_us: u32) {
         if now_us.wrapping_sub(self.0) < 1 << 31 {
             self.0 = now_us;
@@ -60,12 +64,17 @@ impl Buckets {
         Buckets { frames: Bucket(now_us), bytes: Bucket(now_us), room_changes: Bucket(now_us) }
     }
 
-    /// Account for one frame.
-    pub fn frame(&mut self, bytes: u32, settings: &ShardSettings, now_us: u32) -> Result<(), Exceeded> {
+    /// Bring all clocks up to date; see [`SETTLE_MS`].
+    pub fn settle(&mut self, now_us: u32) {
         self.frames.settle(now_us);
         self.bytes.settle(now_us);
         self.room_changes.settle(now_us);
-        if !self.frames.take(1, settings.frames, now_us) {
+    }
+
+    /// Account for frames and bytes.
+    pub fn take(&mut self, frames: u32, bytes: u32, settings: &ShardSettings, now_us: u32) -> Result<(), Exceeded> {
+        self.settle(now_us);
+        if !self.frames.take(frames, settings.frames, now_us) {
             return Err(Exceeded::Frames);
         }
         if !self.bytes.take(bytes, settings.bytes, now_us) {
@@ -95,12 +104,27 @@ mod tests {
             let settings = settings(100, 1000);
             let mut buckets = Buckets::full(start);
             for _ in 0..1000 {
-                assert_eq!(buckets.frame(0, &settings, start), Ok(()));
+                assert_eq!(buckets.take(1, 0, &settings, start), Ok(()));
             }
-            assert_eq!(buckets.frame(0, &settings, start), Err(Exceeded::Frames));
+            assert_eq!(buckets.take(1, 0, &settings, start), Err(Exceeded::Frames));
             let later = start.wrapping_add(1_000_000);
-            let passed = (0..200).filter(|_| buckets.frame(0, &settings, later).is_ok()).count();
+            let passed = (0..200).filter(|_| buckets.take(1, 0, &settings, later).is_ok()).count();
             assert_eq!(passed, 100);
+        }
+    }
+
+    /// A client that is silent for hours, its clocks settled in time, is as welcome as before.
+    #[test]
+    fn silence_costs_nothing() {
+        let settings = settings(1, 2);
+        let mut now = 5u32;
+        let mut buckets = Buckets::full(now);
+        for _ in 0..40 {
+            assert_eq!(buckets.take(1, 0, &settings, now), Ok(()));
+            for _ in 0..5 {
+                now = now.wrapping_add(u32::try_from(SETTLE_MS * 1000).expect("below the wrap"));
+                buckets.settle(now);
+            }
         }
     }
 
@@ -110,7 +134,9 @@ mod tests {
         let settings = settings(0, 0);
         let mut buckets = Buckets::full(7);
         assert!((0..100_000).all(|_| {
-            buckets.frame(16, &ShardSettings { bytes: Rate { per_second: 0, burst: 0 }, ..settings.clone() }, 7).is_ok()
+            buckets
+                .take(1, 16, &ShardSettings { bytes: Rate { per_second: 0, burst: 0 }, ..settings.clone() }, 7)
+                .is_ok()
         }));
     }
 }

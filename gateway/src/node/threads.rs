@@ -134,10 +134,12 @@ mod tests {
     #[test]
     fn a_thread_that_fails_while_starting_is_reported_with_its_reason() {
         let mut threads = Threads::new(2);
-        threads.spawn("good", |up| {
-            up.now();
-            Ok(())
-        }).unwrap();
+        threads
+            .spawn("good", |up| {
+                up.now();
+                Ok(())
+            })
+            .unwrap();
         threads.spawn("bad", |_| Err(Failure::new(Cause::Kernel, "no ring"))).unwrap();
         // The good one may end before the bad one fails; either way the start has failed.
         assert!(threads.wait_until_up().is_err());
@@ -147,10 +149,12 @@ mod tests {
     fn the_end_of_every_thread_is_waited_for() {
         let mut threads = Threads::new(2);
         for name in ["one", "two"] {
-            threads.spawn(name, |up| {
-            up.now();
-            Ok(())
-        }).unwrap();
+            threads
+                .spawn(name, |up| {
+                    up.now();
+                    Ok(())
+                })
+                .unwrap();
         }
         assert!(threads.wait_for_end().result.is_ok());
         threads.wait_for_all(Duration::from_secs(60));

@@ -14,8 +14,11 @@ use crate::mesh::msg::{ConnRef, ShardToControl};
 
 use super::{Core, Listener, Order, Transport};
 
-/// Free slots below which connections are accepted one by one.
-const MANY_MARGIN: u32 = 1024;
+/// Free slots below which connections are accepted one by one: half the capacity, within these bounds. The upper one is what two
+/// listeners may have queued.
+const MANY_MARGIN: std::ops::RangeInclusive<u32> = 1024..=8192;
+/// Handshakes looked at for one that has not said a word, when one must make room.
+const PENDING_LOOK: usize = 64;
 /// Capacity left unused before a full shard says that it has room again, as a fraction: one in so many slots.
 const ROOM_AGAIN_FRACTION: u32 = 64;
 
@@ -94,6 +97,19 @@ impl Acceptor {
         self.used
     }
 
+    fn many_margin(&self) -> u32 {
+        (self.capacity / 2).clamp(*MANY_MARGIN.start(), *MANY_MARGIN.end())
+    }
+
+    /// Milliseconds until something may be armed that may not be now.
+    pub(super) fn wait_ms(&self, rate: Rate, now_ms: u64) -> Option<u64> {
+        let token = (self.tokens < 1000 && rate.per_second > 0 && !self.stopped)
+            .then(|| (1000 - self.tokens).div_ceil(u64::from(rate.per_second)));
+        let door =
+            self.doors.iter().filter_map(|door| door.not_before_ms.checked_sub(now_ms)).filter(|ms| *ms > 0).min();
+        token.into_iter().chain(door).min()
+    }
+
     fn refill(&mut self, rate: Rate, now_ms: u64) {
         if rate.per_second == 0 {
             self.tokens = u64::MAX;
@@ -119,7 +135,7 @@ impl Acceptor {
             };
         }
         // A paced accept goes one by one too, so that the pace holds to the connection.
-        if rate.per_second == 0 && free > MANY_MARGIN { Armed::Many } else { Armed::One }
+        if rate.per_second == 0 && free > self.many_margin() { Armed::Many } else { Armed::One }
     }
 }
 
@@ -187,7 +203,6 @@ impl Core {
         let generation = old.generation.wrapping_add(1);
         old.reset(generation);
         old.state = ConnState::WaitAuth;
-        old.listener = u8::try_from(listener.0).unwrap_or(u8::MAX);
         old.accepted_s = self.now.seconds();
         old.heartbeat_tick = self.now.tick();
         old.buckets = Buckets::full(self.now.us);
@@ -211,8 +226,8 @@ impl Core {
         self.bound_handshakes(conn);
     }
 
-    /// Beyond the bound the oldest handshake makes room: an honest one takes milliseconds, so the oldest is the one that
-    /// costs.
+    /// Beyond the bound an old handshake makes room, first of all one that has not said a word: an honest one takes
+    /// milliseconds, so it is the old and silent ones that cost.
     fn bound_handshakes(&mut self, newest: ConnRef) {
         self.acceptor.pending.push_back(newest);
         while let Some(&oldest) = self.acceptor.pending.front() {
@@ -220,9 +235,17 @@ impl Core {
             if pending && self.counts.pending_handshakes <= u64::from(self.settings.pending_handshakes_max) {
                 break;
             }
-            self.acceptor.pending.pop_front();
-            if pending {
-                self.end(oldest.slot, CloseReason::HandshakeLimit);
+            if !pending {
+                self.acceptor.pending.pop_front();
+                continue;
+            }
+            let silent = self.acceptor.pending.iter().take(PENDING_LOOK).position(|&conn| {
+                let conns = &self.conns;
+                let found = conns.peek(conn.slot);
+                found.generation == conn.generation && found.state.is_handshake() && !found.flags.has(Flags::SPOKE)
+            });
+            if let Some(victim) = self.acceptor.pending.remove(silent.unwrap_or_default()) {
+                self.end(victim.slot, CloseReason::HandshakeLimit);
             }
         }
     }
@@ -243,8 +266,15 @@ impl Core {
     pub(super) fn peer_named(&mut self, conn: ConnRef, address: Option<SocketAddr>) {
         let limit = self.settings.connections_per_address_max;
         let Some(found) = self.conns.get(conn) else { return };
+        let asked_before = found.flags.has(Flags::PEER_KNOWN);
         found.flags.set(Flags::PEER_KNOWN);
-        let Some(address) = address else { return };
+        let Some(address) = address else {
+            // The kernel may have had too many questions at once: a limit that is on deserves a second one.
+            if limit > 0 && !asked_before && found.state != ConnState::Gone {
+                self.orders.push(Order::PeerName(conn));
+            }
+            return;
+        };
         found.set_peer(address);
         if limit == 0 || !found.state.is_open() {
             return;

@@ -4,9 +4,10 @@
 
 use halley_protocol::websocket::CloseCode;
 use halley_protocol::websocket::frame::close_frame;
-use rand::Rng;
+use rand::seq::SliceRandom;
 
 use crate::conn::close::CloseReason;
+use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags};
 use crate::limits::CLOSE_DEADLINE_MS;
 use crate::mesh::msg::{ConnRef, ShardToControl, TraceEvent};
@@ -15,13 +16,14 @@ use super::timers::NEVER;
 use super::{Core, Order};
 
 /// A drain under way: connections end evenly over its time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Drain {
     began_ms: u64,
     over_ms: u64,
-    next_slot: u32,
+    /// Connections still to be ended, in random order; none is accepted any more.
+    slots: Vec<u32>,
+    /// How many there were.
     total: u64,
-    ended: u64,
     told: bool,
 }
 
@@ -118,7 +120,9 @@ impl Core {
             let websocket = conn.is_websocket();
             let before = conn.queue.bytes();
             let Some(id) = conn.queue.drop_oldest_push(&self.payloads, websocket, &mut self.spares) else { return };
-            self.counts.queued_bytes -= u64::from(before - conn.queue.bytes());
+            let freed = u64::from(before - conn.queue.bytes());
+            self.stalled_bytes -= if conn.flags.has(Flags::STALLED) { freed } else { 0 };
+            self.counts.queued_bytes -= freed;
             self.counts.drops_closed += 1;
             self.payloads.release(id);
         }
@@ -195,35 +199,33 @@ impl Core {
         if quiet_ms >= self.settings.heartbeat_timeout_ms {
             return self.end(slot, CloseReason::HeartbeatTimeout);
         }
-        let left_ms = self.settings.heartbeat_timeout_ms - quiet_ms;
+        let now_us = self.now.us;
+        self.conns.at(slot).buckets.settle(now_us);
+        let left_ms = (self.settings.heartbeat_timeout_ms - quiet_ms).min(SETTLE_MS);
         let expiry_ms = expires.map_or(u64::MAX, |at_s| (at_s - self.now.unix_s).saturating_mul(1000));
         self.deadlines.set(slot, self.now.tick_after(left_ms.min(expiry_ms)));
     }
 
     pub(super) fn begin_drain(&mut self, over_ms: u64) {
         self.acceptor.stopped = true;
-        let total = self.counts.connections;
-        self.drain = Some(Drain { began_ms: self.now.ms, over_ms, next_slot: 0, total, ended: 0, told: false });
+        let mut slots: Vec<u32> =
+            (0..self.conns.end()).filter(|slot| self.conns.peek(*slot).state != ConnState::Free).collect();
+        slots.shuffle(&mut self.random);
+        self.drain = Some(Drain { began_ms: self.now.ms, over_ms, total: slots.len() as u64, slots, told: false });
     }
 
-    /// End as many connections as are due by now, a random share earlier or later so that clients do not come back in
-    /// step.
+    /// End as many connections as are due by now, evenly and in random order, so that clients do not come back in step.
     pub(super) fn drain_some(&mut self) {
-        let Some(mut drain) = self.drain else { return };
+        let Some(mut drain) = self.drain.take() else { return };
         let elapsed = self.now.ms - drain.began_ms;
-        let even = if elapsed >= drain.over_ms { u64::MAX } else { drain.total * elapsed / drain.over_ms };
-        let jitter = self.random.random_range(0..=drain.total / 64);
-        let due = even.saturating_sub(jitter);
-        while drain.ended < due && drain.next_slot < self.conns.end() {
-            if self.conns.peek(drain.next_slot).state.is_open() {
-                self.end(drain.next_slot, CloseReason::Drain);
-                drain.ended += 1;
+        let due = if elapsed >= drain.over_ms { drain.total } else { drain.total * elapsed / drain.over_ms };
+        while drain.total - (drain.slots.len() as u64) < due {
+            // Whoever has left meanwhile counts as well: the rest keep their times.
+            if let Some(slot) = drain.slots.pop()
+                && self.conns.peek(slot).state.is_open()
+            {
+                self.end(slot, CloseReason::Drain);
             }
-            drain.next_slot += 1;
-        }
-        if drain.next_slot >= self.conns.end() {
-            // Again from the start, for those accepted in between.
-            drain.next_slot = 0;
         }
         if self.counts.connections == 0 && !drain.told {
             drain.told = true;

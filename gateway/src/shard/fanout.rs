@@ -77,29 +77,28 @@ impl Core {
         let conn = self.conns.at(slot);
         let websocket = conn.flags.has(Flags::WEBSOCKET);
         let bytes = u32::try_from(self.payloads.bytes(id, websocket).len()).unwrap_or(u32::MAX);
-        if conn.flags.has(Flags::STALLED) {
-            if self.counts.queued_bytes + u64::from(bytes) > self.settings.shard_queue_bytes_max {
-                self.counts.drops_shard_full += 1;
-                conn.drops = conn.drops.saturating_add(1);
-                self.trace_drop(slot, id, bytes, "shard_full");
-                return true;
+        let stalled = conn.flags.has(Flags::STALLED);
+        if stalled && !self.make_room(slot, bytes) {
+            if self.settings.slow_consumer == SlowConsumer::Close {
+                return false;
             }
-            if conn.queue.bytes().saturating_add(bytes) > self.settings.queue_bytes_max && !self.make_room(slot, bytes)
-            {
-                if self.settings.slow_consumer == SlowConsumer::Close {
-                    return false;
-                }
-                self.counts.drops_queue_full += 1;
-                let conn = self.conns.at(slot);
-                conn.drops = conn.drops.saturating_add(1);
-                self.trace_drop(slot, id, bytes, "queue_full");
-                return true;
-            }
+            let cause = if self.overfull(slot, bytes) { "queue_full" } else { "shard_full" };
+            let count = if cause == "queue_full" {
+                &mut self.counts.drops_queue_full
+            } else {
+                &mut self.counts.drops_shard_full
+            };
+            *count += 1;
+            let conn = self.conns.at(slot);
+            conn.drops = conn.drops.saturating_add(1);
+            self.trace_drop(slot, id, bytes, cause);
+            return true;
         }
         self.payloads.retain(id);
         let conn = self.conns.at(slot);
         conn.queue.push(id, &self.payloads, websocket, &mut self.spares);
-        self.pressure |= !conn.flags.has(Flags::STALLED) && conn.queue.bytes() > self.settings.queue_bytes_max / 2;
+        self.stalled_bytes += if stalled { u64::from(bytes) } else { 0 };
+        self.pressure |= !stalled && conn.queue.bytes() > self.settings.queue_bytes_max / 2;
         let traced = conn.flags.has(Flags::TRACED);
         self.counts.deliveries += 1;
         self.counts.queued_bytes += u64::from(bytes);
@@ -111,16 +110,23 @@ impl Core {
         true
     }
 
-    /// Under drop_oldest, drop waiting pushes until `bytes` fit.
+    /// Whether `bytes` more are too many for this connection.
+    fn overfull(&self, slot: u32, bytes: u32) -> bool {
+        self.conns.peek(slot).queue.bytes().saturating_add(bytes) > self.settings.queue_bytes_max
+    }
+
+    /// Whether `bytes` more fit a stalled connection and the shard; under drop_oldest, drop its waiting pushes until
+    /// they do.
     fn make_room(&mut self, slot: u32, bytes: u32) -> bool {
-        if self.settings.slow_consumer != SlowConsumer::DropOldest {
-            return false;
-        }
         loop {
-            let conn = self.conns.at(slot);
-            if conn.queue.bytes().saturating_add(bytes) <= self.settings.queue_bytes_max {
+            let shard_full = self.stalled_bytes + u64::from(bytes) > self.settings.shard_queue_bytes_max;
+            if !shard_full && !self.overfull(slot, bytes) {
                 return true;
             }
+            if self.settings.slow_consumer != SlowConsumer::DropOldest {
+                return false;
+            }
+            let conn = self.conns.at(slot);
             let websocket = conn.is_websocket();
             let before = conn.queue.bytes();
             let Some(oldest) = conn.queue.drop_oldest_push(&self.payloads, websocket, &mut self.spares) else {
@@ -130,6 +136,7 @@ impl Core {
             conn.drops = conn.drops.saturating_add(1);
             self.counts.drops_oldest += 1;
             self.counts.queued_bytes -= u64::from(freed);
+            self.stalled_bytes -= u64::from(freed);
             self.trace_drop(slot, oldest, freed, "oldest");
             self.payloads.release(oldest);
         }

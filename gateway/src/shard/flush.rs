@@ -2,13 +2,13 @@
 //! one. Success comes back as silence, so items are taken off when they are handed over and put back, in order, if the
 //! kernel took less; nothing is sent on a stalled connection before it is writable again.
 
-use crate::conn::close::CloseReason;
 use crate::conn::payloads::PayloadId;
 use crate::conn::{ConnState, Flags};
 use crate::io::{Event, Io, SEND_COPY_BYTES_MAX};
 use crate::limits::FLUSH_SENDS_PER_TURN;
 use crate::mesh::msg::ConnRef;
 
+use super::transport::error_reason;
 use super::{Core, Order};
 
 /// A push at least this long is sent from where it lies even if others wait behind it.
@@ -67,6 +67,11 @@ impl Core {
         if !sendable || conn.flags.has(Flags::STALLED) {
             return;
         }
+        if self.is_in_flight(slot) {
+            // Marked twice, by two owners of the slot: one send at a time.
+            return self.mark_dirty(slot);
+        }
+        let conn = self.conns.at(slot);
         if conn.tls.is_some() {
             return self.send_secure(io, slot);
         }
@@ -139,9 +144,9 @@ impl Core {
         for event in events {
             match *event {
                 Event::SendShort { conn, sent } => self.send_short(conn, sent),
-                Event::SendFailed { conn, .. } => {
+                Event::SendFailed { conn, error } => {
                     if self.conns.get(conn).is_some_and(|found| found.state != ConnState::Gone) {
-                        self.abort(conn.slot, CloseReason::PeerReset);
+                        self.abort(conn.slot, error_reason(error, true));
                     }
                 }
                 // The io reports these first.
@@ -173,6 +178,15 @@ impl Core {
 
     fn send_short(&mut self, conn: ConnRef, sent: u32) {
         self.counts.sends_short += 1;
+        self.put_back(conn, sent);
+        let Some(found) = self.conns.get(conn) else { return };
+        if found.flags.has(Flags::STALLED) {
+            self.stalled_bytes += u64::from(found.queue.bytes());
+        }
+    }
+
+    /// Put back what the kernel did not take of a send, and wait until it takes more.
+    fn put_back(&mut self, conn: ConnRef, sent: u32) {
         let Some(found) = self.conns.get(conn) else { return };
         if found.state == ConnState::Gone {
             return;
@@ -225,6 +239,7 @@ impl Core {
     pub(super) fn writable(&mut self, conn: ConnRef) {
         let Some(found) = self.conns.get(conn) else { return };
         if found.flags.take(Flags::STALLED) {
+            self.stalled_bytes -= u64::from(found.queue.bytes());
             self.mark_dirty(conn.slot);
         }
     }
@@ -240,6 +255,9 @@ impl Core {
         let conn = self.conns.at(slot);
         let websocket = conn.is_websocket();
         self.counts.queued_bytes -= u64::from(conn.queue.bytes());
+        if conn.flags.has(Flags::STALLED) {
+            self.stalled_bytes -= u64::from(conn.queue.bytes());
+        }
         while let Some((id, _)) = conn.queue.pop(&self.payloads, websocket, &mut self.spares) {
             self.counts.drops_closed += u64::from(self.payloads.is_push(id));
             self.payloads.release(id);

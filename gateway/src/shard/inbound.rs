@@ -14,15 +14,15 @@ use crate::mesh::msg::TraceEvent;
 use super::Core;
 
 impl Core {
-    /// Take one frame or control frame out of the client's buckets; a client that has too little left is closed. Handshakes are
+    /// Take frames and bytes out of the client's buckets; a client that has too little left is closed. Handshakes are
     /// bounded by time instead.
-    pub(super) fn within_rate(&mut self, slot: u32, bytes: usize) -> bool {
+    pub(super) fn within_rate(&mut self, slot: u32, frames: u32, bytes: usize) -> bool {
         let conn = self.conns.at(slot);
         if conn.state != ConnState::Online {
             return conn.state.is_open();
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match conn.buckets.frame(bytes, &self.settings, self.now.us) {
+        match conn.buckets.take(frames, bytes, &self.settings, self.now.us) {
             Ok(()) => true,
             Err(exceeded) => {
                 self.end(slot, rate_reason(exceeded));
@@ -184,34 +184,35 @@ impl Core {
         let conn = self.conns.peek(slot);
         let authority = conn.extra.as_ref().and_then(|extra| extra.authority.clone());
         let mut ops = self.accepts.ops(conn.accepts).to_vec();
-        let before = asked.len();
-        let granted: Vec<i32> = asked
-            .into_iter()
-            .filter(|op| {
-                let allowed = authority.as_ref().is_none_or(|authority| authority.allows_op(*op));
-                if !allowed || (ops.len() >= ACCEPTS_MAX && !ops.contains(op)) {
-                    return false;
-                }
-                if !ops.contains(op) {
-                    ops.push(*op);
-                }
-                true
-            })
-            .collect();
-        self.set_accepts(slot, ops);
-        if granted.len() == before {
+        let known = ops.len();
+        let mut fresh: Vec<i32> = asked.iter().copied().filter(|op| ops.binary_search(op).is_err()).collect();
+        fresh.sort_unstable();
+        fresh.dedup();
+        fresh.retain(|op| authority.as_ref().is_none_or(|authority| authority.allows_op(*op)));
+        fresh.truncate(ACCEPTS_MAX - known.min(ACCEPTS_MAX));
+        ops.append(&mut fresh);
+        ops.sort_unstable();
+        let granted: Vec<i32> = asked.iter().copied().filter(|op| ops.binary_search(op).is_ok()).collect();
+        if ops.len() > known {
+            self.set_accepts(slot, ops);
+        }
+        if granted.len() == asked.len() {
             return self.reply(slot, frame, op::SUBSCRIBE_REPLY, frame.body);
         }
-        self.counts.denied_ops += (before - granted.len()) as u64;
+        self.counts.denied_ops += (asked.len() - granted.len()) as u64;
         let echo = granted.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
         self.reply(slot, frame, op::SUBSCRIBE_REPLY, echo.as_bytes());
     }
 
     fn unsubscribe(&mut self, slot: u32, frame: Frame<'_>) {
-        if let Some(unwanted) = parse_ops(frame.body) {
+        if let Some(mut unwanted) = parse_ops(frame.body) {
+            unwanted.sort_unstable();
             let mut ops = self.accepts.ops(self.conns.peek(slot).accepts).to_vec();
-            ops.retain(|op| !unwanted.contains(op));
-            self.set_accepts(slot, ops);
+            let known = ops.len();
+            ops.retain(|op| unwanted.binary_search(op).is_err());
+            if ops.len() < known {
+                self.set_accepts(slot, ops);
+            }
         }
         self.reply(slot, frame, op::UNSUBSCRIBE_REPLY, frame.body);
     }

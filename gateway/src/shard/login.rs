@@ -6,6 +6,7 @@ use halley_protocol::goim::{Frame, op};
 use rand::RngCore;
 
 use crate::conn::close::CloseReason;
+use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags, NO_ROOM, PendingLogin, PendingRequest};
 use crate::limits::AuthMode;
 use crate::mesh::msg::{ConnRef, Login, ShardToControl};
@@ -80,9 +81,22 @@ impl Core {
         extra.request = None;
         extra.authority = identity.authority;
         extra.expires_at_s = identity.expires_at_s;
+        self.apply_authority(slot);
         self.arm_deadline(slot);
         self.reply(slot, Frame { version, op: op::AUTH, seq, body: &[] }, op::AUTH_REPLY, &[]);
         self.resume(slot);
+    }
+
+    /// A renewed login may reach less than before: leave what it no longer may.
+    fn apply_authority(&mut self, slot: u32) {
+        let conn = self.conns.peek(slot);
+        let Some(authority) = conn.extra.as_ref().and_then(|extra| extra.authority.clone()) else { return };
+        if conn.room != NO_ROOM && !authority.allows_room(&self.rooms.peek(conn.room).name) {
+            self.leave_room(slot);
+        }
+        let mut ops = self.accepts.ops(self.conns.peek(slot).accepts).to_vec();
+        ops.retain(|op| authority.allows_op(*op));
+        self.set_accepts(slot, ops);
     }
 
     /// The token is good: hold the room, tell the directory.
@@ -147,7 +161,7 @@ impl Core {
 
     /// The next time this connection must be looked at: the missing heartbeat, or the end of its token.
     pub(super) fn arm_deadline(&mut self, slot: u32) {
-        let beat = self.now.tick_after(self.settings.heartbeat_timeout_ms);
+        let beat = self.now.tick_after(self.settings.heartbeat_timeout_ms.min(SETTLE_MS));
         let conn = self.conns.at(slot);
         let expiry = conn.extra.as_ref().and_then(|extra| extra.expires_at_s);
         let tick = match expiry {

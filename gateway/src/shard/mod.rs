@@ -146,7 +146,7 @@ impl Now {
 
     /// The tick `ms` from now, at least one from now.
     pub fn tick_after(self, ms: u64) -> u32 {
-        u32::try_from((self.ms + ms).div_ceil(TICK_MS)).unwrap_or(timers::NEVER - 1).max(self.tick() + 1)
+        u32::try_from(self.ms.saturating_add(ms).div_ceil(TICK_MS)).unwrap_or(timers::NEVER - 1).max(self.tick() + 1)
     }
 
     /// Seconds since the shard started.
@@ -209,6 +209,8 @@ pub struct Core {
     plain: Vec<u8>,
     orders: Vec<Order>,
     due: Vec<u32>,
+    /// Bytes waiting on stalled connections, the only ones whose waiting lasts.
+    stalled_bytes: u64,
     /// A connection the kernel takes from has much waiting: flush before taking more from feed.
     pressure: bool,
     drain: Option<ending::Drain>,
@@ -254,6 +256,7 @@ impl<I: Io> Shard<I> {
             plain: Vec::new(),
             orders: Vec::new(),
             due: Vec::new(),
+            stalled_bytes: 0,
             pressure: false,
             drain: None,
         };

@@ -36,7 +36,8 @@ impl Core {
         plain.clear();
         self.plain = plain;
         match progress {
-            Ok(TlsProgress::PeerClosed) => self.end_of_stream(conn),
+            // What waits is answered first: the end of the stream itself is read after it.
+            Ok(TlsProgress::PeerClosed) if !self.conns.peek(slot).flags.has(Flags::PAUSED) => self.end_of_stream(conn),
             Ok(_) => {}
             Err(_) => self.end(slot, CloseReason::TlsFailed),
         }
@@ -95,6 +96,9 @@ impl Core {
         let conn = self.conns.at(slot);
         let Some(tls) = conn.tls.as_mut() else { return };
         tls.sent(bytes as usize);
+        if conn.state == ConnState::Gone {
+            return;
+        }
         if !tls.outgoing().is_empty()
             || !conn.queue.is_empty()
             || (conn.state == ConnState::Closing && !conn.flags.has(Flags::STALLED))

@@ -61,12 +61,7 @@ impl Core {
     pub(super) fn receive_failed(&mut self, conn: ConnRef, error: Errno) {
         let Some(found) = self.conns.get(conn) else { return };
         found.flags.clear(Flags::RECEIVING);
-        let reason = match error.0 {
-            libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => {
-                if found.flags.has(Flags::SPOKE) { CloseReason::PeerReset } else { CloseReason::Probe }
-            }
-            _ => CloseReason::IoFailed,
-        };
+        let reason = error_reason(error, found.flags.has(Flags::SPOKE));
         self.abort(conn.slot, reason);
     }
 
@@ -109,6 +104,7 @@ impl Core {
         if conn.partial.is_none() && !conn.flags.has(Flags::PAUSED) {
             let taken = self.decode(slot, bytes, Decoder::new(self.settings.websocket_profile));
             self.keep(slot, &bytes[taken..]);
+            self.count_partial(slot);
         } else {
             self.keep(slot, bytes);
             self.decode_kept(slot);
@@ -119,7 +115,7 @@ impl Core {
     pub(super) fn resume(&mut self, slot: u32) {
         let conn = self.conns.at(slot).reference(slot);
         if self.must_pause(slot) {
-            return;
+            return self.throttle(slot);
         }
         self.conns.at(slot).flags.clear(Flags::PAUSED);
         self.decode_kept(slot);
@@ -137,6 +133,7 @@ impl Core {
                 if found.queue.reply_bytes() > REPLY_BYTES_MAX / 2 {
                     return true;
                 }
+                found.flags.clear(Flags::THROTTLED);
                 self.resume(conn.slot);
                 false
             }
@@ -158,14 +155,19 @@ impl Core {
         if !self.must_pause(slot) {
             return false;
         }
+        self.conns.at(slot).flags.set(Flags::PAUSED);
+        self.throttle(slot);
+        true
+    }
+
+    /// Go on when the replies are out, if it is replies that stand in the way.
+    fn throttle(&mut self, slot: u32) {
         let conn = self.conns.at(slot);
-        let first = !conn.flags.has(Flags::PAUSED);
-        conn.flags.set(Flags::PAUSED);
-        if first && conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2 {
+        if conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2 && !conn.flags.has(Flags::THROTTLED) {
+            conn.flags.set(Flags::THROTTLED);
             let conn = conn.reference(slot);
             self.throttled.push(conn);
         }
-        true
     }
 
     /// What waits on a connection, made if need be.
@@ -256,6 +258,11 @@ impl Core {
                 match decoder.next(&mut input[taken..], self.settings.message_bytes_max) {
                     Ok((_, Item::Incomplete)) => break,
                     Ok((consumed, item)) => {
+                        // The frames in a whole message are counted one by one; everything else counts as one.
+                        let frames = u32::from(!matches!(item, Item::Data { end: true, .. }));
+                        if !self.within_rate(slot, frames, consumed) {
+                            continue;
+                        }
                         self.item(slot, &input[taken..], item);
                         taken += consumed;
                     }
@@ -322,16 +329,9 @@ impl Core {
                     self.count_partial(slot);
                 }
             }
-            Item::Ping(bytes) => {
-                if self.within_rate(slot, bytes.len()) {
-                    self.reply_websocket(slot, Opcode::Pong, &input[bytes]);
-                }
-            }
-            Item::Pong => {
-                self.within_rate(slot, 0);
-            }
+            Item::Ping(bytes) => self.reply_websocket(slot, Opcode::Pong, &input[bytes]),
             Item::Close { code } => self.end_by_peer(slot, code.unwrap_or(CloseCode::NORMAL)),
-            Item::Incomplete => {}
+            Item::Pong | Item::Incomplete => {}
         }
     }
 
@@ -380,7 +380,9 @@ impl Core {
     /// A goim frame counts against the client's rates, then takes effect.
     fn frame(&mut self, slot: u32, frame: Frame<'_>) {
         self.counts.frames_in += 1;
-        if self.within_rate(slot, frame.encoded_bytes()) {
+        // On WebSocket the bytes were counted with the message.
+        let bytes = if self.conns.peek(slot).is_websocket() { 0 } else { frame.encoded_bytes() };
+        if self.within_rate(slot, 1, bytes) {
             self.inbound(slot, frame);
         }
     }
@@ -390,6 +392,9 @@ impl Core {
         let id = self.payloads.reply(head, body);
         let conn = self.conns.at(slot);
         conn.queue.push(id, &self.payloads, conn.flags.has(Flags::WEBSOCKET), &mut self.spares);
+        if conn.flags.has(Flags::STALLED) {
+            self.stalled_bytes += (head.len() + body.len()) as u64;
+        }
         self.counts.replies += 1;
         self.counts.queued_bytes += (head.len() + body.len()) as u64;
         self.mark_dirty(slot);
@@ -400,6 +405,20 @@ impl Core {
         let mut header = [0; SERVER_HEADER_BYTES_MAX];
         let bytes = write_header(opcode, payload.len(), &mut header);
         self.reply_raw(slot, &header[..bytes], payload);
+    }
+}
+
+/// What an error of the kernel says about the end of a connection.
+pub(super) fn error_reason(error: Errno, spoke: bool) -> CloseReason {
+    match error.0 {
+        libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => {
+            if spoke {
+                CloseReason::PeerReset
+            } else {
+                CloseReason::Probe
+            }
+        }
+        _ => CloseReason::IoFailed,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The turn: reap → inbox → timers → news → flush → submit and wait, in this order, each phase with a budget. Owns the order and
+//! The turn: reap → inbox → timers → flush → news → submit and wait, in this order, each phase with a budget. Owns the order and
 //! is the only place that talks to the kernel seam; decides nothing about connections itself.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -145,7 +145,9 @@ impl Core {
         if !told || self.broadcasts.is_pacing() || self.drain.is_some() {
             return Wait::AtMost(SOON);
         }
-        Wait::AtMost(Duration::from_millis(TICK_MS - self.now.ms % TICK_MS))
+        let tick = TICK_MS - self.now.ms % TICK_MS;
+        let accept = self.acceptor.wait_ms(self.settings.accepts, self.now.ms);
+        Wait::AtMost(Duration::from_millis(accept.map_or(tick, |ms| ms.clamp(1, tick))))
     }
 
     fn publish<I: Io>(&mut self, io: &I, stats: &super::stats::ShardStats) {
