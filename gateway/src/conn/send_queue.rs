@@ -10,7 +10,6 @@ use super::payloads::{PayloadId, Payloads};
 pub type SpareQueues = Vec<Queue>;
 
 /// Waiting items behind the head. Boxed: an idle connection pays for a thin pointer only.
-#[expect(clippy::box_collection, reason = "8 bytes in every idle connection instead of 32")]
 type Queue = Box<VecDeque<PayloadId>>;
 
 /// Spare queues kept at most; beyond, memory goes back.
