@@ -8,7 +8,7 @@
 //! | `DELETE /v1/connections?key=\|mid=\|room=` | `{"closed": n}` |
 //! | `GET /v1/trace?key=\|mid=` | one JSON object a line, or Server-Sent Events if `Accept` names them |
 //! | `GET /metrics` | Prometheus text |
-//! | `GET /healthz` | 200 while every thread answers, else 503 with their names; open to everybody |
+//! | `GET /healthz` | 200 while every thread answers, else 503 with their names, at most 1 s old; open to everybody |
 //! | `GET /readyz` | 200 while the gateway wants traffic, else 503; open to everybody |
 //!
 //! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
@@ -34,7 +34,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
 use super::guard::Guard;
 use super::handle::{ControlError, ControlHandle};
-use super::health::{Lifecycle, Phase, stuck_threads};
+use super::health::{Health, Lifecycle, Phase};
 use super::metrics::{self, Metrics};
 use super::trace_stream::{self, Form, TRACES_MAX};
 use crate::feed::intake::{FeedGone, Intake, Select};
@@ -45,6 +45,7 @@ pub struct Admin {
     directory: Directory,
     metrics: Metrics,
     lifecycle: Lifecycle,
+    health: Health,
     guard: ArcSwap<Guard>,
     traces: Arc<Semaphore>,
 }
@@ -62,6 +63,7 @@ impl Admin {
             directory: Directory { control, intake },
             metrics,
             lifecycle,
+            health: Health::default(),
             guard: ArcSwap::from_pointee(guard),
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
         })
@@ -233,7 +235,7 @@ async fn trace(State(admin): State<Arc<Admin>>, headers: HeaderMap, given: Given
         return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, code: "busy", message });
     };
     let form = Form::from_accept(headers.get(ACCEPT).and_then(|value| value.to_str().ok()));
-    let lines = trace_stream::begin(admin.directory.clone(), select, form, permit);
+    let lines = trace_stream::begin(admin.directory.clone(), admin.lifecycle.clone(), select, form, permit);
     let lines = lines.await.map_err(|gone| Refusal::from(Failure::from(gone)))?;
     let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
     Ok(([(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store")], body).into_response())
@@ -244,7 +246,7 @@ async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let stuck = stuck_threads(&admin.directory.control, &admin.directory.intake).await;
+    let stuck = admin.health.stuck_threads(&admin.directory.control, &admin.directory.intake).await;
     if stuck.is_empty() {
         return "ok\n".into_response();
     }

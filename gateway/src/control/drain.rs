@@ -1,5 +1,5 @@
-//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, clients sent away over a while,
-//! then everything else; and the bound on all of it. The shards do the closing, `signals` says when.
+//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, no more clients let in, clients
+//! sent away over a while, then everything else; and the bound on all of it. The shards do the closing, `signals` says when.
 
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub struct Drain {
     pub lifecycle: Lifecycle,
     /// Makes the ingress refuse pushes.
     pub stop_ingress: Box<dyn Fn() + Send + Sync>,
+    /// Makes the kernel refuse new clients.
+    pub shut_doors: Box<dyn Fn() + Send + Sync>,
     /// Becomes true when every push that was taken has been handed over.
     pub bus_empty: watch::Receiver<bool>,
 }
@@ -44,6 +46,8 @@ impl Drain {
         if let Err(error) = self.control.drain(over_ms).await {
             tracing::warn!(%error, "a shard was not told to drain");
         }
+        // After the shards were told, so that they do not take the end of their accepts for a fault; a stuck one is not waited for.
+        (self.shut_doors)();
         let all_drained = states.wait_for(|states| states.iter().all(|state| state.drained));
         let clean = within(over_ms + CLOSE_DEADLINE_MS + SLACK_MS, all_drained).await;
         // A push that was answered with success is not thrown away because nobody is connected any more: its count is owed.

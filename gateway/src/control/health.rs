@@ -2,15 +2,16 @@
 //! that `/healthz` asks: a thread lives when it answers. Restarts nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use super::handle::{ANSWER_MS_MAX, ControlHandle};
 use crate::feed::intake::{Intake, Request};
 
 /// Where the gateway is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Phase {
     /// Not every listener accepts yet.
     Starting,
@@ -31,29 +32,55 @@ impl Phase {
     }
 }
 
-/// The phase, shared by who changes it and who answers `/readyz`.
+/// The phase, shared by who changes it, who answers `/readyz` and what ends with the drain.
 #[derive(Clone, Debug)]
-pub struct Lifecycle(Arc<AtomicU8>);
+pub struct Lifecycle(Arc<watch::Sender<Phase>>);
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Lifecycle(Arc::new(AtomicU8::new(Phase::Starting as u8)))
+        Lifecycle(Arc::new(watch::Sender::new(Phase::Starting)))
     }
 }
 
 impl Lifecycle {
     /// The phase now.
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
-            0 => Phase::Starting,
-            1 => Phase::Serving,
-            _ => Phase::Draining,
-        }
+        *self.0.borrow()
     }
 
     /// Enter a phase.
     pub fn enter(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Release);
+        self.0.send_replace(phase);
+    }
+
+    /// Resolves when the gateway drains.
+    pub async fn draining(&self) {
+        // The sender is held here, so waiting never fails.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
+    }
+}
+
+/// How long an answer about the threads holds, in milliseconds: whoever may ask as often as he likes costs them one question
+/// in this time.
+pub const HEALTH_MS: u64 = 1_000;
+
+/// Asks the threads, for all who want to know at about the same time.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<Option<(Instant, Vec<String>)>>);
+
+impl Health {
+    /// As [`stuck_threads`], at most [`HEALTH_MS`] old.
+    pub async fn stuck_threads(&self, control: &ControlHandle, intake: &Intake) -> Vec<String> {
+        // Held while asking: who comes meanwhile waits for the same answer.
+        let mut last = self.0.lock().await;
+        match last.as_ref() {
+            Some((at, stuck)) if at.elapsed() < Duration::from_millis(HEALTH_MS) => stuck.clone(),
+            _ => {
+                let stuck = stuck_threads(control, intake).await;
+                *last = Some((Instant::now(), stuck.clone()));
+                stuck
+            }
+        }
     }
 }
 

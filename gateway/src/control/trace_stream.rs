@@ -1,6 +1,6 @@
 //! The lines of `GET /v1/trace`: what happens to a user, or a key, as it happens. Owns their wording and the two forms
 //! they are sent in; waits for no listener, but loses events for a slow one and tells it how many. Ends when the client
-//! leaves.
+//! leaves or the gateway drains.
 //!
 //! A trace may begin before its user connects. `queued` is what was put in the send queue: when it leaves is the
 //! kernel's business. Frames that come in the instant of the login, before the shard knows that somebody watches, are
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::describe::{Directory, connection_name};
+use super::health::Lifecycle;
 use super::time::Timestamp;
 use super::trace::{TraceRecord, TraceSink, TraceSource};
 use crate::feed::intake::{DirectoryEntry, FeedGone, Select, WatchNews};
@@ -82,6 +83,7 @@ struct Left;
 /// Begin a trace. Its lines come out of the receiver; dropping that ends it. `permit` is held as long.
 pub async fn begin(
     directory: Directory,
+    lifecycle: Lifecycle,
     select: Select,
     form: Form,
     permit: OwnedSemaphorePermit,
@@ -90,10 +92,13 @@ pub async fn begin(
     directory.intake.watch(select.clone(), news_sender).await?;
     let (lines, receiver) = mpsc::channel(LINES_MAX);
     let (sink, source) = TraceSink::new();
-    let trace = Trace { directory, form, lines, sink, open: HashSet::new() };
+    let mut trace = Trace { directory, form, lines, sink, open: HashSet::new() };
     tokio::spawn(async move {
-        // `Left` is how every trace ends, and nobody is left to hear of it.
-        let _ = trace.run(select, news, source).await;
+        tokio::select! {
+            // `Left` is how most traces end, and nobody is left to hear of it.
+            _ = trace.run(select, news, source) => {}
+            () = lifecycle.draining() => trace.stop(),
+        }
         drop(permit);
     });
     Ok(receiver)
@@ -101,7 +106,7 @@ pub async fn begin(
 
 impl Trace {
     async fn run(
-        mut self,
+        &mut self,
         select: Select,
         mut news: mpsc::Receiver<WatchNews>,
         mut source: TraceSource,
@@ -118,7 +123,10 @@ impl Trace {
                 news = news.recv() => match news {
                     Some(WatchNews::Opened(entry)) => self.opened(entry).await?,
                     Some(WatchNews::Gone { shard, conn }) => self.gone(shard, conn).await?,
-                    None => return self.line("stopping", None, json!({})).await,
+                    None => {
+                        self.stop();
+                        return Ok(());
+                    }
                 },
                 Some(record) = source.records.recv() => {
                     self.happened(record).await?;
@@ -174,8 +182,18 @@ impl Trace {
         }
     }
 
-    /// Send one line: time, event and connection, then what belongs to the event.
+    /// Say that the gateway stops, unless the client does not read: the stop does not wait for it.
+    fn stop(&self) {
+        let _ = self.lines.try_send(self.made("stopping", None, json!({})));
+    }
+
+    /// Send one line.
     async fn line(&mut self, event: &str, conn: Option<(u16, ConnRef)>, details: Value) -> Result<(), Left> {
+        self.lines.send(self.made(event, conn, details)).await.map_err(|_| Left)
+    }
+
+    /// One line: time, event and connection, then what belongs to the event.
+    fn made(&self, event: &str, conn: Option<(u16, ConnRef)>, details: Value) -> Bytes {
         let mut line = Map::new();
         line.insert("time".to_owned(), Timestamp::from_system(SystemTime::now()).to_string().into());
         line.insert("event".to_owned(), event.into());
@@ -185,6 +203,6 @@ impl Trace {
         if let Value::Object(details) = details {
             line.extend(details);
         }
-        self.lines.send(self.form.frame(&Value::Object(line))).await.map_err(|_| Left)
+        self.form.frame(&Value::Object(line))
     }
 }

@@ -64,6 +64,27 @@ impl ShardSockets {
             self.by_shard.iter().enumerate().filter(|(index, _)| *index != shard).flat_map(|(_, list)| list);
         self.by_shard[shard].iter().chain(neighbours).cloned().collect()
     }
+
+    /// What shuts all of them.
+    pub fn doors(&self) -> ClientDoors {
+        ClientDoors(self.by_shard.iter().flatten().map(|(_, socket)| Arc::clone(socket)).collect())
+    }
+}
+
+/// Ends listening for clients, for all shards at once.
+#[derive(Debug)]
+pub struct ClientDoors(Vec<Arc<OwnedFd>>);
+
+impl ClientDoors {
+    /// Refuse new connections in the kernel, and reset those that wait unaccepted. Without it the kernel would go on completing
+    /// connections that nobody takes. Accepts under way end with `EINVAL`, so the shards should have been told to stop before.
+    pub fn shut(&self) {
+        for socket in &self.0 {
+            if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
+                tracing::warn!(%error, "a listener cannot be shut: its clients wait until the process ends");
+            }
+        }
+    }
 }
 
 /// Sockets of the servers on a runtime.

@@ -87,6 +87,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
 
     let mut threads = Threads::new(placement.shards.len() + 3);
     let (shard_sockets, services) = listeners.split();
+    let doors = shard_sockets.doors();
     shards::start(&mut threads, &config, &placement, shard_sockets, ends, &shard_stats, tls.as_deref())?;
     let feed = Feed {
         ends: feed_ends,
@@ -123,6 +124,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
             control: handle,
             lifecycle: lifecycle.clone(),
             stop_ingress: Box::new(move || dispatcher.stop()),
+            shut_doors: Box::new(move || doors.shut()),
             bus_empty,
         },
         reloader: Reloader::new(sources, config.clone(), targets),

@@ -17,7 +17,7 @@ use crate::control::admin::Admin;
 use crate::control::drain::{Drain, Drained};
 use crate::control::handle::ControlHandle;
 use crate::control::node::{ControlNode, ControlParts};
-use crate::control::signals::{Signals, Wish};
+use crate::control::signals::{Signals, Wish, end_at_second_stop};
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
 use crate::failure::{Cause, Failure};
@@ -142,6 +142,7 @@ impl Control {
         let seed = super::shards::seed()?;
         runtime.block_on(async move {
             let signals = Signals::take().map_err(runtime_failure)?;
+            end_at_second_stop().map_err(runtime_failure)?;
             let mut servers = JoinSet::new();
             for listener in self.listeners {
                 let (admin, stop) = (Arc::clone(&self.admin), stop(self.stopping.clone()));
@@ -175,21 +176,16 @@ impl Control {
     }
 }
 
-/// Carry out signals until the gateway has drained, or is told not to wait for that.
+/// Carry out signals until the gateway has drained.
 async fn live(mut signals: Signals, mut reloader: Reloader, drain: Drain) {
     while signals.next().await != Wish::Stop {
         reloader.reload().await;
     }
     let drain_ms = convert::drain_ms(reloader.current());
     tracing::info!(drain_ms, "stopping: clients are sent away; a second signal ends it now");
-    tokio::select! {
-        drained = drain.run(drain_ms) => match drained {
-            Drained::Clean => tracing::info!("every client was sent away"),
-            Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
-        },
-        () = signals.stop() => {
-            tracing::warn!("told again to stop: not waiting for clients");
-        }
+    match drain.run(drain_ms).await {
+        Drained::Clean => tracing::info!("every client was sent away"),
+        Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Stopping and reloading: SIGTERM, a second SIGTERM, SIGHUP.
 
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::TcpStream;
 
 use rustix::process::Signal;
 
 use crate::support::client::End;
 use crate::support::gateway::Start;
+use crate::support::http;
 use crate::support::*;
 
 /// Proves defect C25 is not there: on SIGTERM every client is told (WebSocket 1012), new ones are not accepted, readiness is
@@ -37,27 +39,39 @@ fn a_draining_gateway_accepts_nobody() {
     let mut inside: Vec<Client> =
         (0..5).map(|n| Transport::Tcp.login(&gateway, 0, &format!("k{n}"), "", &[])).collect();
     gateway.signal(Signal::TERM);
-    eventually("connecting is refused", || match TcpStream::connect(gateway.tcp()) {
-        Err(_) => Some(()),
-        Ok(stream) => {
-            // Accepted by the kernel's queue at most: no login comes of it.
-            let mut client = TcpClient::over(stream);
-            client.stream.set_read_timeout(Some(std::time::Duration::from_millis(200))).ok()?;
-            client.send_bytes(&Frame::new(op::AUTH, 1, "{}").encode());
-            use std::io::Read as _;
-            let mut one = [0];
-            (!matches!(client.stream.read(&mut one), Ok(1))).then_some(())
-        }
-    });
+    // By the kernel, at once: a client that waits in a queue would find no other gateway meanwhile.
+    for address in [gateway.tcp(), gateway.ws()] {
+        eventually("connecting is refused", || {
+            let refused = TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+            refused.then_some(())
+        });
+    }
     assert!(inside.iter_mut().any(|client| client.heartbeat() == 0), "those inside are served until their turn");
     // A second SIGTERM ends it now.
     assert!(!gateway.has_ended());
     gateway.signal(Signal::TERM);
     let status = gateway.wait_exit();
-    assert_ne!(status.code(), None, "it exits by itself");
+    assert_eq!(status.code(), Some(0), "it exits by itself");
     for client in &mut inside {
         assert_eq!(client.wait_end(), End::Socket);
     }
+}
+
+/// A trace ends with a last line when the drain begins, and a second SIGTERM ends the process at once however long the drain
+/// would last.
+#[test]
+fn a_trace_ends_with_the_drain_and_a_second_signal_waits_for_nobody() {
+    let mut gateway = Start::new().config("drain_seconds = 3600").run();
+    let (status, _, body) = http::open(gateway.http(), "GET", "/v1/trace?mid=7", &[], b"");
+    assert_eq!(status, 200);
+    let mut client = Transport::WebSocket.login(&gateway, 7, "k", "", &[]);
+    gateway.signal(Signal::TERM);
+    let lines: Vec<String> = BufReader::new(body).lines().map(|line| line.expect("the trace ends in order")).collect();
+    assert!(lines.last().is_some_and(|line| line.contains("\"stopping\"")), "{lines:?}");
+    assert_eq!(client.heartbeat(), 0, "the drain goes on");
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait_exit().code(), Some(0), "{}", gateway.log());
+    assert_eq!(gateway.log().matches("told again to stop").count(), 1, "{}", gateway.log());
 }
 
 /// An idle gateway stops at once, on SIGINT too.
