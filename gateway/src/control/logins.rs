@@ -1,8 +1,8 @@
-//! Signed logins that wait for a decision. Owns one bounded queue for each shard and the decision itself; touches no
-//! ring: `control::node` puts in what shards ask and carries the answers back, a few in each turn, since a signature
+//! Signed logins that wait for a decision. Owns two bounded queues for each shard, and the decision itself: who is
+//! not in yet goes first, a connection that refreshes its login has time until its old token ends. Touches no ring: `control::node` puts in what shards ask and carries the answers back, a few in each turn, since a signature
 //! takes up to a hundred microseconds and the admin side runs on the same thread.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,9 +14,11 @@ use crate::session::auth::jwt::JwtAuth;
 use crate::session::auth::uuid_v4;
 use crate::session::{AuthRefusal, Identity};
 
-/// Logins of one shard that may wait; beyond it they are refused as `Unavailable`. As many as may be in handshake by
+/// First logins of one shard that may wait; beyond it they are refused as `Unavailable`. As many as may be in handshake by
 /// default, so it is reached only by who raised that.
 pub const LOGINS_WAITING_MAX: usize = 16_384;
+/// Refreshes of one shard that may wait, at most one of each connection; beyond it they are refused as `Unavailable`.
+pub const REFRESHES_WAITING_MAX: usize = 16_384;
 /// Age at which a waiting login is refused undecided, in milliseconds: soon the handshake timeout would end it anyway,
 /// and the time is better spent on those that can still succeed.
 pub const LOGIN_WAIT_MS_MAX: u64 = 5_000;
@@ -46,22 +48,46 @@ pub struct Decision {
 /// The logins of one shard that wait.
 #[derive(Debug, Default)]
 pub struct LoginQueue {
-    waiting: VecDeque<Waiting>,
+    first: VecDeque<Waiting>,
+    refreshes: VecDeque<Waiting>,
+    /// Whose refreshes wait.
+    refreshing: HashSet<ConnRef>,
 }
 
 impl LoginQueue {
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.first.len() + self.refreshes.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.first.is_empty() && self.refreshes.is_empty()
+    }
+
+    /// Gives the login back when there is no room for it, or one of this connection waits already.
+    fn push(&mut self, login: Waiting) -> Result<(), Waiting> {
+        let (queue, waiting_max) = match login.refresh {
+            None => (&mut self.first, LOGINS_WAITING_MAX),
+            Some(_) => (&mut self.refreshes, REFRESHES_WAITING_MAX),
+        };
+        if queue.len() >= waiting_max || (login.refresh.is_some() && !self.refreshing.insert(login.conn)) {
+            return Err(login);
+        }
+        queue.push_back(login);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        self.first.pop_front().or_else(|| {
+            let login = self.refreshes.pop_front()?;
+            self.refreshing.remove(&login.conn);
+            Some(login)
+        })
     }
 }
 
-/// Decides on logins, oldest first.
+/// Decides on logins: first ones before refreshes, the oldest of each first.
 #[derive(Debug)]
 pub struct Decider {
     jwt: Option<Arc<JwtAuth>>,
@@ -87,18 +113,14 @@ impl Decider {
         self.unavailable
     }
 
-    /// Take a login into its shard's queue; a full queue answers it at once.
+    /// Take a login into its shard's queue; one that finds no room is answered at once.
     pub fn admit(&mut self, queue: &mut LoginQueue, login: Waiting) -> Option<Decision> {
-        if queue.waiting.len() >= LOGINS_WAITING_MAX {
-            return Some(self.refuse(login.conn));
-        }
-        queue.waiting.push_back(login);
-        None
+        queue.push(login).err().map(|login| self.refuse(login.conn))
     }
 
-    /// Decide on the oldest login of a queue.
+    /// Decide on the next login of a queue.
     pub fn decide_next(&mut self, queue: &mut LoginQueue, now: Instant) -> Option<Decision> {
-        let Waiting { conn, token, refresh, since } = queue.waiting.pop_front()?;
+        let Waiting { conn, token, refresh, since } = queue.pop()?;
         let in_time = now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
         let Some(jwt) = self.jwt.as_ref().filter(|_| in_time) else {
             return Some(self.refuse(conn));
@@ -136,6 +158,28 @@ mod tests {
         let refused = decider.admit(&mut queue, login(9, now)).expect("an answer");
         assert_eq!((refused.conn.slot, refused.result), (9, Err(AuthRefusal::Unavailable)));
         assert_eq!((queue.len(), decider.unavailable()), (LOGINS_WAITING_MAX, 1));
+    }
+
+    #[test]
+    fn first_logins_go_before_refreshes_of_which_each_connection_has_one() {
+        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut queue = LoginQueue::default();
+        let now = Instant::now();
+        let refresh = |slot| Waiting { refresh: Some(7), ..login(slot, now) };
+        assert!(decider.admit(&mut queue, refresh(0)).is_none());
+        let second = decider.admit(&mut queue, refresh(0)).expect("an answer");
+        assert_eq!((second.conn.slot, second.result), (0, Err(AuthRefusal::Unavailable)));
+        for slot in 1..u32::try_from(REFRESHES_WAITING_MAX).expect("small") {
+            assert!(decider.admit(&mut queue, refresh(slot)).is_none());
+        }
+        assert!(decider.admit(&mut queue, refresh(99_999)).is_some(), "no room among the refreshes");
+        assert!(
+            decider.admit(&mut queue, login(100_000, now)).is_none(),
+            "their crowd takes no room from first logins"
+        );
+        let mut next = || decider.decide_next(&mut queue, now).map(|decision| decision.conn.slot);
+        assert_eq!([next(), next(), next()], [Some(100_000), Some(0), Some(1)]);
+        assert!(decider.admit(&mut queue, refresh(0)).is_none(), "decided, so it may come again");
     }
 
     #[test]
