@@ -2,6 +2,11 @@
 //! environment variables and the errors are made of this list. Next step: `load` fills it, `check` looks at it as a whole,
 //! `convert` makes run-time types of it.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the texts go to the reference file too, where [tls] names a section"
+)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -37,9 +42,12 @@ settings! {
         restart admin_listen: Vec<AdminAddress> = Vec::new();
         /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
         restart auth: Auth = Auth::Open;
-        /// Bearer token that allows pushing. Empty: only this machine may push.
+        /// Bearer token that allows pushing over HTTP and with the Push service. Empty: only this machine may push. goim's
+        /// Comet service asks for none, since jobs of goim send none: whoever reaches grpc_listen may push through it, so
+        /// keep that on loopback or in a private network; "plain_grpc" is needed for anything but loopback.
         live push_token: Secret = Secret::default();
-        /// Bearer token that allows the admin side from other machines. Empty: only this machine may use it.
+        /// Bearer token that allows the admin side from other machines; this machine needs none, unless a proxy passed the
+        /// request on. Empty: only this machine may use it.
         live admin_token: Secret = Secret::default();
         /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed tokens,
         /// "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS.

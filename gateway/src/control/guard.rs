@@ -1,9 +1,11 @@
-//! Who may use the admin routes. Owns that one decision; answers nothing itself. With an admin token, whoever presents
-//! it may, from anywhere. Without one only this machine may: a Unix socket's permissions decide, and over TCP
+//! Who may use the admin routes. Owns that one decision; answers nothing itself. This machine may: a Unix socket's
+//! permissions decide, and over TCP
 //! - the peer is a loopback address,
 //! - no proxy passed the request on (it would make every stranger a loopback peer),
 //! - `Host` is an IP address or `localhost`, so that no web page can reach in under a name that its owner points to
 //!   127.0.0.1 (DNS rebinding), and `Origin`, if there is one, is that same place.
+//!
+//! Everybody else needs the admin token. Without one configured nobody else may.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +70,7 @@ impl Guard {
         Guard::default()
     }
 
-    /// Whoever presents this token, which must not be empty.
+    /// This machine, and whoever presents this token, which must not be empty.
     pub fn token(token: &str) -> Guard {
         assert!(!token.is_empty(), "an empty admin token would let everybody in");
         Guard { token: Some(token.as_bytes().into()) }
@@ -76,26 +78,30 @@ impl Guard {
 
     /// Whether this request may use the admin routes.
     pub fn check(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
-        if let Some(token) = &self.token {
-            let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(Denied::NoToken)?;
-            return if same_bytes(token, given) { Ok(()) } else { Err(Denied::WrongToken) };
-        }
-        if extensions.get::<UnixPeer>().is_some() {
-            return Ok(());
-        }
-        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
-        let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
-        if !peer.is_some_and(|address| address.is_loopback()) || passed_on {
-            return Err(Denied::NotLocal);
-        }
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let same_place = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
-            None => true,
-            Some(Ok(origin)) => origin.strip_prefix("http://").is_some_and(|place| place.eq_ignore_ascii_case(host)),
-            Some(Err(_)) => false,
-        };
-        if same_place && is_this_machine(host) { Ok(()) } else { Err(Denied::ForeignPage) }
+        let Err(not_local) = local(headers, extensions) else { return Ok(()) };
+        let token = self.token.as_ref().ok_or(not_local)?;
+        let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(Denied::NoToken)?;
+        if same_bytes(token, given) { Ok(()) } else { Err(Denied::WrongToken) }
     }
+}
+
+/// Whether a request comes from this machine, and from no web page of others.
+fn local(headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
+    if extensions.get::<UnixPeer>().is_some() {
+        return Ok(());
+    }
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+    let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+    if !peer.is_some_and(|address| address.is_loopback()) || passed_on {
+        return Err(Denied::NotLocal);
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let same_place = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
+        None => true,
+        Some(Ok(origin)) => origin.strip_prefix("http://").is_some_and(|place| place.eq_ignore_ascii_case(host)),
+        Some(Err(_)) => false,
+    };
+    if same_place && is_this_machine(host) { Ok(()) } else { Err(Denied::ForeignPage) }
 }
 
 /// Whether a `Host` value is an IP address or `localhost`, whatever the port.
@@ -164,19 +170,30 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_it_is_needed_everywhere_and_enough() {
+    fn with_a_token_others_need_it_and_this_machine_does_not() {
         let guard = Guard::token("s3cret");
         let check = |peer, value: Option<&str>| {
-            let headers: Vec<_> = value.map(|value| ("authorization", value)).into_iter().collect();
+            let mut headers = vec![("host", "127.0.0.1:3108")];
+            headers.extend(value.map(|value| ("authorization", value)));
             let (headers, extensions) = request(Some(peer), &headers);
             guard.check(&headers, &extensions)
         };
         assert_eq!(check("192.0.2.1:1", Some("Bearer s3cret")), Ok(()));
         assert_eq!(check("192.0.2.1:1", Some("bearer  s3cret ")), Ok(()));
-        assert_eq!(check("127.0.0.1:1", None), Err(Denied::NoToken));
-        assert_eq!(check("127.0.0.1:1", Some("Basic s3cret")), Err(Denied::NoToken));
+        assert_eq!(check("127.0.0.1:1", None), Ok(()));
+        assert_eq!(check("127.0.0.1:1", Some("Bearer wrong")), Ok(()));
+        assert_eq!(check("192.0.2.1:1", None), Err(Denied::NoToken));
+        assert_eq!(check("192.0.2.1:1", Some("Basic s3cret")), Err(Denied::NoToken));
         for wrong in ["Bearer s3cre", "Bearer s3cretx", "Bearer S3cret", "Bearer "] {
-            assert_eq!(check("127.0.0.1:1", Some(wrong)), Err(Denied::WrongToken), "{wrong}");
+            assert_eq!(check("192.0.2.1:1", Some(wrong)), Err(Denied::WrongToken), "{wrong}");
         }
+        // Who comes through a proxy, or from a web page of others, is not this machine.
+        for stranger in [("x-forwarded-for", "192.0.2.1"), ("origin", "http://evil.example")] {
+            let (headers, extensions) = request(Some("127.0.0.1:1"), &[("host", "127.0.0.1"), stranger]);
+            assert_eq!(guard.check(&headers, &extensions), Err(Denied::NoToken), "{stranger:?}");
+        }
+        let (headers, mut extensions) = request(None, &[]);
+        extensions.insert(UnixPeer);
+        assert_eq!(guard.check(&headers, &extensions), Ok(()));
     }
 }

@@ -105,17 +105,21 @@ fn a_trace_shows_what_happens_to_a_user() {
     assert!(["peer_closed", "peer_reset"].contains(&closed["reason"].as_str().expect("a reason")), "{closed}");
 }
 
-/// The admin side wants its token once one is set, and no foreign page reaches it before.
+/// The admin side wants its token of everybody but this machine, and no foreign page reaches it without.
 #[test]
 fn the_admin_side_is_protected() {
     let gateway = Gateway::with("admin_token = \"secret\"");
     let status = |headers: &[(&str, &str)], path: &str| http::request(gateway.http(), "GET", path, headers, b"").status;
+    // Passed on by a proxy, so not of this machine.
+    let stranger = ("x-forwarded-for", "192.0.2.1");
     for path in ["/v1/connections?mid=1", "/v1/trace?mid=1", "/metrics"] {
-        assert_eq!(status(&[], path), 401, "{path}");
-        assert_eq!(status(&[("authorization", "Bearer wrong")], path), 401, "{path}");
+        assert_eq!(status(&[stranger], path), 401, "{path}");
+        assert_eq!(status(&[stranger, ("authorization", "Bearer wrong")], path), 401, "{path}");
     }
-    assert_eq!(status(&[("authorization", "Bearer secret")], "/v1/connections?mid=1"), 200);
-    assert_eq!(status(&[("authorization", "Bearer secret")], "/metrics"), 200);
+    for path in ["/v1/connections?mid=1", "/metrics"] {
+        assert_eq!(status(&[stranger, ("authorization", "Bearer secret")], path), 200, "{path}");
+        assert_eq!(status(&[], path), 200, "{path}: this machine needs none");
+    }
     assert_eq!((status(&[], "/healthz"), status(&[], "/readyz")), (200, 200));
     let open = Gateway::start();
     let foreign = [("origin", "https://evil.example")];
