@@ -48,7 +48,8 @@ impl Gateway for OwnGateway {
     }
 
     async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
-        self.0.ask(|reply| FeedRequest::Rooms { reply }).await.map_err(|_| GatewayGone)
+        let rooms = self.0.ask(|reply| FeedRequest::Rooms { reply }).await.map_err(|_| GatewayGone)?;
+        Ok(Arc::unwrap_or_clone(rooms))
     }
 
     async fn totals(&self) -> Result<Totals, GatewayGone> {

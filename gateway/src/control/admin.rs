@@ -14,6 +14,7 @@
 //! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -246,7 +247,8 @@ async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let stuck = admin.health.stuck_threads(&admin.directory.control, &admin.directory.intake).await;
+    let Directory { control, intake } = &admin.directory;
+    let stuck = admin.health.stuck_threads(Instant::now(), control, intake).await;
     if stuck.is_empty() {
         return "ok\n".into_response();
     }

@@ -2,10 +2,9 @@
 //! that `/healthz` asks: a thread lives when it answers. Restarts nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 
 use super::handle::{ANSWER_MS_MAX, ControlHandle};
 use crate::feed::intake::{Intake, Request};
@@ -69,15 +68,15 @@ pub const HEALTH_MS: u64 = 1_000;
 pub struct Health(Mutex<Option<(Instant, Vec<String>)>>);
 
 impl Health {
-    /// As [`stuck_threads`], at most [`HEALTH_MS`] old.
-    pub async fn stuck_threads(&self, control: &ControlHandle, intake: &Intake) -> Vec<String> {
+    /// As [`stuck_threads`], at most [`HEALTH_MS`] old at `now`.
+    pub async fn stuck_threads(&self, now: Instant, control: &ControlHandle, intake: &Intake) -> Vec<String> {
         // Held while asking: who comes meanwhile waits for the same answer.
         let mut last = self.0.lock().await;
         match last.as_ref() {
-            Some((at, stuck)) if at.elapsed() < Duration::from_millis(HEALTH_MS) => stuck.clone(),
+            Some((at, stuck)) if now.duration_since(*at) < Duration::from_millis(HEALTH_MS) => stuck.clone(),
             _ => {
                 let stuck = stuck_threads(control, intake).await;
-                *last = Some((Instant::now(), stuck.clone()));
+                *last = Some((now, stuck.clone()));
                 stuck
             }
         }

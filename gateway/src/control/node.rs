@@ -317,7 +317,9 @@ impl ControlNode {
             }
             Command::Trace { shard, conn, sink, reply } => {
                 let result = self.traces.add(shard, conn, sink).and_then(|report| match report {
-                    Report::On => self.send_command(shard, ControlToShard::Trace { conn, on: true }),
+                    Report::On => self
+                        .send_command(shard, ControlToShard::Trace { conn, on: true })
+                        .inspect_err(|_| self.traces.forget(shard, conn)),
                     Report::Off | Report::Same => Ok(()),
                 });
                 let _ = reply.send(result);

@@ -114,6 +114,11 @@ impl TraceTable {
         if left == 0 && !ended { Report::Off } else { Report::Same }
     }
 
+    /// Forget a connection and everybody who listens to it: the shard could not be told to report it.
+    pub fn forget(&mut self, shard: u16, conn: ConnRef) {
+        self.total -= self.sinks.remove(&(shard, conn)).map_or(0, |sinks| sinks.len());
+    }
+
     /// Forget listeners that left. Returns the connections nobody listens to any more.
     pub fn drop_closed(&mut self) -> Vec<(u16, ConnRef)> {
         let mut ended = Vec::new();

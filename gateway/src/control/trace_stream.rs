@@ -17,7 +17,7 @@ use super::describe::{Directory, connection_name};
 use super::health::Lifecycle;
 use super::time::Timestamp;
 use super::trace::{TraceRecord, TraceSink, TraceSource};
-use crate::feed::intake::{DirectoryEntry, FeedGone, Select, WatchNews};
+use crate::feed::intake::{DirectoryEntry, FeedGone, Select, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, TraceEvent};
 
 /// Traces at once.
@@ -88,8 +88,8 @@ pub async fn begin(
     form: Form,
     permit: OwnedSemaphorePermit,
 ) -> Result<mpsc::Receiver<Bytes>, FeedGone> {
-    let (news_sender, news) = mpsc::channel(NEWS_MAX);
-    directory.intake.watch(select.clone(), news_sender).await?;
+    let (news_sink, news) = WatchSink::new(NEWS_MAX);
+    directory.intake.watch(select.clone(), news_sink).await?;
     let (lines, receiver) = mpsc::channel(LINES_MAX);
     let (sink, source) = TraceSink::new();
     let mut trace = Trace { directory, form, lines, sink, open: HashSet::new() };
@@ -105,12 +105,7 @@ pub async fn begin(
 }
 
 impl Trace {
-    async fn run(
-        &mut self,
-        select: Select,
-        mut news: mpsc::Receiver<WatchNews>,
-        mut source: TraceSource,
-    ) -> Result<(), Left> {
+    async fn run(&mut self, select: Select, mut watch: WatchSource, mut source: TraceSource) -> Result<(), Left> {
         let whose = match select {
             Select::Key(key) => json!({ "key": key }),
             Select::Mid(mid) => json!({ "mid": mid }),
@@ -120,19 +115,24 @@ impl Trace {
             tokio::select! {
                 biased;
                 () = self.lines.closed() => return Err(Left),
-                news = news.recv() => match news {
-                    Some(WatchNews::Opened(entry)) => self.opened(entry).await?,
-                    Some(WatchNews::Gone { shard, conn }) => self.gone(shard, conn).await?,
-                    None => {
-                        self.stop();
-                        return Ok(());
+                news = watch.news.recv() => {
+                    match news {
+                        Some(WatchNews::Opened(entry)) => self.opened(entry).await?,
+                        Some(WatchNews::Gone { shard, conn }) => self.gone(shard, conn).await?,
+                        None => {
+                            self.stop();
+                            return Ok(());
+                        }
                     }
-                },
+                    if watch.news.is_empty() {
+                        self.tell_lost("logins", watch.take_lost()).await?;
+                    }
+                }
                 Some(record) = source.records.recv() => {
                     self.happened(record).await?;
                     // Told when there is room again, behind what was kept.
                     if source.records.is_empty() {
-                        self.tell_lost(&source).await?;
+                        self.tell_lost("events", source.take_lost()).await?;
                     }
                 }
                 () = tokio::time::sleep(Duration::from_secs(ALIVE_S)) => {
@@ -175,10 +175,11 @@ impl Trace {
         self.line(name, Some((shard, conn)), details).await
     }
 
-    async fn tell_lost(&mut self, source: &TraceSource) -> Result<(), Left> {
-        match source.take_lost() {
+    /// Say how many events, or logins and their ends, were not told: the client read too slowly.
+    async fn tell_lost(&mut self, what: &str, count: u64) -> Result<(), Left> {
+        match count {
             0 => Ok(()),
-            count => self.line("lost", None, json!({ "count": count })).await,
+            count => self.line("lost", None, json!({ "count": count, "what": what })).await,
         }
     }
 

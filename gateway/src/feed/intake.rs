@@ -3,6 +3,8 @@
 //! [`Intake`]; `feed::node` is the only receiver.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -99,6 +101,9 @@ pub enum Select {
     Mid(i64),
 }
 
+/// Rooms with members: the full key of each and its count.
+pub type RoomList = Arc<Vec<(String, u32)>>;
+
 /// News about watched logins.
 #[derive(Clone, Debug)]
 pub enum WatchNews {
@@ -111,6 +116,54 @@ pub enum WatchNews {
         /// The connection.
         conn: ConnRef,
     },
+}
+
+/// The giving end of a watch: never waited for; what does not fit is counted.
+#[derive(Clone, Debug)]
+pub struct WatchSink {
+    news: mpsc::Sender<WatchNews>,
+    lost: Arc<AtomicU64>,
+}
+
+/// The taking end of a watch.
+#[derive(Debug)]
+pub struct WatchSource {
+    /// News in its order; ends when feed does, or at once if there are too many watches.
+    pub news: mpsc::Receiver<WatchNews>,
+    lost: Arc<AtomicU64>,
+}
+
+impl WatchSink {
+    /// Both ends of a watch, with room for so much news.
+    pub fn new(room: usize) -> (WatchSink, WatchSource) {
+        let (sender, news) = mpsc::channel(room);
+        let lost = Arc::new(AtomicU64::new(0));
+        (WatchSink { news: sender, lost: Arc::clone(&lost) }, WatchSource { news, lost })
+    }
+
+    /// Give one piece of news, or count it as lost; returns whether it was given.
+    pub fn give(&self, news: WatchNews) -> bool {
+        let full = matches!(self.news.try_send(news), Err(mpsc::error::TrySendError::Full(_)));
+        self.lost.fetch_add(u64::from(full), Ordering::Relaxed);
+        !full
+    }
+
+    /// Whether nobody watches any more.
+    pub fn is_closed(&self) -> bool {
+        self.news.is_closed()
+    }
+
+    /// Resolves when nobody watches any more.
+    pub async fn closed(&self) {
+        self.news.closed().await;
+    }
+}
+
+impl WatchSource {
+    /// News lost since the last call because the watcher was slow.
+    pub fn take_lost(&self) -> u64 {
+        self.lost.swap(0, Ordering::Relaxed)
+    }
 }
 
 /// Totals of the gateway.
@@ -136,8 +189,8 @@ pub enum Request {
     },
     /// Rooms with members and their counts.
     Rooms {
-        /// The answer.
-        reply: oneshot::Sender<Vec<(String, u32)>>,
+        /// The answer, shared by all who asked at about the same time.
+        reply: oneshot::Sender<RoomList>,
     },
     /// Totals.
     Totals {
@@ -170,7 +223,7 @@ pub enum Request {
         /// Which; it need not be connected yet.
         select: Select,
         /// Where news goes, beginning with the logins of now.
-        news: mpsc::Sender<WatchNews>,
+        news: WatchSink,
     },
     /// Close logins; answered with their number.
     Close {
@@ -226,7 +279,7 @@ impl Intake {
     }
 
     /// Watch logins; see [`Request::Watch`].
-    pub async fn watch(&self, select: Select, news: mpsc::Sender<WatchNews>) -> Result<(), FeedGone> {
+    pub async fn watch(&self, select: Select, news: WatchSink) -> Result<(), FeedGone> {
         self.requests.send(Request::Watch { select, news }).await.map_err(|_| FeedGone)
     }
 

@@ -6,7 +6,6 @@
 //! news (they keep news as one state per slot), so every ring to a shard drains. Feed takes news as far as the answers fit,
 //! so with those rings the rings from the shards drain too.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::pin;
@@ -24,7 +23,7 @@ use super::deliver::Route;
 use super::directory::{Directory, DirectoryLimits};
 use super::intake::Request;
 use super::receipts::Receipts;
-use super::requests::{Job, Listing};
+use super::requests::{Job, Listings};
 use super::stats::{FeedCounts, FeedStats};
 use super::watch::Watches;
 
@@ -78,7 +77,7 @@ pub(super) struct Feed {
     pub(super) job: Option<Job>,
     /// The request that ended the last sleep.
     pub(super) next_request: Option<Request>,
-    pub(super) listings: VecDeque<Listing>,
+    pub(super) listings: Listings,
     /// The shard whose ring the push under way found full.
     pub(super) full_shard: Option<u16>,
     /// Something could go no further in this turn because a ring was full.
@@ -109,7 +108,7 @@ impl FeedNode {
             route: Route::default(),
             job: None,
             next_request: None,
-            listings: VecDeque::new(),
+            listings: Listings::default(),
             full_shard: None,
             stalled: false,
             more: false,

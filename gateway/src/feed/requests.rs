@@ -2,21 +2,22 @@
 //! further one is read, so requests take effect in the order in which they came.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::conn::close::CloseReason;
 use crate::mesh::msg::ConnRef;
 
-use super::intake::{Accepted, Push, Request, Target, Totals};
+use super::intake::{Accepted, Push, Request, RoomList, Target, Totals};
 use super::node::Feed;
 
 /// Pushes and their recipients by name handled in one turn; a push beyond it waits for the next turn.
 const COST_PER_TURN: usize = 4096;
 /// Rooms looked at in one turn for those who ask for all.
 const ROOMS_PER_TURN: u32 = 4096;
-/// Room lists made at once; who asks for one more waits, and everybody behind.
-const LISTINGS_MAX: usize = 16;
+/// Who may wait for lists of all rooms; who asks beyond it waits in turn, and everybody behind.
+const LISTENERS_MAX: usize = 4096;
 
 /// A request that was begun.
 #[derive(Debug)]
@@ -25,16 +26,25 @@ pub enum Job {
     Deliver { pushes: VecDeque<Push>, accepted: Vec<Accepted>, reply: oneshot::Sender<Vec<Accepted>> },
     /// Connections still to close, and how many were.
     Close { conns: Vec<(u16, ConnRef)>, reason: CloseReason, closed: u64, reply: oneshot::Sender<u64> },
-    /// Waits for a place among the listings.
-    List { reply: oneshot::Sender<Vec<(String, u32)>> },
+    /// Waits for a place among those who wait for lists.
+    List { reply: oneshot::Sender<RoomList> },
 }
 
-/// A list of rooms, made over several turns.
-#[derive(Debug)]
-pub struct Listing {
+/// Lists of all rooms: one under way, made over several turns, for all who asked before it began, and those who asked since.
+/// These get the next one, which has every room that was there when they asked.
+#[derive(Debug, Default)]
+pub struct Listings {
     next: u32,
     found: Vec<(String, u32)>,
-    reply: oneshot::Sender<Vec<(String, u32)>>,
+    served: Vec<oneshot::Sender<RoomList>>,
+    waiting: Vec<oneshot::Sender<RoomList>>,
+}
+
+impl Listings {
+    /// Who waits.
+    pub(super) fn len(&self) -> usize {
+        self.served.len() + self.waiting.len()
+    }
 }
 
 impl Feed {
@@ -60,15 +70,23 @@ impl Feed {
 
     /// Go on with the lists of rooms.
     pub(super) fn list_rooms(&mut self) {
-        let Some(mut listing) = self.listings.pop_front() else { return };
-        match self.directory.rooms.list(listing.next, ROOMS_PER_TURN, &mut listing.found) {
-            Some(next) => {
-                listing.next = next;
-                self.listings.push_front(listing);
-            }
-            None => answer(listing.reply, listing.found),
+        let lists = &mut self.listings;
+        lists.served.retain(|reply| !reply.is_closed());
+        if lists.served.is_empty() {
+            (lists.next, lists.found) = (0, Vec::new());
+            std::mem::swap(&mut lists.served, &mut lists.waiting);
         }
-        self.more |= !self.listings.is_empty();
+        if lists.served.is_empty() {
+            return;
+        }
+        match self.directory.rooms.list(lists.next, ROOMS_PER_TURN, &mut lists.found) {
+            Some(next) => lists.next = next,
+            None => {
+                let rooms: RoomList = Arc::new(std::mem::take(&mut lists.found));
+                lists.served.drain(..).for_each(|reply| answer(reply, Arc::clone(&rooms)));
+            }
+        }
+        self.more |= lists.len() > 0;
     }
 
     /// Returns what cannot be answered on the spot.
@@ -143,10 +161,10 @@ impl Feed {
                 answer(reply, closed);
             }
             Job::List { reply } => {
-                if self.listings.len() == LISTINGS_MAX {
+                if self.listings.len() >= LISTENERS_MAX {
                     return Some(Job::List { reply });
                 }
-                self.listings.push_back(Listing { next: 0, found: Vec::new(), reply });
+                self.listings.waiting.push(reply);
                 self.more = true;
             }
         }

@@ -1,10 +1,8 @@
-//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, and
+//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, which is counted for it, and
 //! one that is gone is forgotten at the next news or the next watch.
 
-use tokio::sync::mpsc::{self, error::TrySendError};
-
 use super::directory::{Logins, Place};
-use super::intake::{Select, WatchNews};
+use super::intake::{Select, WatchNews, WatchSink};
 
 /// Watchers at once; one more is turned away (its channel closes).
 pub const WATCHES_MAX: usize = 256;
@@ -20,7 +18,7 @@ pub struct Watches {
 #[derive(Debug)]
 struct Watch {
     select: Select,
-    news: mpsc::Sender<WatchNews>,
+    news: WatchSink,
 }
 
 impl Watches {
@@ -40,16 +38,14 @@ impl Watches {
     }
 
     /// Add a watcher and tell it the logins of now.
-    pub fn add(&mut self, select: Select, news: mpsc::Sender<WatchNews>, logins: &Logins) {
+    pub fn add(&mut self, select: Select, news: WatchSink, logins: &Logins) {
         self.watches.retain(|watch| !watch.news.is_closed());
         if self.watches.len() == WATCHES_MAX {
             self.refused += 1;
             return;
         }
         for place in logins.select(&select) {
-            if news.try_send(WatchNews::Opened(logins.describe(place))).is_err() {
-                self.dropped += 1;
-            }
+            self.dropped += u64::from(!news.give(WatchNews::Opened(logins.describe(place))));
         }
         self.watches.push(Watch { select, news });
     }
@@ -71,14 +67,8 @@ impl Watches {
             if !logins.is_meant(place, &watch.select) {
                 return true;
             }
-            match watch.news.try_send(news()) {
-                Ok(()) => true,
-                Err(TrySendError::Full(_)) => {
-                    *dropped += 1;
-                    true
-                }
-                Err(TrySendError::Closed(_)) => false,
-            }
+            *dropped += u64::from(!watch.news.give(news()));
+            !watch.news.is_closed()
         });
     }
 }

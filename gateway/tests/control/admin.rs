@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -10,10 +11,10 @@ use axum::http::{Request, StatusCode};
 use halley_gateway::conn::close::CloseReason;
 use halley_gateway::control::admin::{Admin, router};
 use halley_gateway::control::guard::Guard;
-use halley_gateway::control::health::{Lifecycle, Phase};
+use halley_gateway::control::health::{HEALTH_MS, Health, Lifecycle, Phase};
 use halley_gateway::control::metrics::Metrics;
 use halley_gateway::control::trace_stream::TRACES_MAX;
-use halley_gateway::feed::intake::{self, DirectoryEntry, Intake, Select, Totals, WatchNews};
+use halley_gateway::feed::intake::{self, DirectoryEntry, Intake, Select, Totals, WatchNews, WatchSink};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, RoomRef};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -28,7 +29,7 @@ struct Gateway {
     lifecycle: Lifecycle,
     admin: Arc<Admin>,
     shards: mpsc::UnboundedReceiver<ControlToShard>,
-    watches: mpsc::UnboundedReceiver<(Select, mpsc::Sender<WatchNews>)>,
+    watches: mpsc::UnboundedReceiver<(Select, WatchSink)>,
 }
 
 fn entry(shard: u16, conn: ConnRef, key: &str) -> DirectoryEntry {
@@ -44,10 +45,7 @@ fn logins(select: &Select) -> Vec<DirectoryEntry> {
     both.into_iter().filter(meant).collect()
 }
 
-async fn fake_feed(
-    mut requests: mpsc::Receiver<intake::Request>,
-    watches: mpsc::UnboundedSender<(Select, mpsc::Sender<WatchNews>)>,
-) {
+async fn fake_feed(mut requests: mpsc::Receiver<intake::Request>, watches: mpsc::UnboundedSender<(Select, WatchSink)>) {
     while let Some(request) = requests.recv().await {
         match request {
             intake::Request::Find { select, reply } => drop(reply.send(logins(&select))),
@@ -176,7 +174,8 @@ async fn strangers_are_refused_but_may_ask_for_health() {
     }
     assert_eq!(status("/healthz").await, 200);
     gateway.admin.set_guard(Guard::token("s3cret"));
-    let refused = gateway.ask("GET", "/metrics", "*/*", "127.0.0.1:9").await;
+    assert_eq!(gateway.ask("GET", "/metrics", "*/*", "127.0.0.1:9").await.status().as_u16(), 200);
+    let refused = gateway.ask("GET", "/metrics", "*/*", "192.0.2.1:9").await;
     assert_eq!((refused.status().as_u16(), refused.headers()["www-authenticate"].as_bytes()), (401, &b"Bearer"[..]));
 }
 
@@ -201,6 +200,28 @@ async fn health_names_the_threads_that_do_not_answer() {
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body = answer.into_body().collect().await.expect("a body").to_bytes();
     assert_eq!(body, "no answer from shard-0, shard-1, feed\n");
+}
+
+/// Everybody may ask for health, so asking often must cost no more than asking once.
+#[tokio::test]
+async fn health_is_asked_of_the_threads_at_most_once_a_second() {
+    let (control, _shards) = start(0, 64, None);
+    let (intake, mut requests) = Intake::new();
+    let (asked, mut questions) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(intake::Request::Totals { reply }) = requests.recv().await {
+            let _ = (reply.send(Totals::default()), asked.send(()));
+        }
+    });
+    let health = Health::default();
+    let now = Instant::now();
+    for _ in 0..10 {
+        assert!(health.stuck_threads(now, &control, &intake).await.is_empty());
+    }
+    assert_eq!((questions.recv().await, questions.try_recv().is_ok()), (Some(()), false));
+    let later = now + Duration::from_millis(HEALTH_MS);
+    assert!(health.stuck_threads(later, &control, &intake).await.is_empty());
+    assert_eq!(questions.recv().await, Some(()));
 }
 
 #[tokio::test]
@@ -237,13 +258,13 @@ async fn a_trace_tells_a_users_life_from_before_the_login() {
         assert_eq!(line(&mut body, prefix).await, json!({ "time": null, "event": "watching", "mid": 7 }));
         let (select, news) = gateway.watches.recv().await.expect("a watch");
         assert_eq!(select, Select::Mid(7));
-        news.send(WatchNews::Opened(entry(1, conn(2), "b"))).await.expect("listened to");
+        assert!(news.give(WatchNews::Opened(entry(1, conn(2), "b"))));
         let expected =
             json!({ "time": null, "event": "login", "connection": "1-2-1", "key": "b", "mid": 7, "peer": null });
         assert_eq!(line(&mut body, prefix).await, expected);
         let expected = json!({ "time": null, "event": "received", "connection": "1-2-1", "op": 2, "body_bytes": 0 });
         assert_eq!(line(&mut body, prefix).await, expected);
-        news.send(WatchNews::Gone { shard: 1, conn: conn(2) }).await.expect("listened to");
+        assert!(news.give(WatchNews::Gone { shard: 1, conn: conn(2) }));
         assert_eq!(line(&mut body, prefix).await, json!({ "time": null, "event": "gone", "connection": "1-2-1" }));
         // The client leaves: the watch ends, and with it what the shard reports.
         drop(body);
@@ -254,6 +275,29 @@ async fn a_trace_tells_a_users_life_from_before_the_login() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_trace_tells_how_much_news_was_lost() {
+    let mut gateway = gateway();
+    let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();
+    assert_eq!(line(&mut body, "").await["event"], "watching");
+    let (_, news) = gateway.watches.recv().await.expect("a watch");
+    let gone = || WatchNews::Gone { shard: 1, conn: conn(2) };
+    // No await: the trace does not run meanwhile.
+    while news.give(gone()) {}
+    assert!(!news.give(gone()));
+    assert_eq!(line(&mut body, "").await, json!({ "time": null, "event": "lost", "count": 2, "what": "logins" }));
+}
+
+#[tokio::test]
+async fn a_trace_ends_when_the_gateway_drains() {
+    let gateway = gateway();
+    let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();
+    assert_eq!(line(&mut body, "").await["event"], "watching");
+    gateway.lifecycle.enter(Phase::Draining);
+    assert_eq!(line(&mut body, "").await["event"], "stopping");
+    assert!(body.frame().await.is_none());
 }
 
 #[tokio::test]

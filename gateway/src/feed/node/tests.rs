@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::conn::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
-use crate::feed::intake::{Accepted, Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews};
+use crate::feed::intake::{
+    Accepted, Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews, WatchSink, WatchSource,
+};
 use crate::mesh::msg::{ConnRef, Login, ReceiptId, RoomRef, ShardPush, ShardTarget};
 use crate::mesh::port::channel;
 

@@ -70,7 +70,7 @@ impl Comet for CometService {
     /// The rooms with members.
     async fn rooms(&self, _request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
         let rooms = self.intake.ask(|reply| intake::Request::Rooms { reply }).await.map_err(gone)?;
-        Ok(Response::new(RoomsReply { rooms: rooms.into_iter().map(|(room, _)| (room, true)).collect() }))
+        Ok(Response::new(RoomsReply { rooms: rooms.iter().map(|(room, _)| (room.clone(), true)).collect() }))
     }
 }
 

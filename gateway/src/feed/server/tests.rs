@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::StreamExt;
@@ -61,7 +62,7 @@ async fn note(mut requests: mpsc::Receiver<intake::Request>, seen: &Seen) {
                 let _ = reply.send(accepted);
             }
             intake::Request::Rooms { reply } => {
-                let _ = reply.send(vec![("live://1000".to_owned(), 3)]);
+                let _ = reply.send(Arc::new(vec![("live://1000".to_owned(), 3)]));
             }
             other => panic!("jobs do not ask for {other:?}"),
         }
@@ -372,7 +373,7 @@ fn serving_ends_when_told_and_finishes_calls() {
                 let Some(intake::Request::Rooms { reply }) = requests.recv().await else { panic!("asked for rooms") };
                 drop(stop);
                 tokio::task::yield_now().await;
-                let _ = reply.send(Vec::new());
+                let _ = reply.send(Arc::default());
             };
             let (answer, ()) = tokio::join!(first.rooms(RoomsReq {}), behind);
             answer.expect("finished");

@@ -40,20 +40,20 @@ fn rooms_are_found_counted_and_listed_over_many_turns() {
     let totals = bench.answered(|reply| Request::Totals { reply });
     assert_eq!(totals, Totals { connections: 0, addresses: 0, rooms: 4_000 });
 
-    let mut lists: Vec<_> = (0..20).map(|_| bench.ask(|reply| Request::Rooms { reply })).collect();
+    let mut lists: Vec<_> = (0..200).map(|_| bench.ask(|reply| Request::Rooms { reply })).collect();
     let mut behind = bench.ask(|reply| Request::Totals { reply });
     bench.node.turn();
     assert!(lists[0].try_recv().is_err(), "one turn is not enough for so many rooms");
+    assert!(behind.try_recv().is_ok(), "nobody waits behind those who want lists");
     while bench.node.feed.more {
         bench.node.turn();
     }
     for list in &mut lists {
-        let mut rooms = list.try_recv().expect("made by now");
+        let mut rooms = Arc::unwrap_or_clone(list.try_recv().expect("made by now"));
         rooms.sort();
         assert_eq!(rooms.len(), 4_000);
         assert_eq!(rooms[0], ("test://1".to_owned(), 11));
     }
-    assert!(behind.try_recv().is_ok());
 }
 
 #[test]
@@ -82,13 +82,13 @@ fn closing_a_user_closes_all_its_logins_through_full_rings() {
 fn a_watch_tells_who_is_there_who_comes_and_who_goes() {
     let mut bench = Bench::new(2, 64);
     let watch = |bench: &mut Bench, select, room| {
-        let (news, heard) = mpsc::channel(room);
+        let (news, heard) = WatchSink::new(room);
         assert!(bench.requests.try_send(Request::Watch { select, news }).is_ok());
         bench.node.turn();
         heard
     };
-    fn told(heard: &mut mpsc::Receiver<WatchNews>) -> Vec<String> {
-        std::iter::from_fn(|| heard.try_recv().ok())
+    fn told(heard: &mut WatchSource) -> Vec<String> {
+        std::iter::from_fn(|| heard.news.try_recv().ok())
             .map(|news| match news {
                 WatchNews::Opened(entry) => format!("opened {}.{} {}", entry.shard, entry.conn.slot, entry.key),
                 WatchNews::Gone { shard, conn } => format!("gone {shard}.{}", conn.slot),
@@ -107,15 +107,16 @@ fn a_watch_tells_who_is_there_who_comes_and_who_goes() {
     assert_eq!(told(&mut user), ["opened 0.1 a", "opened 1.2 b", "gone 1.2", "gone 0.1"], "a kicked login is gone too");
     assert_eq!(told(&mut key), ["opened 1.2 b", "gone 1.2", "opened 0.4 b"]);
     assert_eq!(told(&mut slow), ["opened 0.1 a"], "what does not fit is dropped");
+    assert_eq!((slow.take_lost(), slow.take_lost(), user.take_lost()), (3, 0, 0), "and counted for who missed it");
     let counts = bench.stats.read();
     assert_eq!((counts.watches, counts.watch_news_dropped), (3, 3));
 
     drop((user, key, slow));
     let mut many: Vec<_> = (0..crate::feed::watch::WATCHES_MAX).map(|_| watch(&mut bench, Select::Mid(1), 1)).collect();
     let mut refused = watch(&mut bench, Select::Mid(1), 1);
-    assert_eq!(refused.try_recv().err(), Some(mpsc::error::TryRecvError::Disconnected), "one too many");
+    assert_eq!(refused.news.try_recv().err(), Some(mpsc::error::TryRecvError::Disconnected), "one too many");
     assert_eq!(bench.stats.read().watches_refused, 1);
     many.pop();
     let mut admitted = watch(&mut bench, Select::Mid(1), 1);
-    assert_eq!(admitted.try_recv().err(), Some(mpsc::error::TryRecvError::Empty), "a place was free again");
+    assert_eq!(admitted.news.try_recv().err(), Some(mpsc::error::TryRecvError::Empty), "a place was free again");
 }
