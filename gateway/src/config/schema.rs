@@ -3,6 +3,7 @@
 //! `convert` makes run-time types of it.
 
 #![allow(
+    rustdoc::bare_urls,
     rustdoc::broken_intra_doc_links,
     reason = "the texts go to the reference file too, where [tls] names a section"
 )]

@@ -87,10 +87,10 @@ impl Client {
     pub fn say_raw(&mut self, opcode: u8, fin: bool, payload: &[u8], mask: [u8; 4]) {
         self.outgoing.push_back(opcode | if fin { 0x80 } else { 0 });
         match payload.len() {
-            bytes @ 0..=125 => self.outgoing.push_back(0x80 | bytes as u8),
+            bytes @ 0..=125 => self.outgoing.push_back(0x80 | u8::try_from(bytes).expect("a short frame")),
             bytes => {
                 self.outgoing.push_back(0x80 | 126);
-                self.outgoing.extend((bytes as u16).to_be_bytes());
+                self.outgoing.extend(u16::try_from(bytes).expect("no frame is longer").to_be_bytes());
             }
         }
         self.outgoing.extend(mask);

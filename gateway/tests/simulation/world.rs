@@ -19,6 +19,9 @@ use crate::feed::Feed;
 const ROOMS: [&str; 3] = ["live://1", "live://2", "room with spaces"];
 const CAPACITY: u32 = 12;
 
+/// What a push is to a client.
+type Judge = Box<dyn Fn(&Client) -> Fate>;
+
 pub struct World {
     random: SmallRng,
     shard: Shard<SimIo>,
@@ -102,7 +105,7 @@ impl World {
 
     fn turn(&mut self) {
         self.now.ms += self.random.random_range(0..20);
-        self.now.us = (self.now.ms * 1000) as u32;
+        self.now.us = u32::try_from((self.now.ms * 1000) & u64::from(u32::MAX)).expect("cut to 32 bits");
         self.shard.turn(self.now);
         let answers = if self.random.random_bool(0.3) { 0 } else { self.random.random_range(1..4) };
         self.feed.step(answers);
@@ -229,36 +232,35 @@ impl World {
         } else {
             self.random.random_range(0..60)
         };
-        let (target, op, chosen): (ShardTarget, i32, Box<dyn Fn(&Client) -> Fate>) =
-            match self.random.random_range(0..3) {
-                0 => {
-                    let room = ROOMS[self.random.random_range(0..ROOMS.len())];
-                    let Some(reference) = self.feed.rooms.get(room) else { return };
-                    let fate = move |client: &Client| match &client.room {
-                        _ if client.rooms_asked.iter().any(|asked| asked == room) => Fate::Possible,
-                        Some(now) if now == room && client.authenticated && client.rooms_asked.is_empty() => Fate::Due,
-                        Some(now) if now == room => Fate::Possible,
-                        _ => Fate::Forbidden,
-                    };
-                    (ShardTarget::Room(*reference), KEY_OP + 2, Box::new(fate))
-                }
-                1 => {
-                    let key = format!("key{}", self.random.random_range(0..self.clients.len().max(1)));
-                    let Some(&conn) = self.feed.logins.get(&key) else { return };
-                    let fate = move |client: &Client| {
-                        if format!("key{}", client.number) != key {
-                            // A client may hold the key of client 0.
-                            return if key == "key0" { Fate::Possible } else { Fate::Forbidden };
-                        }
-                        if client.authenticated { Fate::Due } else { Fate::Possible }
-                    };
-                    (ShardTarget::Conn(conn), KEY_OP, Box::new(fate))
-                }
-                _ => {
-                    let fate = |client: &Client| if client.authenticated { Fate::Due } else { Fate::Possible };
-                    (ShardTarget::All { per_second: 0 }, KEY_OP, Box::new(fate))
-                }
-            };
+        let (target, op, chosen): (ShardTarget, i32, Judge) = match self.random.random_range(0..3) {
+            0 => {
+                let room = ROOMS[self.random.random_range(0..ROOMS.len())];
+                let Some(reference) = self.feed.rooms.get(room) else { return };
+                let fate = move |client: &Client| match &client.room {
+                    _ if client.rooms_asked.iter().any(|asked| asked == room) => Fate::Possible,
+                    Some(now) if now == room && client.authenticated && client.rooms_asked.is_empty() => Fate::Due,
+                    Some(now) if now == room => Fate::Possible,
+                    _ => Fate::Forbidden,
+                };
+                (ShardTarget::Room(*reference), KEY_OP + 2, Box::new(fate))
+            }
+            1 => {
+                let key = format!("key{}", self.random.random_range(0..self.clients.len().max(1)));
+                let Some(&conn) = self.feed.logins.get(&key) else { return };
+                let fate = move |client: &Client| {
+                    if format!("key{}", client.number) != key {
+                        // A client may hold the key of client 0.
+                        return if key == "key0" { Fate::Possible } else { Fate::Forbidden };
+                    }
+                    if client.authenticated { Fate::Due } else { Fate::Possible }
+                };
+                (ShardTarget::Conn(conn), KEY_OP, Box::new(fate))
+            }
+            _ => {
+                let fate = |client: &Client| if client.authenticated { Fate::Due } else { Fate::Possible };
+                (ShardTarget::All { per_second: 0 }, KEY_OP, Box::new(fate))
+            }
+        };
         self.pushes += 1;
         for client in &mut self.clients {
             let fate = chosen(client);
