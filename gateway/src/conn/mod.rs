@@ -217,8 +217,8 @@ pub struct Conn {
     pub flight: u32,
     /// Pushes dropped.
     pub drops: u32,
-    /// Seconds of the shard's clock at accept.
-    pub accepted_s: u32,
+    /// Seconds since the Unix epoch at accept.
+    pub accepted_unix_s: u32,
     /// Tick of the last heartbeat or login.
     pub heartbeat_tick: u32,
     /// Token buckets.
@@ -245,7 +245,7 @@ impl Conn {
             accepts: 0,
             flight: 0,
             drops: 0,
-            accepted_s: 0,
+            accepted_unix_s: 0,
             heartbeat_tick: 0,
             buckets: Buckets::default(),
         }

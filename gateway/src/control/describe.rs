@@ -183,7 +183,7 @@ impl Directory {
 
 /// What feed and the shard know, together.
 fn shown(entry: DirectoryEntry, info: ConnInfo) -> Shown {
-    let since = SystemTime::now().checked_sub(Duration::from_secs(info.age_s)).unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(info.since_unix_s);
     Shown {
         connection: connection_name(entry.shard, entry.conn),
         shard: entry.shard,

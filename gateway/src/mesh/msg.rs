@@ -258,6 +258,8 @@ pub struct ConnInfo {
     pub transport: &'static str,
     /// `handshake`, `auth`, `online` or `closing`.
     pub state: &'static str,
+    /// When the connection was accepted, in seconds since the Unix epoch.
+    pub since_unix_s: u64,
     /// Seconds since the connection was accepted.
     pub age_s: u64,
     /// Seconds since the last heartbeat, or since login.

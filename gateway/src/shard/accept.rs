@@ -203,7 +203,7 @@ impl Core {
         let generation = old.generation.wrapping_add(1);
         old.reset(generation);
         old.state = ConnState::WaitAuth;
-        old.accepted_s = self.now.seconds();
+        old.accepted_unix_s = u32::try_from(self.now.unix_s).unwrap_or(u32::MAX);
         old.heartbeat_tick = self.now.tick();
         old.buckets = Buckets::full(self.now.us);
         let conn = old.reference(slot);

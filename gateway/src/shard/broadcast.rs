@@ -83,6 +83,13 @@ impl Core {
         self.payloads.release(paced.id);
     }
 
+    /// All that is left of all of them, oldest first.
+    pub(super) fn finish_broadcasts(&mut self) {
+        while let Some(oldest) = self.broadcasts.paced.pop_front() {
+            self.finish(oldest);
+        }
+    }
+
     /// Move every paced broadcast on as far as its rate allows.
     pub(super) fn broadcast_paced(&mut self) {
         if self.broadcasts.paced.is_empty() {

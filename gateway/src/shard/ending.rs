@@ -40,7 +40,8 @@ impl Core {
     }
 
     fn goodbye(&mut self, slot: u32, reason: CloseReason, code: Option<CloseCode>, text: &str) {
-        let upgraded = self.conns.peek(slot).is_websocket() && self.conns.peek(slot).state != ConnState::Upgrade;
+        let handshaking = self.conns.peek(slot).state == ConnState::Upgrade;
+        let upgraded = self.conns.peek(slot).is_websocket() && !handshaking;
         if !self.leave(slot, reason) {
             return;
         }
@@ -55,6 +56,9 @@ impl Core {
             let mut frame = Vec::with_capacity(128);
             close_frame(code, text, &mut frame);
             self.reply_raw(slot, &frame, &[]);
+        }
+        if handshaking && let Some(response) = refusal(reason) {
+            self.reply_raw(slot, response, &[]);
         }
         let deadline = self.now.tick_after(CLOSE_DEADLINE_MS);
         let conn = self.conns.at(slot);
@@ -208,6 +212,8 @@ impl Core {
 
     pub(super) fn begin_drain(&mut self, over_ms: u64) {
         self.acceptor.stopped = true;
+        // Whoever is still owed a paced broadcast gets it before the goodbye.
+        self.finish_broadcasts();
         let mut slots: Vec<u32> =
             (0..self.conns.end()).filter(|slot| self.conns.peek(*slot).state != ConnState::Free).collect();
         slots.shuffle(&mut self.random);
@@ -232,6 +238,20 @@ impl Core {
             self.reports.push_back(ShardToControl::Drained);
         }
         self.drain = Some(drain);
+    }
+}
+
+/// What a browser is told when it is turned away before its upgrade, where no close frame can say it. A handshake that takes too
+/// long ends without a byte, as in goim (§1.3).
+fn refusal(reason: CloseReason) -> Option<&'static [u8]> {
+    match reason {
+        CloseReason::AddressLimit => {
+            Some(b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        }
+        CloseReason::HandshakeLimit | CloseReason::Drain => {
+            Some(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        }
+        _ => None,
     }
 }
 

@@ -148,11 +148,6 @@ impl Now {
     pub fn tick_after(self, ms: u64) -> u32 {
         u32::try_from(self.ms.saturating_add(ms).div_ceil(TICK_MS)).unwrap_or(timers::NEVER - 1).max(self.tick() + 1)
     }
-
-    /// Seconds since the shard started.
-    pub fn seconds(self) -> u32 {
-        u32::try_from(self.ms / 1000).unwrap_or(u32::MAX)
-    }
 }
 
 /// Kernel work the core asks for; carried out by `turn`, in order, before it enters the kernel.

@@ -124,6 +124,7 @@ pub fn info(conn: ConnRef) -> ConnInfo {
         peer: Some("192.0.2.7:4000".parse().expect("an address")),
         transport: "websocket",
         state: "online",
+        since_unix_s: 1_790_000_000,
         age_s: 3600,
         heartbeat_age_s: 12,
         room: "live://1".to_owned(),
