@@ -22,6 +22,9 @@ const PENDING_LOOK: usize = 64;
 /// Capacity left unused before a full shard says that it has room again, as a fraction: one in so many slots.
 const ROOM_AGAIN_FRACTION: u32 = 64;
 
+/// Longest pause between two looks at listeners that changed hands, see [`Acceptor::look_again`].
+const LOOK_AGAIN_MS_MAX: u64 = 1_024;
+
 /// What is armed on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Armed {
@@ -55,6 +58,8 @@ pub(super) struct Acceptor {
     refilled_ms: u64,
     refuse_when_full: bool,
     full_told: bool,
+    /// When accepts are armed anew, and the pause that came before.
+    look_again: Option<(u64, u64)>,
     pub(super) stopped: bool,
 }
 
@@ -73,20 +78,41 @@ impl Acceptor {
             refilled_ms: 0,
             refuse_when_full: false,
             full_told: false,
+            look_again: None,
             stopped: false,
         }
     }
 
     /// Serve, or no longer, the listeners of a full neighbour.
-    pub(super) fn serve(&mut self, owner: u16, on: bool) {
+    pub(super) fn serve(&mut self, owner: u16, on: bool, now_ms: u64) {
         for door in self.doors.iter_mut().filter(|door| door.listener.owner == owner) {
             door.wanted = on;
         }
+        self.changes_hands(now_ms);
     }
 
     /// Accept and close, or leave waiting, when there is no room anywhere.
-    pub(super) fn refuse_when_full(&mut self, on: bool) {
+    pub(super) fn refuse_when_full(&mut self, on: bool, now_ms: u64) {
         self.refuse_when_full = on;
+        self.changes_hands(now_ms);
+    }
+
+    /// Somebody begins or stops accepting on a listener that others accept on too.
+    fn changes_hands(&mut self, now_ms: u64) {
+        self.look_again = Some((now_ms + 1, 1));
+    }
+
+    /// Whether to arm every accept anew now. Of several accepts that wait on one listener the kernel wakes one for a
+    /// connection. If that one is being cancelled, the connection stays in the queue and the others sleep on. An accept that
+    /// is armed looks at the queue first, so arming again finds it. The others take a turn or two to cancel theirs; the pauses
+    /// grow in case it is more.
+    fn look_again(&mut self, now_ms: u64) -> bool {
+        let Some((at_ms, pause_ms)) = self.look_again.filter(|(at_ms, _)| now_ms >= *at_ms) else {
+            return false;
+        };
+        let pause_ms = pause_ms * 2;
+        self.look_again = (pause_ms <= LOOK_AGAIN_MS_MAX).then_some((at_ms.max(now_ms) + pause_ms, pause_ms));
+        true
     }
 
     pub(super) fn slot_freed(&mut self) {
@@ -107,7 +133,8 @@ impl Acceptor {
             .then(|| (1000 - self.tokens).div_ceil(u64::from(rate.per_second)));
         let door =
             self.doors.iter().filter_map(|door| door.not_before_ms.checked_sub(now_ms)).filter(|ms| *ms > 0).min();
-        token.into_iter().chain(door).min()
+        let look = self.look_again.map(|(at_ms, _)| at_ms.saturating_sub(now_ms));
+        token.into_iter().chain(door).chain(look).min()
     }
 
     fn refill(&mut self, rate: Rate, now_ms: u64) {
@@ -147,6 +174,7 @@ impl Core {
         acceptor.refill(rate, self.now.ms);
         let wish = acceptor.wish(rate);
         let free = acceptor.capacity.saturating_sub(acceptor.used);
+        let again = acceptor.look_again(self.now.ms);
         for (index, door) in acceptor.doors.iter_mut().enumerate() {
             let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
             let wish = if door.wanted { wish } else { Armed::Nothing };
@@ -160,6 +188,10 @@ impl Core {
                     io.accept_one(listener);
                     door.armed = Armed::One;
                 }
+                (Armed::Many | Armed::One, _) if again => {
+                    io.cancel_accept(listener);
+                    door.armed = Armed::Ending;
+                }
                 (Armed::Many, Armed::Nothing | Armed::One) | (Armed::One, Armed::Nothing) => {
                     io.cancel_accept(listener);
                     door.armed = Armed::Ending;
@@ -171,6 +203,7 @@ impl Core {
         let has_room = free > acceptor.capacity / ROOM_AGAIN_FRACTION;
         if full != acceptor.full_told && (full || has_room) && !acceptor.stopped {
             acceptor.full_told = full;
+            acceptor.changes_hands(self.now.ms);
             self.reports.push_back(ShardToControl::Full { full });
         }
     }

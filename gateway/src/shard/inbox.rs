@@ -80,8 +80,8 @@ impl Core {
                     }
                 }
             }
-            ControlToShard::ServeListeners { owner, on } => self.acceptor.serve(owner, on),
-            ControlToShard::RefuseWhenFull { on } => self.acceptor.refuse_when_full(on),
+            ControlToShard::ServeListeners { owner, on } => self.acceptor.serve(owner, on, self.now.ms),
+            ControlToShard::RefuseWhenFull { on } => self.acceptor.refuse_when_full(on, self.now.ms),
             ControlToShard::Settings(settings) => self.settings = settings,
             ControlToShard::Drain { over_ms } => self.begin_drain(over_ms),
             ControlToShard::Stop => return true,
