@@ -63,8 +63,9 @@ pub fn parse(
     match matches.subcommand() {
         Some(("default-config", _)) => Ok(Command::DefaultConfig),
         Some(("version", _)) => Ok(Command::Version),
-        Some((_, check)) => sources(check, environment).map(Command::CheckConfig),
-        None => sources(&matches, environment).map(Command::Run),
+        // Flags may stand before the command and after it.
+        Some((_, check)) => sources(&[&matches, check], environment).map(Command::CheckConfig),
+        None => sources(&[&matches], environment).map(Command::Run),
     }
 }
 
@@ -75,7 +76,6 @@ fn command() -> clap::Command {
         .after_help(EXAMPLES)
         .version(env!("CARGO_PKG_VERSION"))
         .max_term_width(100)
-        .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .args(&settings)
         .subcommand(
@@ -121,10 +121,11 @@ fn own_argument(key: &'static Key, flag: String) -> Arg {
 }
 
 fn sources(
-    matches: &ArgMatches,
+    matches: &[&ArgMatches],
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Sources, clap::Error> {
-    let mut sources = Sources { file: matches.get_one::<PathBuf>("config").cloned(), ..Sources::default() };
+    let file = matches.iter().find_map(|matches| matches.get_one::<PathBuf>("config"));
+    let mut sources = Sources { file: file.cloned(), ..Sources::default() };
     for (name, text) in environment {
         match name.as_str() {
             "HALLEY_CONFIG" if sources.file.is_none() && !text.is_empty() => sources.file = Some(text.into()),
@@ -135,12 +136,12 @@ fn sources(
     }
     for key in keys() {
         let Some(flag) = key.flag() else { continue };
-        if let Some(values) = matches.get_many::<String>(key.name) {
+        for values in matches.iter().filter_map(|matches| matches.get_many::<String>(key.name)) {
             let text = values.map(String::as_str).collect::<Vec<_>>().join(",");
             sources.flags.push(Flag { path: key.path(), written: format!("--{flag}"), text });
         }
     }
-    for pair in matches.get_many::<String>("set").into_iter().flatten() {
+    for pair in matches.iter().filter_map(|matches| matches.get_many::<String>("set")).flatten() {
         let (path, text) = pair.split_once('=').ok_or_else(|| {
             command()
                 .error(ErrorKind::InvalidValue, format!("--set {pair}: write SETTING=VALUE, such as node.region=sh"))
@@ -187,6 +188,18 @@ mod tests {
         assert_eq!(run("", &variable).file, Some("/env".into()));
         assert_eq!(run("--config /flag", &variable).file, Some("/flag".into()));
         assert_eq!(run("", &[("HALLEY_CONFIG", "")]).file, None);
+    }
+
+    #[test]
+    fn flags_count_before_and_after_a_command() {
+        let line = "halley-gateway --shards 3 check-config --max-connections 7 --config /file";
+        match parse(line.split_whitespace().map(Into::into), []) {
+            Ok(Command::CheckConfig(sources)) => {
+                assert_eq!(sources.flags.len(), 2);
+                assert_eq!(sources.file, Some("/file".into()));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

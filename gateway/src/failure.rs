@@ -71,6 +71,7 @@ impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Failure {
         let cause = match error {
             ListenError::InUse { .. } => Cause::AddressInUse,
+            ListenError::NoDescriptor { .. } => Cause::Kernel,
             ListenError::Refused { .. } => Cause::Usage,
         };
         Failure::new(cause, error)

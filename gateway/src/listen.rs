@@ -56,6 +56,11 @@ pub enum ListenError {
         /// The address.
         at: String,
     },
+    /// The process, or the system, has no file descriptor left.
+    NoDescriptor {
+        /// The address.
+        at: String,
+    },
     /// Anything else.
     Refused {
         /// The address.
@@ -68,6 +73,9 @@ pub enum ListenError {
 impl ListenError {
     fn new(at: &impl fmt::Display, error: &io::Error) -> ListenError {
         let at = at.to_string();
+        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+            return ListenError::NoDescriptor { at };
+        }
         let cure = match error.kind() {
             ErrorKind::AddrInUse => return ListenError::InUse { at },
             ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
@@ -94,6 +102,11 @@ impl fmt::Display for ListenError {
                      listen elsewhere"
                 )
             }
+            ListenError::NoDescriptor { at } => write!(
+                f,
+                "no file descriptor is left to listen on {at}: raise the limit on open files (LimitNOFILE= in systemd, or \
+                 `ulimit -n`)"
+            ),
             ListenError::Refused { at, reason } => write!(f, "cannot listen on {at}: {reason}"),
         }
     }

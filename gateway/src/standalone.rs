@@ -188,7 +188,7 @@ fn access(config: &Config) -> Access {
 }
 
 /// The configured id, or the host name.
-fn server_id(config: &Config) -> String {
+pub fn server_id(config: &Config) -> String {
     match config.node.server_id.as_str() {
         "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         id => id.to_owned(),

@@ -41,11 +41,16 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Running {
+        Running::start_with(arguments, &[])
+    }
+
+    fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let folder = TempDir::new().unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let free = ["--tcp-listen", "--ws-listen", "--http-listen", "--grpc-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut command = program(folder.path(), &free.concat());
         command.args(arguments).args(["--ready-file", "ready.json", "--shards", "2"]);
+        command.envs(environment.iter().copied());
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let mut running = Running { child, folder };
         running.wait("the ready file", |running| running.ready_file().exists());
@@ -217,6 +222,77 @@ fn the_ready_file_names_bound_addresses_while_the_gateway_serves() {
     }
     assert_eq!(gateway.end(Signal::TERM), 0, "{}", gateway.log());
     assert!(!gateway.ready_file().exists() && !socket.exists(), "nothing is left behind");
+}
+
+/// systemd's `Type=notify`: told when the gateway is ready, reloading, ready again, stopping; and the watchdog is fed.
+#[test]
+fn the_service_manager_is_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = || {
+        let mut message = [0; 512];
+        let bytes = socket.recv(&mut message).expect("a message comes");
+        String::from_utf8(message[..bytes].to_vec()).unwrap()
+    };
+    let next_of_life = || std::iter::repeat_with(next).find(|message| message != "WATCHDOG=1\n").unwrap();
+    let watchdog = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "50000")];
+    let mut gateway = Running::start_with(&[], &watchdog);
+    assert_eq!(next_of_life(), "READY=1\n");
+    assert!(std::iter::repeat_with(next).any(|message| message == "WATCHDOG=1\n"));
+    kill_process(Pid::from_child(&gateway.child), Signal::HUP).unwrap();
+    assert!(next_of_life().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(next_of_life(), "READY=1\n");
+    assert_eq!(gateway.end(Signal::TERM), 0, "{}", gateway.log());
+    assert_eq!(next_of_life(), "STOPPING=1\n");
+}
+
+#[test]
+fn without_descriptors_it_is_one_sentence_and_exit_code_4() {
+    let limits = ["8", "12", "16", "20"];
+    let folder = TempDir::new().unwrap();
+    let mut codes = Vec::new();
+    for limit in limits {
+        let mut command = Command::new("bash");
+        let line = format!(
+            "ulimit -n {limit}; exec \"$0\" --shards 4 --set http_listen= --set grpc_listen= --tcp-listen 127.0.0.1:0 --ws-listen 127.0.0.1:0"
+        );
+        command
+            .current_dir(folder.path())
+            .args(["-c", &line, env!("CARGO_BIN_EXE_halley-gateway")])
+            .stdin(Stdio::null());
+        let (code, _, error) = finish(&mut command);
+        assert!(error.contains("open files") && error.lines().count() == 1, "{limit}: {code} {error}");
+        codes.push(code);
+    }
+    assert_eq!(codes, [4; 4]);
+}
+
+/// With room for one client on the whole gateway, every next client gets it, whichever shard the kernel chooses for it.
+#[test]
+fn one_connection_in_two_shards_is_one_connection() {
+    use std::io::{Read as _, Write as _};
+    let mut gateway = Running::start(&["--max-connections", "1"]);
+    let address = gateway.ready()["tcp"][0].as_str().unwrap().to_owned();
+    // Op 7 with the token {}, and its answer, op 8.
+    let login = b"\0\0\0\x12\0\x10\0\x01\0\0\0\x07\0\0\0\x01{}";
+    for number in 0..20 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut client = std::net::TcpStream::connect(&address).unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(login).unwrap();
+            let mut answer = [0; 16];
+            // Refused as long as the one before is not quite gone.
+            if client.read_exact(&mut answer).is_ok() {
+                assert_eq!(answer[8..12], [0, 0, 0, 8]);
+                break;
+            }
+            assert!(Instant::now() < deadline, "client {number} is never served\n{}", gateway.log());
+        }
+    }
+    assert_eq!(gateway.end(Signal::TERM), 0);
 }
 
 #[test]

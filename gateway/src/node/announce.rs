@@ -11,6 +11,7 @@ use crate::config::value::Auth;
 use crate::config::{Config, check};
 use crate::failure::{Cause, Failure};
 use crate::placement::Placement;
+use crate::standalone;
 
 use super::listeners::Addresses;
 
@@ -83,6 +84,15 @@ fn greeting(config: &Config, file: Option<&Path>, placement: &Placement, address
     item(&mut text, "size", format_args!("{shards} {many}, {pinning}; up to {connections} connections"));
     let settings = file.map_or("defaults, environment and flags".to_owned(), |file| file.display().to_string());
     item(&mut text, "settings", format_args!("{settings}; auth {}", config.general.auth.word()));
+    let node = &config.node;
+    let about = format_args!(
+        "{} (region {}, zone {}, env {})",
+        standalone::server_id(config),
+        node.region,
+        node.zone,
+        node.env
+    );
+    item(&mut text, "node", about);
     let lists = [
         ("tcp", &addresses.tcp),
         ("ws", &addresses.ws),

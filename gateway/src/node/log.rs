@@ -94,6 +94,22 @@ impl<S> Filter<S> for Calm {
     }
 }
 
+/// Say from time to time how many lines were left out, if any were.
+pub async fn tell_left_out() {
+    let mut told = 0;
+    loop {
+        tokio::time::sleep(WINDOW).await;
+        let left_out = LEFT_OUT.load(Ordering::Relaxed);
+        if left_out > told {
+            tracing::warn!(
+                lines = left_out - told,
+                "log lines were left out because there were too many of their kind"
+            );
+            told = left_out;
+        }
+    }
+}
+
 /// How many lines were left out, for `/metrics`.
 pub struct LogMetrics;
 

@@ -8,6 +8,7 @@
 //! | `threads` | starting threads and hearing of their end |
 //! | `shards`, `services` | what runs on them |
 //! | `reload` | what SIGHUP changes |
+//! | `supervisor` | what systemd is told |
 //! | `log`, `announce` | log lines; the start lines and the ready file |
 
 mod announce;
@@ -16,6 +17,7 @@ mod log;
 mod reload;
 mod services;
 mod shards;
+mod supervisor;
 mod threads;
 mod wiring;
 
@@ -68,8 +70,11 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let started_ns = i64::try_from(started_ns).unwrap_or(i64::MAX);
 
     let (intake, requests) = Intake::new();
-    let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } =
-        Wiring::new(placement.shards.len()).map_err(|error| Failure::new(Cause::Kernel, error))?;
+    let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } = Wiring::new(placement.shards.len())
+        .map_err(|error| {
+        let cure = "raise the limit on open files (LimitNOFILE= in systemd, or `ulimit -n`)";
+        Failure::new(Cause::Kernel, format_args!("cannot make a doorbell between threads: {error}; {cure}"))
+    })?;
     let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
     let (feed_stats, control_stats) = (Arc::default(), Arc::default());
     let lifecycle = Lifecycle::default();
@@ -82,7 +87,6 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         .with(LogMetrics);
     let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), guard(&config));
     let (stop, stopping) = watch::channel(false);
-    let told_to_stop = stopping.clone();
     let (bus_ended, bus_empty) = watch::channel(false);
 
     let mut threads = Threads::new(placement.shards.len() + 3);
@@ -106,7 +110,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let reload_dispatcher = dispatcher.clone();
     let targets = Targets {
         control: handle.clone(),
-        intake,
+        intake: intake.clone(),
         admin: Arc::clone(&admin),
         jwt: jwt.clone(),
         tls,
@@ -116,6 +120,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let control = Control {
         ends: control_ends,
         handle: handle.clone(),
+        intake,
         jwt,
         stats: control_stats,
         admin,
@@ -136,11 +141,12 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     threads.wait_until_up()?;
     lifecycle.enter(Phase::Serving);
     ready_file.write(&addresses)?;
+    supervisor::ready();
     announce::greet(&config, file.as_deref(), &placement, &addresses);
 
     let Ended { name, result } = threads.wait_for_end();
     result?;
-    if !*told_to_stop.borrow() {
+    if lifecycle.phase() != Phase::Draining {
         let sentence = format_args!("the {name} thread ended, which it never should; please report this");
         return Err(Failure::new(Cause::Runtime, sentence));
     }

@@ -34,6 +34,7 @@ use super::listeners::AdminListener;
 use super::reload::Reloader;
 use super::threads::Up;
 use super::wiring::{ControlEnds, FeedEnds};
+use super::{log, supervisor};
 
 /// Becomes true when everything is to end.
 type Stopping = watch::Receiver<bool>;
@@ -117,6 +118,8 @@ pub struct Control {
     pub ends: ControlEnds,
     /// The asking end of the loop.
     pub handle: ControlHandle,
+    /// Reaches feed.
+    pub intake: Intake,
     /// How signed logins are decided.
     pub jwt: Option<Arc<JwtAuth>>,
     /// Its counters.
@@ -163,15 +166,22 @@ impl Control {
                 handle.stop().await;
                 Ok(())
             };
-            let steering = async {
+            let chores = async {
+                let chores = async {
+                    tokio::join!(
+                        steer(&self.handle),
+                        supervisor::watch(&self.handle, &self.intake),
+                        log::tell_left_out(),
+                    )
+                };
                 tokio::select! {
-                    () = steer(&self.handle) => {}
+                    _ = chores => {}
                     () = stop(self.stopping.clone()) => {}
                 }
                 Ok(())
             };
             up.now();
-            tokio::try_join!(node, life, steering, all(servers)).map(drop)
+            tokio::try_join!(node, life, chores, all(servers)).map(drop)
         })
     }
 }
@@ -179,8 +189,11 @@ impl Control {
 /// Carry out signals until the gateway has drained.
 async fn live(mut signals: Signals, mut reloader: Reloader, drain: Drain) {
     while signals.next().await != Wish::Stop {
+        supervisor::reloading();
         reloader.reload().await;
+        supervisor::ready();
     }
+    supervisor::stopping();
     let drain_ms = convert::drain_ms(reloader.current());
     tracing::info!(drain_ms, "stopping: clients are sent away; a second signal ends it now");
     match drain.run(drain_ms).await {
@@ -229,7 +242,10 @@ async fn all(mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::new(Cause::Kernel, error))
+    Builder::new_current_thread().enable_all().build().map_err(|error| {
+        let cure = "raise the limit on open files (LimitNOFILE= in systemd, or `ulimit -n`)";
+        Failure::new(Cause::Kernel, format_args!("cannot start a runtime: {error}; {cure}"))
+    })
 }
 
 fn runtime_failure(error: impl std::fmt::Display) -> Failure {

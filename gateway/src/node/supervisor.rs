@@ -1,0 +1,49 @@
+//! What systemd is told, if it started us (`Type=notify`): ready, reloading, stopping, and that the process still works
+//! (`WatchdogSec=`). Owns only that; without systemd nothing happens here.
+
+use sd_notify::NotifyState;
+
+use crate::control::handle::ControlHandle;
+use crate::control::health::stuck_threads;
+use crate::feed::intake::Intake;
+
+/// Every listener accepts, or a reload is over.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// A reload begins; [`ready`] ends it.
+pub fn reloading() {
+    // systemd wants the time with it (sd_notify(3)), without which it would not take the message.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+}
+
+/// Clients are being sent away.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Say again and again that the process works, as long as every thread answers. Ends at once when nobody asked for that.
+pub async fn watch(control: &ControlHandle, intake: &Intake) {
+    let Some(within) = sd_notify::watchdog_enabled() else { return };
+    // Half the time, as sd_watchdog_enabled(3) recommends.
+    let mut every = tokio::time::interval(within / 2);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        match stuck_threads(control, intake).await.as_slice() {
+            [] => tell(&[NotifyState::Watchdog]),
+            threads => {
+                tracing::error!(?threads, "these threads do not answer; the watchdog is not told that all is well")
+            }
+        }
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot tell the service manager about this process");
+    }
+}
