@@ -158,7 +158,10 @@ impl Server {
     /// What the bare ring says it did. The [`Push`] must be gone: that ends its input, and so the process.
     pub fn totals(mut self) -> Result<Totals> {
         self.child.wait_end()?;
-        serde_json::from_str(&self.child.output()).doing(|| "read the bare ring's totals")
+        let output = self.child.output();
+        // A tool that it runs under may have written before and after.
+        let totals = output.lines().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(totals).doing(|| "read the bare ring's totals")
     }
 }
 
