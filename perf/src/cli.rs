@@ -24,7 +24,7 @@ use crate::server::{CLIENT_CPU, Program, child, usage};
         halley-perf noise                         the bare ring against itself: what a ratio means here\n  \
         halley-perf compare OLD NEW               two builds of the gateway against each other\n  \
         halley-perf memory                        bytes of an idle connection\n  \
-        halley-perf instructions                  user-space instructions of a delivery (needs valgrind)\n\n\
+        halley-perf instructions                  user-space instructions of a delivery\n\n\
         Servers run on CPU 0 and clients on CPU 1; close whatever else wants them. Everything is on loopback."
 )]
 struct Cli {
@@ -70,7 +70,7 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// User-space instructions of a delivery, of the bare ring and of the gateway, counted by valgrind.
+    /// User-space instructions of a delivery, of the bare ring and of the gateway.
     Instructions {
         #[command(flatten)]
         subject: Subject,

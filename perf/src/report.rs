@@ -37,6 +37,8 @@ fn host() -> String {
     fact("processor", Some(model.trim_start_matches(['\t', ':', ' ']).to_owned()).filter(|model| !model.is_empty()));
     fact("CPUs", Some(cpuinfo.lines().filter(|line| line.starts_with("processor")).count().to_string()));
     fact("load average before and after", first_line("/proc/loadavg").map(|now| format!("{} / {now}", started_load())));
+    fact("congestion control", first_line("/proc/sys/net/ipv4/tcp_congestion_control"));
+    fact("transparent huge pages", first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
     fact("revision", revision());
     fact("command", Some(format!("`halley-perf {}`", std::env::args().skip(1).collect::<Vec<_>>().join(" "))));
     table.to_string()

@@ -19,6 +19,8 @@ use crate::wire::Round;
 const NAP: Duration = Duration::from_micros(300);
 /// Sockets looked at in one call.
 const EVENTS: usize = 4096;
+/// A round has begun to arrive when this part of its bytes has: more than one client's.
+const BEGUN_SHARE: u64 = 50;
 /// Bytes read, or thrown away, in one call.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -64,6 +66,11 @@ impl Drain {
     /// Rounds that all clients together have received since the start, as far as the sum of their bytes tells.
     pub fn rounds(&self) -> u64 {
         self.total / self.round_bytes()
+    }
+
+    /// Whether the last of `rounds` rounds has begun to arrive, so that the server is at it.
+    pub fn has_begun(&self, rounds: u64) -> bool {
+        self.total > (rounds - 1) * self.round_bytes() + self.round_bytes() / BEGUN_SHARE
     }
 
     /// Receive calls made since the start.

@@ -141,11 +141,11 @@ fn pair(contest: &Contest, options: &Options, shape: Shape, index: u32) -> Resul
         Load { transport: options.transport, clients: options.clients, round: shape.round(), window: options.window };
     let (mut subject, mut reference);
     if index.is_multiple_of(2) {
-        subject = Session::open(&contest.subject, load, &[])?;
-        reference = Session::open(&contest.reference, load, &[])?;
+        subject = Session::open(&contest.subject, load)?;
+        reference = Session::open(&contest.reference, load)?;
     } else {
-        reference = Session::open(&contest.reference, load, &[])?;
-        subject = Session::open(&contest.subject, load, &[])?;
+        reference = Session::open(&contest.reference, load)?;
+        subject = Session::open(&contest.subject, load)?;
     }
     check_cpu(&subject)?;
     let mut pair = Pair::default();

@@ -1,36 +1,31 @@
-//! User-space instructions of a delivery, counted exactly by running the server under `valgrind --tool=callgrind`: virtual
-//! machines seldom offer hardware counters. Owns the reckoning: two runs that differ in nothing but the number of rounds,
-//! so that start, logins and idling cancel out.
-
-use std::path::PathBuf;
-
-use tempfile::TempDir;
+//! User-space instructions of a delivery, counted exactly and without hardware counters by stepping the server through a few
+//! rounds. Owns the reckoning; the stepping is `server::stepping`'s. Of the gateway its shard is stepped: what the other
+//! threads do for a push does not depend on how many clients get it. Time means nothing here: a stepped server is a
+//! thousand times slower.
 
 use crate::clients::drain::deliveries;
 use crate::clients::fleet;
-use crate::failure::{Doing, Failure, Result};
+use crate::failure::Result;
 use crate::report::{self, Table};
 use crate::scenarios::fanout::Shape;
 use crate::scenarios::session::{Load, Session};
 use crate::server::Program;
+use crate::server::stepping::Stepping;
 use crate::stats::{number, ratio};
 use crate::wire::Transport;
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Clients, all in one room. Every one is slow under the tool.
-    #[arg(long, default_value_t = 500)]
+    /// Clients, all in one room.
+    #[arg(long, default_value_t = 300)]
     pub clients: u32,
-    /// Rounds of the shorter run; the longer one has five times as many.
-    #[arg(long, default_value_t = 10)]
+    /// Rounds to step through.
+    #[arg(long, default_value_t = 3)]
     pub rounds: u64,
     /// How clients talk.
     #[arg(long, value_enum, default_value_t = Transport::Tcp)]
     pub transport: Transport,
-    /// Keep the longer run's profile of each program here, for `callgrind_annotate`.
-    #[arg(long)]
-    pub profiles: Option<PathBuf>,
 }
 
 /// Count for each program and each shape; returns the body of a report.
@@ -45,58 +40,23 @@ pub fn run(programs: &[Program], options: &Options) -> Result<String> {
         }
     }
     Ok(format!(
-        "User space alone, all threads, counted by callgrind: the difference of a run of {} and one of {} rounds to {} \
-         clients over {:?}.\n\n{table}",
-        options.rounds,
-        5 * options.rounds,
-        options.clients,
-        options.transport
+        "User space of the thread that sends, every instruction counted while {} rounds went to {} clients over {:?}.\n\n{table}",
+        options.rounds, options.clients, options.transport
     ))
 }
 
 fn instructions_per_delivery(program: &Program, shape: Shape, options: &Options) -> Result<f64> {
-    let short = count(program, shape, options, options.rounds)?;
-    let long = count(program, shape, options, 5 * options.rounds)?;
-    let between = deliveries(options.clients, 4 * options.rounds, shape.round());
-    Ok(ratio(number(long) - number(short), number(between)))
-}
-
-/// Instructions of a whole run of `rounds` rounds, from start to end.
-fn count(program: &Program, shape: Shape, options: &Options, rounds: u64) -> Result<u64> {
-    let folder = TempDir::new().doing(|| "make a folder for profiles")?;
-    let profile = folder.path().join("callgrind.out");
-    let wrapper =
-        ["valgrind".to_owned(), "--tool=callgrind".to_owned(), format!("--callgrind-out-file={}", profile.display())];
     let load = Load { transport: options.transport, clients: options.clients, round: shape.round(), window: 2 };
-    let mut session = Session::open(program, load, &wrapper)?;
-    session.measure(rounds)?;
+    let mut session = Session::open(program, load)?;
+    let thread = match program {
+        Program::BareRing => "",
+        Program::Gateway(_) => "shard-",
+    };
+    let stepping = Stepping::start(session.server().pid(), thread)?;
+    let delivered = session.deliver(options.rounds);
+    let executed = stepping.stop();
+    delivered?;
+    let executed = executed?;
     session.close()?;
-    let text = std::fs::read_to_string(&profile).doing(|| format!("read {}", profile.display()))?;
-    if let Some(keep) = &options.profiles {
-        let name = match program {
-            Program::BareRing => "bare-ring",
-            Program::Gateway(_) => "gateway",
-        };
-        let kept = keep.join(format!("callgrind.{name}.{shape:?}"));
-        std::fs::write(&kept, &text).doing(|| format!("write {}", kept.display()))?;
-    }
-    total(&text).ok_or_else(|| Failure::new("callgrind wrote no totals: did the server end by itself?"))
-}
-
-/// The instructions of a profile: `totals: N`, or `summary: N` in older versions.
-fn total(profile: &str) -> Option<u64> {
-    let line = profile.lines().rev().find_map(|line| line.strip_prefix("totals:").or(line.strip_prefix("summary:")))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_total_of_a_profile_is_its_first_number() {
-        assert_eq!(total("events: Ir\nfn=main\n1 5\ntotals: 123456\n"), Some(123_456));
-        assert_eq!(total("events: Ir Dr\nsummary: 77 8\n"), Some(77));
-        assert_eq!(total("events: Ir\n"), None);
-    }
+    Ok(ratio(number(executed), number(deliveries(options.clients, options.rounds, shape.round()))))
 }

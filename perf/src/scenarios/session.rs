@@ -1,8 +1,9 @@
 //! One server with its logged-in clients, and the loop that pushes rounds to them and counts. Owns the pacing and the rule
 //! that a run counts only when every client received every byte and the server dropped nothing.
 //!
-//! Pacing is the same for every program: at most `window` rounds are released that not all clients have received. Two
-//! keep a server busy (the next round waits when one ends) without ever handing it two at once, and no socket can fill.
+//! Pacing is the same for every program: at most `window` rounds are released that not all clients have received, and none
+//! before the one ahead of it has begun to arrive. So with a window of two the next round waits when one ends, a server
+//! that merges what waits finds nothing to merge, and no socket can fill.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,11 @@ const COMPARED_ROUNDS: u64 = 3;
 const WARM_ROUNDS: u64 = 3;
 /// Before each reading of CPU time: a server's last turn ends, and the kernel books a sleeping thread's time.
 const SETTLE: Duration = Duration::from_millis(50);
+/// Before each reading of metrics: shards publish at the end of a turn, and count an enter in the turn after it; an idle shard
+/// makes one a tick.
+const PUBLISHED: Duration = Duration::from_millis(600);
 /// How long clients may wait for the next byte of a round.
-const STALL: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(60);
 
 /// What to do to a server.
 #[derive(Clone, Copy, Debug)]
@@ -98,13 +102,8 @@ impl Measured {
 
 impl Session {
     /// Start a server, connect the clients, and see that the first rounds arrive byte for byte.
-    pub fn open(program: &Program, load: Load, wrapper: &[String]) -> Result<Session> {
-        let setup = Setup {
-            transport: load.transport,
-            shards: 1,
-            connections_max: load.clients + 16,
-            wrapper: wrapper.to_vec(),
-        };
+    pub fn open(program: &Program, load: Load) -> Result<Session> {
+        let setup = Setup { transport: load.transport, shards: 1, connections_max: load.clients + 16 };
         let mut server = Server::start(program, &setup, load.round)?;
         let plan = Plan {
             address: server.address()?,
@@ -165,11 +164,12 @@ impl Session {
     }
 
     /// Push and receive, paced by the window.
-    fn deliver(&mut self, rounds: u64) -> Result<()> {
+    pub fn deliver(&mut self, rounds: u64) -> Result<()> {
         let end = self.rounds + rounds;
         let (mut seen, mut seen_at) = (self.drain.calls(), Instant::now());
         while self.drain.rounds() < end {
-            while self.rounds < end && self.rounds - self.drain.rounds() < self.load.window {
+            let waiting = self.rounds - self.drain.rounds();
+            if self.rounds < end && waiting < self.load.window && (waiting == 0 || self.drain.has_begun(self.rounds)) {
                 self.push.release()?;
                 self.rounds += 1;
             }
@@ -193,6 +193,7 @@ impl Session {
     /// The gateway's counters; an error when it dropped a push.
     fn ring_work(&self) -> Result<Option<RingWork>> {
         let Some(admin) = self.server.admin() else { return Ok(None) };
+        std::thread::sleep(PUBLISHED);
         let metrics = Metrics::fetch(admin)?;
         let dropped = metrics.not_zero("halley_drops_total");
         if !dropped.is_empty() {
