@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use halley_gateway::conn::close::CloseReason;
+
 /// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may always
 /// use itself. What threads tell each other (`mesh::msg`), why connections end (`conn::close`), who a client is (`session`),
 /// the bounds (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery.
@@ -297,6 +299,21 @@ fn crates_depend_downwards_only() {
                 assert!(allowed.contains(&name.as_str()), "{folder} must not depend on {name}");
             }
         }
+    }
+}
+
+/// ARCHITECTURE.md names every reason for which a connection may end, in the row of its WebSocket status.
+#[test]
+fn every_close_reason_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    for reason in CloseReason::ALL {
+        let label = format!("`{}`", reason.label());
+        let status = reason.code().map_or("none".to_owned(), |code| code.0.to_string());
+        let rows = text.lines().filter(|line| line.starts_with("| ") && line.contains(&label));
+        let documented =
+            rows.filter_map(|row| row.split('|').nth(1)).any(|cell| cell.split(',').any(|one| one.trim() == status));
+        assert!(documented, "{label} belongs to the row of status {status} in ARCHITECTURE.md");
     }
 }
 

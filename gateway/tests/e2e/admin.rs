@@ -193,3 +193,19 @@ fn metrics_tell_what_happened() {
         (ends == 10.0 && metrics.sum("halley_connections", &[]) == 0.0).then_some(())
     });
 }
+
+/// ARCHITECTURE.md promises a metric for every queue: each that it names is there.
+#[test]
+fn every_documented_metric_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let metrics = Gateway::start().metrics();
+    let mut seen = 0;
+    for (at, _) in text.match_indices("`halley_") {
+        let rest = &text[at + 1..];
+        let name = &rest[..rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').expect("a name ends")];
+        assert!(metrics.has(name), "there is no metric {name}");
+        seen += 1;
+    }
+    assert!(seen > 20, "the table of queues was found: {seen}");
+}
