@@ -15,3 +15,4 @@ pub mod placement;
 pub mod session;
 pub mod shard;
 pub mod standalone;
+pub mod table;

@@ -9,9 +9,10 @@ use halley_gateway::conn::close::CloseReason;
 
 /// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may always
 /// use itself. What threads tell each other (`mesh::msg`), why connections end (`conn::close`), who a client is (`session`),
-/// the bounds (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery.
+/// the bounds (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &[]),
+    ("table", &[]),
     ("conn::close", &[]),
     ("session", &["limits"]),
     ("session::auth", &["session", "limits"]),
@@ -19,9 +20,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mesh::msg", &["conn::close", "session", "limits"]),
     ("mesh", &["limits"]),
     ("io", &["mesh", "limits"]),
-    ("conn", &["mesh::msg", "session", "limits"]),
-    ("shard", &["mesh", "conn", "session", "io", "limits"]),
-    ("feed", &["mesh", "conn::close", "session", "limits"]),
+    ("conn", &["mesh::msg", "session", "limits", "table"]),
+    ("shard", &["mesh", "conn", "session", "io", "limits", "table"]),
+    ("feed", &["mesh", "conn::close", "session", "limits", "table"]),
     (
         "control",
         &["mesh", "feed::intake", "feed::stats", "conn::close", "conn::tls", "session", "shard::stats", "limits"],

@@ -3,6 +3,7 @@
 //! `send_queue` holds the ids, `shard::flush` hands the bytes to the kernel.
 
 use crate::mesh::msg::SharedPayload;
+use crate::table::slab::Slab;
 
 /// Names one entry. [`PayloadId::NONE`] names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +26,6 @@ pub enum Content {
     Small(u8, [u8; SMALL_BYTES_MAX]),
     /// A longer reply.
     Owned(Box<[u8]>),
-    /// Nobody refers to it; the next free entry.
-    Free(u32),
 }
 
 #[derive(Debug)]
@@ -37,17 +36,19 @@ struct Entry {
     op: i32,
 }
 
+// A free cell of the table needs no space of its own.
+const _: () = assert!(size_of::<Option<Entry>>() == size_of::<Entry>());
+
 /// The payloads of one shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Payloads {
-    entries: Vec<Entry>,
-    first_free: u32,
+    entries: Slab<Entry>,
 }
 
 impl Payloads {
-    /// Room for `entries` before anything is allocated.
-    pub fn with_capacity(entries: usize) -> Payloads {
-        Payloads { entries: Vec::with_capacity(entries), first_free: u32::MAX }
+    /// None.
+    pub fn new() -> Payloads {
+        Payloads::default()
     }
 
     /// Store a push; the caller holds the one reference and gives it up with [`Payloads::release`].
@@ -76,46 +77,35 @@ impl Payloads {
     }
 
     fn insert(&mut self, content: Content, op: i32) -> PayloadId {
-        let entry = Entry { content, references: 1, op };
-        let index = self.first_free;
-        if let Some(slot) = self.entries.get_mut(index as usize) {
-            let Content::Free(next) = slot.content else { unreachable!("a free list leads only to free entries") };
-            self.first_free = next;
-            *slot = entry;
-            return PayloadId(index);
-        }
-        self.entries.push(entry);
-        PayloadId(u32::try_from(self.entries.len() - 1).expect("queues are bounded far below 2^32 payloads"))
+        PayloadId(self.entries.insert(Entry { content, references: 1, op }))
     }
 
     /// One more reference.
     pub fn retain(&mut self, id: PayloadId) {
-        self.entries[id.0 as usize].references += 1;
+        self.entries[id.0].references += 1;
     }
 
     /// One reference less; the last one frees the entry.
     pub fn release(&mut self, id: PayloadId) {
-        let entry = &mut self.entries[id.0 as usize];
+        let entry = &mut self.entries[id.0];
         entry.references -= 1;
         if entry.references == 0 {
-            entry.content = Content::Free(self.first_free);
-            self.first_free = id.0;
+            self.entries.remove(id.0);
         }
     }
 
     /// The bytes as one transport sends them.
     pub fn bytes(&self, id: PayloadId, websocket: bool) -> &[u8] {
-        match &self.entries[id.0 as usize].content {
+        match &self.entries[id.0].content {
             Content::Shared(payload) => payload.bytes(websocket),
             Content::Small(bytes, inline) => &inline[..usize::from(*bytes)],
             Content::Owned(bytes) => bytes,
-            Content::Free(_) => &[],
         }
     }
 
     /// The shared push behind an id, if it is one.
     pub fn shared(&self, id: PayloadId) -> Option<&SharedPayload> {
-        match &self.entries[id.0 as usize].content {
+        match &self.entries[id.0].content {
             Content::Shared(payload) => Some(payload),
             _ => None,
         }
@@ -123,17 +113,17 @@ impl Payloads {
 
     /// Whether the entry is a push (which may be dropped) and not a reply (which may not).
     pub fn is_push(&self, id: PayloadId) -> bool {
-        matches!(self.entries[id.0 as usize].content, Content::Shared(_))
+        matches!(self.entries[id.0].content, Content::Shared(_))
     }
 
     /// Operation of a push.
     pub fn op(&self, id: PayloadId) -> i32 {
-        self.entries[id.0 as usize].op
+        self.entries[id.0].op
     }
 
     /// Entries somebody refers to.
     pub fn live(&self) -> usize {
-        self.entries.iter().filter(|entry| !matches!(entry.content, Content::Free(_))).count()
+        self.entries.len() as usize
     }
 }
 
@@ -145,7 +135,7 @@ mod tests {
     #[test]
     fn entries_are_reused_and_references_end() {
         let shared = std::sync::Arc::new(halley_protocol::payload::Payload::message(7, b"x"));
-        let mut payloads = Payloads::with_capacity(4);
+        let mut payloads = Payloads::new();
         let push = payloads.push(shared.clone(), 7);
         payloads.retain(push);
         payloads.release(push);

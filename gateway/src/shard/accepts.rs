@@ -1,11 +1,17 @@
 //! Which ops connections accept, stored once per distinct set: clients of one app all accept the same few. Owns the sets and
 //! their reference counts; a connection holds a 4-byte id.
 
-use hashbrown::HashTable;
 use std::hash::{BuildHasher, RandomState};
+
+use crate::table::index::Index;
+use crate::table::slab::Slab;
 
 /// The empty set, which needs no reference.
 pub const NO_ACCEPTS: u32 = 0;
+
+/// Sets of one segment, and parts of their index: an app has few, but every connection may have its own.
+const SEGMENT_SETS: usize = 64;
+const INDEX_PARTS: usize = 64;
 
 #[derive(Debug)]
 struct Set {
@@ -16,21 +22,18 @@ struct Set {
 /// See the module.
 #[derive(Debug)]
 pub struct AcceptSets {
-    sets: Vec<Set>,
-    free: Vec<u32>,
-    index: HashTable<u32>,
+    sets: Slab<Set, SEGMENT_SETS>,
+    index: Index<u32, INDEX_PARTS>,
     hasher: RandomState,
 }
 
 impl AcceptSets {
     /// Only the empty set.
     pub fn new() -> AcceptSets {
-        AcceptSets {
-            sets: vec![Set { ops: Box::default(), references: 1 }],
-            free: Vec::new(),
-            index: HashTable::new(),
-            hasher: RandomState::new(),
-        }
+        let mut sets = Slab::new();
+        let none = sets.insert(Set { ops: Box::default(), references: 1 });
+        debug_assert_eq!(none, NO_ACCEPTS);
+        AcceptSets { sets, index: Index::new(), hasher: RandomState::new() }
     }
 
     /// The id of a set, given in any order and with repeats. The caller holds a reference.
@@ -41,23 +44,13 @@ impl AcceptSets {
             return NO_ACCEPTS;
         }
         let hash = self.hasher.hash_one(&ops[..]);
-        if let Some(&id) = self.index.find(hash, |&id| *self.sets[id as usize].ops == *ops) {
-            self.sets[id as usize].references += 1;
+        if let Some(id) = self.index.get(hash, |id| *self.sets[id].ops == *ops) {
+            self.sets[id].references += 1;
             return id;
         }
-        let set = Set { ops: ops.into_boxed_slice(), references: 1 };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.sets[id as usize] = set;
-                id
-            }
-            None => {
-                self.sets.push(set);
-                u32::try_from(self.sets.len() - 1).expect("at most one set per connection")
-            }
-        };
+        let id = self.sets.insert(Set { ops: ops.into_boxed_slice(), references: 1 });
         let (sets, hasher) = (&self.sets, &self.hasher);
-        self.index.insert_unique(hash, id, |&id| hasher.hash_one(&sets[id as usize].ops[..]));
+        self.index.insert(hash, id, |id| hasher.hash_one(&sets[id].ops[..]));
         id
     }
 
@@ -66,21 +59,18 @@ impl AcceptSets {
         if id == NO_ACCEPTS {
             return;
         }
-        let set = &mut self.sets[id as usize];
+        let set = &mut self.sets[id];
         set.references -= 1;
         if set.references == 0 {
             let hash = self.hasher.hash_one(&set.ops[..]);
-            if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
-                entry.remove();
-            }
-            self.sets[id as usize].ops = Box::default();
-            self.free.push(id);
+            self.index.remove(hash, |other| other == id);
+            self.sets.remove(id);
         }
     }
 
     /// The ops of a set, ascending.
     pub fn ops(&self, id: u32) -> &[i32] {
-        &self.sets[id as usize].ops
+        &self.sets[id].ops
     }
 
     /// Whether a set holds an op.

@@ -233,7 +233,7 @@ impl<I: Io> Shard<I> {
             conns: Conns::default(),
             rooms: Rooms::new(),
             accepts: AcceptSets::new(),
-            payloads: Payloads::with_capacity(256),
+            payloads: Payloads::new(),
             spares: SpareQueues::new(),
             deadlines: Deadlines::default(),
             quota: parts.quota,

@@ -1,9 +1,13 @@
 //! Connections per source address over all shards. Owns the one table that shards share; it is touched at accept and at
-//! the end of a connection, only while the limit is on, and never on the delivery path.
+//! the end of a connection, only while the limit is on, and never on the delivery path. It is in parts, each behind a lock of its own,
+//! so that a shard waits for no other one's part to grow.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const PARTS: usize = 64;
 
 /// Addresses counted alike: an IPv4 address, or an IPv6 /64 (one customer usually has a whole one).
 fn block(address: IpAddr) -> u128 {
@@ -14,16 +18,18 @@ fn block(address: IpAddr) -> u128 {
 }
 
 /// See the module. At most one entry per connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AddressQuota {
-    held: Mutex<HashMap<u128, u32>>,
+    parts: [Mutex<HashMap<u128, u32>>; PARTS],
+    hasher: RandomState,
 }
 
 impl AddressQuota {
     /// Count one connection more, unless `limit` is reached.
     pub fn take(&self, address: IpAddr, limit: u32) -> bool {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(block(address)).or_default();
+        let block = block(address);
+        let mut held = self.part(block);
+        let count = held.entry(block).or_default();
         if *count >= limit {
             return false;
         }
@@ -33,13 +39,25 @@ impl AddressQuota {
 
     /// Count one connection less.
     pub fn give_back(&self, address: IpAddr) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&block(address)) {
+        let block = block(address);
+        let mut held = self.part(block);
+        if let Some(count) = held.get_mut(&block) {
             *count -= 1;
             if *count == 0 {
-                held.remove(&block(address));
+                held.remove(&block);
             }
         }
+    }
+
+    fn part(&self, block: u128) -> MutexGuard<'_, HashMap<u128, u32>> {
+        let part = usize::try_from(self.hasher.hash_one(block) % PARTS as u64).expect("smaller than PARTS");
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for AddressQuota {
+    fn default() -> Self {
+        AddressQuota { parts: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 }
 

@@ -3,13 +3,15 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use hashbrown::HashTable;
-
 use crate::mesh::msg::{ConnRef, RoomRef};
+use crate::table::index::Index;
+use crate::table::slab::Slab;
 
 /// Members of one segment of a list.
 const SEGMENT_MEMBERS: usize = 1024;
-/// Parts of the name index, so that growing one rehashes a fraction of the names.
+/// Rooms of one segment.
+const SEGMENT_ROOMS: usize = 64;
+/// Parts of the name index.
 const INDEX_PARTS: usize = 64;
 
 /// Slots of the members of one room, in segments: growing never copies more than one segment.
@@ -67,7 +69,7 @@ impl Members {
 /// One room.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Full room key; empty = the slot is free.
+    /// Full room key.
     pub name: Box<str>,
     /// See [`RoomRef`].
     pub generation: u32,
@@ -100,87 +102,73 @@ impl Room {
 }
 
 /// The rooms of a shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rooms {
-    rooms: Vec<Room>,
-    free: Vec<u32>,
-    index: [HashTable<u32>; INDEX_PARTS],
+    rooms: Slab<Room, SEGMENT_ROOMS>,
+    index: Index<u32, INDEX_PARTS>,
     hasher: RandomState,
     /// Rooms feed has to be told about.
     pub news: Vec<u32>,
-    live: u32,
+    /// Generation of the newest room.
+    generation: u32,
 }
 
 impl Rooms {
     /// No rooms.
     pub fn new() -> Rooms {
-        Rooms {
-            rooms: Vec::new(),
-            free: Vec::new(),
-            index: std::array::from_fn(|_| HashTable::new()),
-            hasher: RandomState::new(),
-            news: Vec::new(),
-            live: 0,
-        }
+        Rooms::default()
     }
 
     /// Rooms that exist.
     pub fn len(&self) -> u32 {
-        self.live
+        self.rooms.len()
     }
 
     /// None exists.
     pub fn is_empty(&self) -> bool {
-        self.live == 0
+        self.rooms.is_empty()
     }
 
     /// The room at an index that is in use.
     pub fn at(&mut self, index: u32) -> &mut Room {
-        &mut self.rooms[index as usize]
+        &mut self.rooms[index]
     }
 
     /// The room at an index that is in use, to look at.
     pub fn peek(&self, index: u32) -> &Room {
-        &self.rooms[index as usize]
+        &self.rooms[index]
     }
 
     /// The room itself, unless its slot has passed on.
     pub fn find(&self, room: RoomRef) -> Option<u32> {
-        let found = self.rooms.get(room.slot as usize)?;
-        (found.generation == room.generation && !found.name.is_empty()).then_some(room.slot)
+        let found = self.rooms.get(room.slot)?;
+        (found.generation == room.generation).then_some(room.slot)
     }
 
     /// The identity of the room at an index.
     pub fn reference(&self, index: u32) -> RoomRef {
-        RoomRef { slot: index, generation: self.rooms[index as usize].generation }
+        RoomRef { slot: index, generation: self.rooms[index].generation }
     }
 
     /// The index of a room by name, made if need be, held open until [`Rooms::let_go`] or [`Rooms::join`].
     pub fn hold(&mut self, name: &str) -> u32 {
         let hash = self.hasher.hash_one(name);
-        let part = part(hash);
-        let rooms = &self.rooms;
-        if let Some(&index) = self.index[part].find(hash, |&index| *rooms[index as usize].name == *name) {
-            self.rooms[index as usize].holds += 1;
+        if let Some(index) = self.index.get(hash, |index| *self.rooms[index].name == *name) {
+            self.rooms[index].holds += 1;
             return index;
         }
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.rooms.push(Room::default());
-            u32::try_from(self.rooms.len() - 1).expect("at most one room per connection")
-        });
-        let room = &mut self.rooms[index as usize];
-        room.name = name.into();
-        room.holds = 1;
-        self.live += 1;
+        self.generation = self.generation.wrapping_add(1);
+        let room = Room { name: name.into(), generation: self.generation, holds: 1, ..Room::default() };
+        let index = self.rooms.insert(room);
         let (rooms, hasher) = (&self.rooms, &self.hasher);
-        self.index[part].insert_unique(hash, index, |&index| hasher.hash_one(&*rooms[index as usize].name));
+        self.index.insert(hash, index, |index| hasher.hash_one(&*rooms[index].name));
         self.mark(index);
         index
     }
 
     /// Give up a hold.
     pub fn let_go(&mut self, index: u32) {
-        let room = &mut self.rooms[index as usize];
+        let room = &mut self.rooms[index];
         room.holds -= 1;
         if room.holds == 0 && room.members.is_empty() {
             self.mark(index);
@@ -189,7 +177,7 @@ impl Rooms {
 
     /// Turn a hold into membership; returns the member's position.
     pub fn join(&mut self, index: u32, slot: u32) -> u32 {
-        let room = &mut self.rooms[index as usize];
+        let room = &mut self.rooms[index];
         room.holds -= 1;
         let position = room.members.push(slot);
         self.mark(index);
@@ -199,13 +187,13 @@ impl Rooms {
     /// End a membership; returns the slot that moved to the position, if one did.
     #[must_use = "the moved member must learn its position"]
     pub fn leave(&mut self, index: u32, position: u32) -> Option<u32> {
-        let moved = self.rooms[index as usize].members.swap_remove(position);
+        let moved = self.rooms[index].members.swap_remove(position);
         self.mark(index);
         moved
     }
 
     fn mark(&mut self, index: u32) {
-        let room = &mut self.rooms[index as usize];
+        let room = &mut self.rooms[index];
         if !room.news {
             room.news = true;
             self.news.push(index);
@@ -214,34 +202,17 @@ impl Rooms {
 
     /// Whether nobody is in the room, or about to be.
     pub fn is_deserted(&self, index: u32) -> bool {
-        let room = &self.rooms[index as usize];
+        let room = &self.rooms[index];
         room.members.is_empty() && room.holds == 0
     }
 
-    /// Forget a deserted room: its slot may be used again, under a new generation.
+    /// Forget a deserted room: its slot may be used again, by a room of another generation.
     pub fn forget(&mut self, index: u32) {
         debug_assert!(self.is_deserted(index));
-        let room = &mut self.rooms[index as usize];
-        let hash = self.hasher.hash_one(&*room.name);
-        let generation = room.generation.wrapping_add(1);
-        if let Ok(entry) = self.index[part(hash)].find_entry(hash, |&other| other == index) {
-            entry.remove();
-        }
-        *room = Room { generation, ..Room::default() };
-        self.free.push(index);
-        self.live -= 1;
+        let hash = self.hasher.hash_one(&*self.rooms[index].name);
+        self.index.remove(hash, |other| other == index);
+        self.rooms.remove(index);
     }
-}
-
-impl Default for Rooms {
-    fn default() -> Self {
-        Rooms::new()
-    }
-}
-
-/// The part of the index for a hash: bits that the tables themselves do not go by (they use the lowest and the highest).
-fn part(hash: u64) -> usize {
-    usize::try_from((hash >> 40) % INDEX_PARTS as u64).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::index::Index;
-use super::slab::Slab;
+use crate::table::index::Index;
+use crate::table::slab::Slab;
 
 /// Every address in use.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 
 use crate::feed::intake::{DirectoryEntry, Select};
 use crate::mesh::msg::{ConnRef, Login};
+use crate::table::index::Index;
 
 use super::addresses::Addresses;
-use super::index::Index;
 use super::names::{Name, Names};
 use super::slots::{Place, Slots};
 

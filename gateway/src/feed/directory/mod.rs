@@ -6,11 +6,9 @@
 //! came after it (goim's defect C3).
 
 mod addresses;
-mod index;
 mod logins;
 mod names;
 mod rooms;
-mod slab;
 mod slots;
 
 #[cfg(test)]

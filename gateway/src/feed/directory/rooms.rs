@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::mesh::msg::RoomRef;
+use crate::table::index::Index;
+use crate::table::slab::Slab;
 
-use super::index::Index;
 use super::names::{Name, Names};
-use super::slab::Slab;
 use super::slots::{Place, Slots};
 
 const NO_ROOM: u32 = u32::MAX;
