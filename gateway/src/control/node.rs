@@ -316,11 +316,10 @@ impl ControlNode {
                 self.question(shard, ControlToShard::Members { request, room, limit }, Question::Members(reply));
             }
             Command::Trace { shard, conn, sink, reply } => {
-                let result = self.traces.add(shard, conn, sink).and_then(|report| match report {
-                    Report::On => self
-                        .send_command(shard, ControlToShard::Trace { conn, on: true })
-                        .inspect_err(|_| self.traces.forget(shard, conn)),
-                    Report::Off | Report::Same => Ok(()),
+                // Sent for each listener, for each is told from where on it misses nothing.
+                let result = self.traces.add(shard, conn, sink).and_then(|()| {
+                    self.send_command(shard, ControlToShard::Trace { conn, on: true })
+                        .inspect_err(|_| self.traces.withdraw(shard, conn))
                 });
                 let _ = reply.send(result);
             }

@@ -67,8 +67,6 @@ impl TraceSink {
 /// What the shard must be told after a change of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Begin to report this connection.
-    On,
     /// Stop reporting it.
     Off,
     /// Nothing changes for the shard.
@@ -85,14 +83,13 @@ pub struct TraceTable {
 
 impl TraceTable {
     /// Listen to a connection.
-    pub fn add(&mut self, shard: u16, conn: ConnRef, sink: TraceSink) -> Result<Report, ControlError> {
+    pub fn add(&mut self, shard: u16, conn: ConnRef, sink: TraceSink) -> Result<(), ControlError> {
         if self.total >= TRACED_CONNS_MAX {
             return Err(ControlError::Busy);
         }
-        let sinks = self.sinks.entry((shard, conn)).or_default();
-        sinks.push(sink);
+        self.sinks.entry((shard, conn)).or_default().push(sink);
         self.total += 1;
-        Ok(if sinks.len() == 1 { Report::On } else { Report::Same })
+        Ok(())
     }
 
     /// Give an event to everybody who listens. The last event of a connection, and the last listener's leaving, end its
@@ -114,9 +111,14 @@ impl TraceTable {
         if left == 0 && !ended { Report::Off } else { Report::Same }
     }
 
-    /// Forget a connection and everybody who listens to it: the shard could not be told to report it.
-    pub fn forget(&mut self, shard: u16, conn: ConnRef) {
-        self.total -= self.sinks.remove(&(shard, conn)).map_or(0, |sinks| sinks.len());
+    /// Take the newest listener of a connection back: the shard could not be told of it.
+    pub fn withdraw(&mut self, shard: u16, conn: ConnRef) {
+        if let Some(sinks) = self.sinks.get_mut(&(shard, conn)) {
+            self.total -= usize::from(sinks.pop().is_some());
+            if sinks.is_empty() {
+                self.sinks.remove(&(shard, conn));
+            }
+        }
     }
 
     /// Forget listeners that left. Returns the connections nobody listens to any more.

@@ -3,10 +3,10 @@
 //! leaves or the gateway drains.
 //!
 //! A trace may begin before its user connects. `queued` is what was put in the send queue: when it leaves is the
-//! kernel's business. Frames that come in the instant of the login, before the shard knows that somebody watches, are
-//! not shown.
+//! kernel's business. What comes in the instant of the login, before the shard knows that somebody watches, is not shown:
+//! `traced` says from where on nothing is missed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
@@ -74,7 +74,8 @@ struct Trace {
     form: Form,
     lines: mpsc::Sender<Bytes>,
     sink: TraceSink,
-    open: HashSet<(u16, ConnRef)>,
+    /// The connections told of, and whether their `traced` was.
+    open: HashMap<(u16, ConnRef), bool>,
 }
 
 /// The client has left.
@@ -92,7 +93,7 @@ pub async fn begin(
     directory.intake.watch(select.clone(), news_sink).await?;
     let (lines, receiver) = mpsc::channel(LINES_MAX);
     let (sink, source) = TraceSink::new();
-    let mut trace = Trace { directory, form, lines, sink, open: HashSet::new() };
+    let mut trace = Trace { directory, form, lines, sink, open: HashMap::new() };
     tokio::spawn(async move {
         tokio::select! {
             // `Left` is how most traces end, and nobody is left to hear of it.
@@ -144,7 +145,7 @@ impl Trace {
 
     async fn opened(&mut self, entry: DirectoryEntry) -> Result<(), Left> {
         let DirectoryEntry { shard, conn, key, mid, peer } = entry;
-        self.open.insert((shard, conn));
+        self.open.insert((shard, conn), false);
         let peer = peer.map(|peer| peer.to_string());
         self.line("login", Some((shard, conn)), json!({ "key": key, "mid": mid, "peer": peer })).await?;
         match self.directory.control.trace(shard, conn, self.sink.clone()).await {
@@ -155,12 +156,24 @@ impl Trace {
 
     /// The directory's word that a connection ended; the shard's, which says why, usually comes first.
     async fn gone(&mut self, shard: u16, conn: ConnRef) -> Result<(), Left> {
-        if self.open.remove(&(shard, conn)) { self.line("gone", Some((shard, conn)), json!({})).await } else { Ok(()) }
+        if self.open.remove(&(shard, conn)).is_some() {
+            self.line("gone", Some((shard, conn)), json!({})).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn happened(&mut self, record: TraceRecord) -> Result<(), Left> {
         let TraceRecord { shard, conn, event } = record;
         let (name, details) = match event {
+            // Each listener has the shard say so; those who were there before have heard it.
+            TraceEvent::Began => match self.open.get_mut(&(shard, conn)) {
+                Some(told @ false) => {
+                    *told = true;
+                    ("traced", json!({}))
+                }
+                _ => return Ok(()),
+            },
             TraceEvent::Received { op, body_bytes } => ("received", json!({ "op": op, "body_bytes": body_bytes })),
             TraceEvent::Queued { op, bytes } => ("queued", json!({ "op": op, "bytes": bytes })),
             TraceEvent::Dropped { op, bytes, cause } => {

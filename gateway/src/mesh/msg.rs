@@ -277,6 +277,8 @@ pub struct ConnInfo {
 /// What `GET /v1/trace` shows.
 #[derive(Clone, Debug)]
 pub enum TraceEvent {
+    /// The shard reports the connection from here on: nothing that follows is missed.
+    Began,
     /// A frame from the client.
     Received {
         /// Operation.

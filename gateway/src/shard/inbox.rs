@@ -3,7 +3,7 @@
 //! reader.
 
 use crate::limits::INBOX_MESSAGES_PER_TURN;
-use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToControl};
+use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToControl, TraceEvent};
 
 use crate::conn::{Flags, NO_ROOM};
 
@@ -75,6 +75,7 @@ impl Core {
                 if let Some(found) = self.conns.get(conn) {
                     if on {
                         found.flags.set(Flags::TRACED);
+                        self.trace(conn.slot, || TraceEvent::Began);
                     } else {
                         found.flags.clear(Flags::TRACED);
                     }
