@@ -53,8 +53,9 @@ pub(super) struct Acceptor {
     used: u32,
     /// Handshakes in order of accept; ended ones are skipped when they come to the front.
     pending: VecDeque<ConnRef>,
-    /// Tokens of the accept rate, in thousandths.
-    tokens: u64,
+    /// Tokens of the accept rate, in thousandths. Below zero when several listeners gave a connection for one token: the
+    /// pace makes up for it.
+    tokens: i64,
     refilled_ms: u64,
     refuse_when_full: bool,
     full_told: bool,
@@ -74,7 +75,7 @@ impl Acceptor {
             capacity,
             used: 0,
             pending: VecDeque::new(),
-            tokens: u64::MAX,
+            tokens: i64::MAX,
             refilled_ms: 0,
             refuse_when_full: false,
             full_told: false,
@@ -130,7 +131,7 @@ impl Acceptor {
     /// Milliseconds until something may be armed that may not be now.
     pub(super) fn wait_ms(&self, rate: Rate, now_ms: u64) -> Option<u64> {
         let token = (self.tokens < 1000 && rate.per_second > 0 && !self.stopped)
-            .then(|| (1000 - self.tokens).div_ceil(u64::from(rate.per_second)));
+            .then(|| (1000 - self.tokens).unsigned_abs().div_ceil(u64::from(rate.per_second)));
         let door =
             self.doors.iter().filter_map(|door| door.not_before_ms.checked_sub(now_ms)).filter(|ms| *ms > 0).min();
         let look = self.look_again.map(|(at_ms, _)| at_ms.saturating_sub(now_ms));
@@ -139,11 +140,12 @@ impl Acceptor {
 
     fn refill(&mut self, rate: Rate, now_ms: u64) {
         if rate.per_second == 0 {
-            self.tokens = u64::MAX;
+            self.tokens = i64::MAX;
             return;
         }
-        let full = u64::from(rate.burst.max(1)) * 1000;
+        let full = i64::from(rate.burst.max(1)) * 1000;
         let gained = (now_ms - self.refilled_ms).saturating_mul(u64::from(rate.per_second));
+        let gained = i64::try_from(gained).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(gained).min(full);
         self.refilled_ms = now_ms;
     }
@@ -221,8 +223,8 @@ impl Core {
     pub(super) fn accepted(&mut self, listener: ListenerId, slot: u32) {
         self.conns.reach(slot);
         self.acceptor.used += 1;
-        if self.acceptor.tokens != u64::MAX {
-            self.acceptor.tokens = self.acceptor.tokens.saturating_sub(1000);
+        if self.acceptor.tokens != i64::MAX {
+            self.acceptor.tokens -= 1000;
         }
         self.counts.accepted += 1;
         self.counts.slots_used = u64::from(self.acceptor.used);

@@ -44,7 +44,7 @@ pub struct Client {
     pub closed: bool,
     /// Fates of pushes by number.
     pub fates: Vec<Fate>,
-    received: Vec<bool>,
+    pub received: Vec<bool>,
     last_push: Option<usize>,
 }
 

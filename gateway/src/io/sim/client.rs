@@ -37,6 +37,13 @@ pub(super) struct Client {
 impl SimIo {
     /// Client: connect to a listener; the server may accept much later.
     pub fn connect(&mut self, listener: usize, window_bytes: usize) -> ClientId {
+        self.doors[listener].looking = true;
+        self.connect_unheard(listener, window_bytes)
+    }
+
+    /// Client: connect to a listener on which a neighbour's accept is just being cancelled. Of the accepts that wait on one
+    /// listener the kernel has woken that one: the client waits in the backlog until an accept looks there.
+    pub fn connect_unheard(&mut self, listener: usize, window_bytes: usize) -> ClientId {
         let id = ClientId(self.clients.len());
         self.clients.push(Client {
             inbox: VecDeque::new(),

@@ -125,6 +125,8 @@ enum Accepting {
 struct Door {
     backlog: VecDeque<ClientId>,
     accepting: Accepting,
+    /// The accept looks at the backlog: it was armed just now, or a client has woken it.
+    looking: bool,
     events: VecDeque<Event>,
 }
 
@@ -156,7 +158,12 @@ impl SimIo {
             sockets: (0..slots).map(|_| None).collect(),
             owners: vec![None; slots as usize],
             doors: (0..listeners)
-                .map(|_| Door { backlog: VecDeque::new(), accepting: Accepting::No, events: VecDeque::new() })
+                .map(|_| Door {
+                    backlog: VecDeque::new(),
+                    accepting: Accepting::No,
+                    looking: false,
+                    events: VecDeque::new(),
+                })
                 .collect(),
             clients: Vec::new(),
             buffers: vec![Vec::new(); usize::from(buffers)],
@@ -239,8 +246,11 @@ impl SimIo {
 
     fn accept(&mut self, index: usize) {
         let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
-        while self.doors[index].accepting != Accepting::No {
-            let Some(&client) = self.doors[index].backlog.front() else { return };
+        while self.doors[index].accepting != Accepting::No && self.doors[index].looking {
+            let Some(&client) = self.doors[index].backlog.front() else {
+                self.doors[index].looking = false;
+                return;
+            };
             if self.chance(self.faults.accept_error) {
                 self.doors[index].accepting = Accepting::No;
                 let errors = [libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::ENOBUFS];
@@ -344,12 +354,14 @@ impl Io for SimIo {
         let door = &mut self.doors[usize::from(listener.0)];
         assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
         door.accepting = Accepting::Many;
+        door.looking = true;
     }
 
     fn accept_one(&mut self, listener: ListenerId) {
         let door = &mut self.doors[usize::from(listener.0)];
         assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
         door.accepting = Accepting::One;
+        door.looking = true;
     }
 
     fn cancel_accept(&mut self, listener: ListenerId) {

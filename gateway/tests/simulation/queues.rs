@@ -1,0 +1,106 @@
+//! The bound on what waits in a whole shard, by each policy, and when its drops can be seen.
+
+use halley_gateway::conn::close::CloseReason;
+use halley_gateway::limits::{ShardSettings, SlowConsumer};
+use halley_gateway::mesh::msg::ShardTarget;
+
+use crate::rig::{Rig, TCP};
+
+/// Bytes of the shard's bound, of one push on TCP, and how many fit.
+const BOUND: u64 = 1_000;
+const FILLER: usize = 100;
+const PUSH_BYTES: u64 = 16 + 8 + FILLER as u64;
+const FIT: u64 = BOUND / PUSH_BYTES;
+const PUSHES: u64 = 20;
+
+/// Two clients that read nothing, and one that reads; no queue of one connection is ever full.
+fn rig(slow_consumer: SlowConsumer) -> Rig {
+    let settings =
+        ShardSettings { slow_consumer, shard_queue_bytes_max: BOUND, queue_bytes_max: 1 << 24, ..Default::default() };
+    let mut rig = Rig::new(16, settings);
+    for _ in 0..3 {
+        rig.log_in(TCP);
+    }
+    rig.stop_reading(0);
+    rig.stop_reading(1);
+    rig
+}
+
+/// Push to everybody. What was dropped in the turn of a push must be published when the turn is over: the shard may sleep long.
+fn push_to_all(rig: &mut Rig) {
+    for _ in 0..PUSHES {
+        rig.push(ShardTarget::All { per_second: 0 }, FILLER);
+        for _ in 0..3 {
+            rig.turn();
+            assert_eq!(rig.stats.read(), *rig.counts(), "published in the turn in which it happened");
+            assert!(rig.counts().queued_bytes <= BOUND, "{} bytes wait", rig.counts().queued_bytes);
+        }
+    }
+}
+
+/// Numbers of pushes that a client has got, in order.
+fn got(rig: &Rig, client: usize) -> Vec<u64> {
+    let received = rig.clients[client].received.iter().enumerate();
+    received.filter(|(_, got)| **got).map(|(number, _)| number as u64).collect()
+}
+
+/// Everybody reads: nothing is left waiting, and the bound is free again.
+fn read_on(rig: &mut Rig, clients: &[usize]) {
+    for &client in clients {
+        rig.read_again(client);
+    }
+    rig.turns(10);
+    assert_eq!(rig.counts().queued_bytes, 0);
+    let before = rig.counts().deliveries;
+    rig.push(ShardTarget::All { per_second: 0 }, FILLER);
+    rig.turns(3);
+    assert_eq!(rig.counts().deliveries - before, rig.counts().authenticated);
+}
+
+#[test]
+fn drop_newest_drops_what_does_not_fit_the_shard() {
+    let mut rig = rig(SlowConsumer::DropNewest);
+    push_to_all(&mut rig);
+    let counts = rig.counts();
+    assert_eq!((counts.deliveries, counts.drops_shard_full), (PUSHES + FIT, 2 * PUSHES - FIT));
+    assert_eq!((counts.drops_queue_full, counts.drops_oldest, counts.drops_closed), (0, 0, 0));
+    read_on(&mut rig, &[0, 1]);
+    let kept: Vec<u64> = (0..FIT / 2).chain([PUSHES]).collect();
+    assert_eq!((got(&rig, 0), got(&rig, 1)), (kept.clone(), kept), "the first ones, and those after the jam");
+    assert_eq!(got(&rig, 2), (0..=PUSHES).collect::<Vec<_>>(), "who reads misses nothing");
+}
+
+/// A connection makes room in the shard with its own pushes only: when it has none left, the new one is dropped as `shard_full`.
+#[test]
+fn drop_oldest_makes_room_with_its_own_pushes() {
+    let mut rig = rig(SlowConsumer::DropOldest);
+    push_to_all(&mut rig);
+    let counts = rig.counts();
+    assert_eq!((counts.deliveries, counts.drops_oldest, counts.drops_shard_full), (3 * PUSHES, 2 * PUSHES - FIT, 0));
+    let poor = rig.log_in(TCP);
+    rig.stop_reading(poor);
+    let conn = rig.feed.logins[&format!("key{poor}")];
+    for _ in 0..2 {
+        rig.push(ShardTarget::Conn(conn), FILLER);
+        rig.turns(3);
+    }
+    let counts = rig.counts();
+    assert_eq!((counts.drops_oldest, counts.drops_shard_full), (2 * PUSHES - FIT + 1, 1));
+    read_on(&mut rig, &[0, 1, poor]);
+    let kept: Vec<u64> = (PUSHES - FIT / 2..PUSHES).chain([PUSHES + 2]).collect();
+    assert_eq!((got(&rig, 0), got(&rig, 1)), (kept.clone(), kept), "the last ones, and those after the jam");
+    assert_eq!(got(&rig, 2), (0..PUSHES).chain([PUSHES + 2]).collect::<Vec<_>>(), "who reads misses nothing");
+}
+
+#[test]
+fn close_ends_those_who_do_not_fit_the_shard() {
+    let mut rig = rig(SlowConsumer::Close);
+    push_to_all(&mut rig);
+    let counts = rig.counts();
+    assert_eq!(counts.closes[CloseReason::SlowConsumer as usize], 2);
+    // The second may use what the first one's end made free.
+    assert_eq!((counts.deliveries, counts.drops_closed), (PUSHES + FIT / 2 + FIT, FIT / 2 + FIT));
+    assert_eq!((counts.drops_shard_full, counts.drops_oldest, counts.authenticated), (0, 0, 1));
+    read_on(&mut rig, &[]);
+    assert_eq!(got(&rig, 2), (0..=PUSHES).collect::<Vec<_>>(), "who reads misses nothing");
+}
