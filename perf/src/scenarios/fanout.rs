@@ -3,7 +3,8 @@
 //!
 //! Each pair starts both programs anew, connects all clients to both, and lets them take turns of a few rounds: A B B A,
 //! and so on. So a change of the host's speed meets both, and no pair inherits another's memory layout. Who starts first
-//! changes from pair to pair: sockets made first can cost some percent more or less, whatever program holds them.
+//! changes from pair to pair: sockets made first can cost some percent more or less, whatever program holds them. So does,
+//! by twos, who takes the first turn: in A B B A only B works twice in a row, on caches that are still its own.
 
 use crate::clients::fleet;
 use crate::failure::{Failure, Result};
@@ -150,7 +151,7 @@ fn pair(contest: &Contest, options: &Options, shape: Shape, index: u32) -> Resul
     check_cpu(&subject)?;
     let mut pair = Pair::default();
     for turn in 0..options.turns {
-        if turn.is_multiple_of(2) {
+        if (turn + index / 2).is_multiple_of(2) {
             pair.subject.add(subject.measure(options.rounds)?);
             pair.reference.add(reference.measure(options.rounds)?);
         } else {

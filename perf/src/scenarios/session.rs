@@ -25,8 +25,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Before each reading of metrics: shards publish at the end of a turn, and count an enter in the turn after it; an idle shard
 /// makes one a tick.
 const PUBLISHED: Duration = Duration::from_millis(600);
-/// How long clients may wait for the next byte of a round.
-const STALL: Duration = Duration::from_secs(60);
+/// How long clients may wait for the next byte of a round, unless they are told to be more patient.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What to do to a server.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,7 @@ pub struct Session {
     drain: Drain,
     load: Load,
     rounds: u64,
+    silence: Duration,
 }
 
 /// What a number of rounds cost the server.
@@ -114,7 +115,7 @@ impl Session {
         let streams = fleet::connect(&plan)?;
         let drain = Drain::new(streams, load.round.wire(load.transport))?;
         let push = server.push(load.round, &room_of(0, load.clients))?;
-        let mut session = Session { server, push, drain, load, rounds: 0 };
+        let mut session = Session { server, push, drain, load, rounds: 0, silence: SILENCE };
         session.deliver(COMPARED_ROUNDS)?;
         session.drain.stop_comparing();
         session.deliver(WARM_ROUNDS)?;
@@ -124,6 +125,11 @@ impl Session {
     /// The server.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// Let clients wait so long for their next byte.
+    pub fn allow_silence(&mut self, silence: Duration) {
+        self.silence = silence;
     }
 
     /// Push `rounds` rounds and account for them.
@@ -176,7 +182,7 @@ impl Session {
             self.drain.sweep()?;
             if self.drain.calls() > seen {
                 (seen, seen_at) = (self.drain.calls(), Instant::now());
-            } else if seen_at.elapsed() > STALL {
+            } else if seen_at.elapsed() > self.silence {
                 self.push.check()?;
                 self.server.check()?;
                 return Err(Failure::new(format!(
