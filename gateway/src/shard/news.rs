@@ -32,7 +32,7 @@ impl Core {
         }
     }
 
-    /// Tell what there is room for; false when something had to be kept.
+    /// Tell what there is room for, from the next flush of the rings on; false when something had to be kept.
     pub(super) fn tell(&mut self, links: &mut ShardLinks) -> bool {
         let told = self.tell_feed(links);
         let mut heard = true;
@@ -43,8 +43,6 @@ impl Core {
                 break;
             }
         }
-        links.to_feed.flush();
-        links.to_control.flush();
         self.counts.news_deferred += u64::from(!told) + u64::from(!heard);
         told && heard
     }

@@ -59,7 +59,10 @@ impl<I: Io> Shard<I> {
         self.core.flush(&mut self.io);
         let told = self.core.tell(&mut self.links);
         self.obey();
+        // Counters first: whoever hears what became of a push finds its drops counted.
         self.core.publish(&self.io, &self.stats);
+        self.links.to_feed.flush();
+        self.links.to_control.flush();
         self.core.wait(told)
     }
 
