@@ -8,7 +8,7 @@ use crate::io::{Event, Io, SEND_COPY_BYTES_MAX};
 use crate::limits::FLUSH_SENDS_PER_TURN;
 use crate::mesh::msg::ConnRef;
 
-use super::transport::error_reason;
+use super::receive::error_reason;
 use super::{Core, Order};
 
 /// A push at least this long is sent from where it lies even if others wait behind it.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `turn` | the order of the phases; the only caller of `Io` |
 //! | `accept` | taking connections, and when not to |
+//! | `receive` | when a connection is read, and when it must wait |
 //! | `transport` | bytes → upgrade, WebSocket messages, goim frames |
 //! | `inbound` | what each goim operation does |
 //! | `login` | op 7: decide, tell the directory, answer |
@@ -32,6 +33,7 @@ mod inbox;
 mod login;
 mod news;
 pub mod quota;
+mod receive;
 pub mod rooms;
 mod secure;
 pub mod stats;

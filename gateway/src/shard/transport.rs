@@ -1,5 +1,5 @@
-//! From received bytes to frames: upgrade request, WebSocket messages, goim frames. Owns when bytes are decoded and when
-//! they wait (a request is being decided, replies pile up); whole frames go to `inbound`. Nothing is copied unless it must wait.
+//! From received bytes to frames: upgrade request, WebSocket messages, goim frames. Owns what is decoded at once and what is kept
+//! until it is whole, or until `receive` lets it go on; whole frames go to `inbound`. Nothing is copied unless it must wait.
 
 use halley_protocol::goim::{self, Decoded, Frame, FrameError};
 use halley_protocol::websocket::CloseCode;
@@ -9,92 +9,13 @@ use halley_protocol::websocket::handshake::{self, Rules, Upgrade};
 use crate::conn::close::CloseReason;
 use crate::conn::partial::{Partial, append_exact};
 use crate::conn::{ConnState, Flags};
-use crate::io::Errno;
-use crate::limits::REPLY_BYTES_MAX;
-use crate::mesh::msg::ConnRef;
 
-use super::{Application, Core, Order};
+use super::{Application, Core};
 
 /// The path clients connect to (goim §1.5).
 const WEBSOCKET_PATH: &str = "/sub";
 
 impl Core {
-    pub(super) fn readable(&mut self, conn: ConnRef, armed: bool) {
-        let Some(found) = self.conns.get(conn) else { return };
-        if found.state == ConnState::Gone {
-            return;
-        }
-        if !armed {
-            self.orders.push(Order::PollReadable(conn));
-        }
-        found.flags.set(Flags::UNREAD);
-        self.receive_more(conn);
-    }
-
-    /// Receive if there is something unread and nothing speaks against it.
-    pub(super) fn receive_more(&mut self, conn: ConnRef) {
-        let Some(found) = self.conns.get(conn) else { return };
-        let blocked =
-            found.flags.has(Flags::RECEIVING) || found.flags.has(Flags::PAUSED) || found.state == ConnState::Gone;
-        if !blocked && found.flags.take(Flags::UNREAD) {
-            found.flags.set(Flags::RECEIVING);
-            self.orders.push(Order::Receive(conn));
-        }
-    }
-
-    /// A receive found no buffer: it is still wanted.
-    pub(super) fn receive_again(&mut self, conn: ConnRef) {
-        if let Some(found) = self.conns.get(conn) {
-            found.flags.clear(Flags::RECEIVING);
-            found.flags.set(Flags::UNREAD);
-            self.receive_more(conn);
-        }
-    }
-
-    pub(super) fn receive_empty(&mut self, conn: ConnRef) {
-        if let Some(found) = self.conns.get(conn) {
-            found.flags.clear(Flags::RECEIVING);
-            self.receive_more(conn);
-        }
-    }
-
-    pub(super) fn receive_failed(&mut self, conn: ConnRef, error: Errno) {
-        let Some(found) = self.conns.get(conn) else { return };
-        found.flags.clear(Flags::RECEIVING);
-        let reason = error_reason(error, found.flags.has(Flags::SPOKE));
-        self.abort(conn.slot, reason);
-    }
-
-    /// The peer sends no more. What it asked for is still answered.
-    pub(super) fn end_of_stream(&mut self, conn: ConnRef) {
-        let Some(found) = self.conns.get(conn) else { return };
-        found.flags.clear(Flags::RECEIVING);
-        found.flags.set(Flags::PEER_CLOSED);
-        let reason = if found.flags.has(Flags::SPOKE) { CloseReason::PeerClosed } else { CloseReason::Probe };
-        match found.state {
-            ConnState::Lingering => self.abort(conn.slot, reason),
-            state if state.is_open() => self.end(conn.slot, reason),
-            _ => {}
-        }
-    }
-
-    /// Bytes came. `more` says that the socket holds further ones.
-    pub(super) fn received(&mut self, conn: ConnRef, bytes: &mut [u8], more: bool) {
-        let Some(found) = self.conns.get(conn) else { return };
-        found.flags.clear(Flags::RECEIVING);
-        found.flags.set(Flags::SPOKE);
-        if more {
-            found.flags.set(Flags::UNREAD);
-        }
-        self.counts.bytes_in += bytes.len() as u64;
-        if found.tls.is_some() {
-            self.decrypt(conn, bytes);
-        } else {
-            self.take(conn.slot, bytes);
-        }
-        self.receive_more(conn);
-    }
-
     /// Decode the next bytes of a connection, behind those that wait.
     pub(super) fn take(&mut self, slot: u32, bytes: &mut [u8]) {
         let conn = self.conns.peek(slot);
@@ -108,65 +29,6 @@ impl Core {
         } else {
             self.keep(slot, bytes);
             self.decode_kept(slot);
-        }
-    }
-
-    /// Go on with what waited, after the reason to wait is gone.
-    pub(super) fn resume(&mut self, slot: u32) {
-        let conn = self.conns.at(slot).reference(slot);
-        if self.must_pause(slot) {
-            return self.throttle(slot);
-        }
-        self.conns.at(slot).flags.clear(Flags::PAUSED);
-        self.decode_kept(slot);
-        self.receive_more(conn);
-    }
-
-    /// Replies that piled up are out: read on.
-    pub(super) fn resume_throttled(&mut self) {
-        if self.throttled.is_empty() {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut self.throttled);
-        waiting.retain(|&conn| match self.conns.get(conn) {
-            Some(found) if found.state.is_open() => {
-                if found.queue.reply_bytes() > REPLY_BYTES_MAX / 2 {
-                    return true;
-                }
-                found.flags.clear(Flags::THROTTLED);
-                self.resume(conn.slot);
-                false
-            }
-            _ => false,
-        });
-        waiting.append(&mut self.throttled);
-        self.throttled = waiting;
-    }
-
-    /// Whether the next frame must wait.
-    fn must_pause(&self, slot: u32) -> bool {
-        let conn = self.conns.peek(slot);
-        matches!(conn.state, ConnState::Deciding | ConnState::Registering)
-            || conn.has_request()
-            || conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2
-    }
-
-    fn pause_if_needed(&mut self, slot: u32) -> bool {
-        if !self.must_pause(slot) {
-            return false;
-        }
-        self.conns.at(slot).flags.set(Flags::PAUSED);
-        self.throttle(slot);
-        true
-    }
-
-    /// Go on when the replies are out, if it is replies that stand in the way.
-    fn throttle(&mut self, slot: u32) {
-        let conn = self.conns.at(slot);
-        if conn.queue.reply_bytes() > REPLY_BYTES_MAX / 2 && !conn.flags.has(Flags::THROTTLED) {
-            conn.flags.set(Flags::THROTTLED);
-            let conn = conn.reference(slot);
-            self.throttled.push(conn);
         }
     }
 
@@ -211,7 +73,7 @@ impl Core {
     }
 
     /// Decode what was kept, as far as it goes.
-    fn decode_kept(&mut self, slot: u32) {
+    pub(super) fn decode_kept(&mut self, slot: u32) {
         let Some(partial) = self.conns.at(slot).partial.as_mut() else { return };
         let mut frames = std::mem::take(&mut partial.frames);
         let taken = self.message_frames(slot, &frames);
@@ -405,20 +267,6 @@ impl Core {
         let mut header = [0; SERVER_HEADER_BYTES_MAX];
         let bytes = write_header(opcode, payload.len(), &mut header);
         self.reply_raw(slot, &header[..bytes], payload);
-    }
-}
-
-/// What an error of the kernel says about the end of a connection.
-pub(super) fn error_reason(error: Errno, spoke: bool) -> CloseReason {
-    match error.0 {
-        libc::ECONNRESET | libc::EPIPE | libc::ETIMEDOUT | libc::EHOSTUNREACH | libc::ENETUNREACH => {
-            if spoke {
-                CloseReason::PeerReset
-            } else {
-                CloseReason::Probe
-            }
-        }
-        _ => CloseReason::IoFailed,
     }
 }
 

@@ -25,8 +25,10 @@
 //! ```
 
 mod client;
+mod doors;
+mod faults;
+mod sockets;
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rand::rngs::SmallRng;
@@ -37,98 +39,9 @@ use crate::mesh::msg::{ConnRef, SharedPayload};
 
 use client::Client;
 pub use client::{ClientId, ServerEnd};
-
-/// How unpleasant the kernel is, each in percent of the chances it gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Faults {
-    /// A send takes only a part although there is room.
-    pub short_send: u32,
-    /// Completions of a socket stay behind for this turn.
-    pub late: u32,
-    /// A readiness poll ends with its event.
-    pub poll_ends: u32,
-    /// An accept ends with an error although a client waits.
-    pub accept_error: u32,
-    /// A multishot accept ends with the connection it accepted, because the completion queue is full.
-    pub accept_overflow: u32,
-    /// A receive finds no buffer.
-    pub no_buffer: u32,
-    /// A receive gives fewer bytes than there are.
-    pub short_receive: u32,
-    /// The kernel does not say who the peer is.
-    pub nameless: u32,
-    /// What was outstanding at a close is still told before `Closed`.
-    pub told_after_close: u32,
-    /// What came before a reset can still be read.
-    pub data_before_reset: u32,
-    /// The doorbell seems to have rung.
-    pub woken: u32,
-}
-
-impl Faults {
-    /// A kernel on a good day.
-    pub const NONE: Faults = Faults {
-        short_send: 0,
-        late: 0,
-        poll_ends: 0,
-        accept_error: 0,
-        accept_overflow: 0,
-        no_buffer: 0,
-        short_receive: 0,
-        nameless: 0,
-        told_after_close: 0,
-        data_before_reset: 0,
-        woken: 0,
-    };
-    /// Everything, often.
-    pub const ALL: Faults = Faults {
-        short_send: 20,
-        late: 30,
-        poll_ends: 10,
-        accept_error: 5,
-        accept_overflow: 10,
-        no_buffer: 10,
-        short_receive: 30,
-        nameless: 10,
-        told_after_close: 50,
-        data_before_reset: 50,
-        woken: 10,
-    };
-}
-
-#[derive(Debug)]
-struct Socket {
-    client: ClientId,
-    generation: Option<u32>,
-    inbox: VecDeque<u8>,
-    fin: bool,
-    reset: bool,
-    polled: bool,
-    receiving: bool,
-    wants_writable: bool,
-    naming: bool,
-    stalled: bool,
-    sent_this_turn: bool,
-    shut: bool,
-    closing: bool,
-    events: VecDeque<Event>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    No,
-    One,
-    Many,
-}
-
-#[derive(Debug)]
-struct Door {
-    backlog: VecDeque<ClientId>,
-    accepting: Accepting,
-    /// The accept looks at the backlog: it was armed just now, or a client has woken it.
-    looking: bool,
-    events: VecDeque<Event>,
-}
+use doors::{Accepting, Door};
+pub use faults::Faults;
+use sockets::Socket;
 
 /// See the module.
 #[derive(Debug)]
@@ -157,14 +70,7 @@ impl SimIo {
             faults,
             sockets: (0..slots).map(|_| None).collect(),
             owners: vec![None; slots as usize],
-            doors: (0..listeners)
-                .map(|_| Door {
-                    backlog: VecDeque::new(),
-                    accepting: Accepting::No,
-                    looking: false,
-                    events: VecDeque::new(),
-                })
-                .collect(),
+            doors: (0..listeners).map(|_| Door::new()).collect(),
             clients: Vec::new(),
             buffers: vec![Vec::new(); usize::from(buffers)],
             buffers_free: (0..buffers).collect(),
@@ -178,171 +84,6 @@ impl SimIo {
     fn chance(&mut self, percent: u32) -> bool {
         percent > 0 && self.random.random_range(0..100) < percent
     }
-
-    fn socket_of(&self, client: ClientId) -> Option<u32> {
-        self.clients[client.0].slot
-    }
-
-    /// Readiness changed: an armed poll tells, once per change.
-    fn announce(&mut self, slot: u32) {
-        let ends = self.chance(self.faults.poll_ends);
-        let Some(socket) = self.sockets[slot as usize].as_mut() else { return };
-        let Some(generation) = socket.generation.filter(|_| socket.polled && !socket.closing) else { return };
-        socket.polled = !ends;
-        socket.events.push_back(Event::Readable { conn: ConnRef { slot, generation }, armed: !ends });
-    }
-
-    fn space(&self, client: ClientId) -> usize {
-        let client = &self.clients[client.0];
-        client.window_bytes.saturating_sub(client.inbox.len())
-    }
-
-    fn tell_writable(&mut self, slot: u32) {
-        let Some(socket) = self.sockets[slot as usize].as_ref() else { return };
-        let ready = self.space(socket.client) > 0 || socket.reset;
-        let Some(socket) = self.sockets[slot as usize].as_mut() else { return };
-        if let Some(generation) = socket.generation.filter(|_| ready && socket.wants_writable && !socket.closing) {
-            socket.wants_writable = false;
-            socket.events.push_back(Event::Writable { conn: ConnRef { slot, generation } });
-        }
-    }
-
-    /// The socket of an operation, which must be the caller's and not closed.
-    fn socket(&mut self, conn: ConnRef) -> &mut Socket {
-        let owner = &mut self.owners[conn.slot as usize];
-        let socket = self.sockets[conn.slot as usize].as_mut().expect("operation on a free slot");
-        if socket.generation.is_none() {
-            assert_ne!(*owner, Some(conn.generation), "a new connection has the generation of the one before");
-            *owner = Some(conn.generation);
-        }
-        assert_eq!(*socket.generation.get_or_insert(conn.generation), conn.generation, "operation of an earlier owner");
-        assert!(!socket.closing, "operation after close");
-        socket
-    }
-
-    fn send(&mut self, conn: ConnRef, bytes: &[u8]) {
-        assert!(!bytes.is_empty(), "an empty send");
-        self.counters.sends += 1;
-        self.counters.submissions += 1;
-        let socket = self.socket(conn);
-        assert!(!socket.sent_this_turn, "two sends of one connection in one turn");
-        assert!(!socket.stalled, "a send before the socket was writable again");
-        assert!(!socket.shut, "a send after FIN");
-        socket.sent_this_turn = true;
-        let (client, reset) = (socket.client, socket.reset);
-        if reset {
-            return self.failures.push(Event::SendFailed { conn, error: Errno(libc::EPIPE) });
-        }
-        let mut room = self.space(client).min(bytes.len());
-        if self.chance(self.faults.short_send) {
-            room = self.random.random_range(0..=room);
-        }
-        self.clients[client.0].inbox.extend(&bytes[..room]);
-        if room < bytes.len() {
-            self.socket(conn).stalled = true;
-            self.failures.push(Event::SendShort { conn, sent: u32::try_from(room).expect("sends are small") });
-        }
-    }
-
-    fn accept(&mut self, index: usize) {
-        let listener = ListenerId(u16::try_from(index).expect("listeners are few"));
-        while self.doors[index].accepting != Accepting::No && self.doors[index].looking {
-            let Some(&client) = self.doors[index].backlog.front() else {
-                self.doors[index].looking = false;
-                return;
-            };
-            if self.chance(self.faults.accept_error) {
-                self.doors[index].accepting = Accepting::No;
-                let errors = [libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::ENOBUFS];
-                let error = Some(Errno(errors[self.random.random_range(0..errors.len())]));
-                return self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
-            }
-            self.doors[index].backlog.pop_front();
-            let Some(slot) = self.free_slot() else {
-                // As the kernel does: the connection was taken off the backlog and has nowhere to go.
-                self.clients[client.0].server = ServerEnd::Reset;
-                self.doors[index].accepting = Accepting::No;
-                let error = Some(Errno(libc::ENFILE));
-                return self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
-            };
-            let end = &mut self.clients[client.0];
-            let slot_number = u32::try_from(slot).expect("slots are 32 bits");
-            end.slot = Some(slot_number);
-            self.sockets[slot] = Some(Socket {
-                client,
-                generation: None,
-                inbox: std::mem::take(&mut end.early).into(),
-                fin: end.fin_early,
-                reset: end.gone,
-                polled: false,
-                receiving: false,
-                wants_writable: false,
-                naming: false,
-                stalled: false,
-                sent_this_turn: false,
-                shut: false,
-                closing: false,
-                events: VecDeque::new(),
-            });
-            self.doors[index].events.push_back(Event::Accepted { listener, slot: slot_number });
-            let one = self.doors[index].accepting == Accepting::One;
-            if one || self.chance(self.faults.accept_overflow) {
-                self.doors[index].accepting = Accepting::No;
-                let error = (!one).then_some(Errno(libc::EOVERFLOW));
-                self.doors[index].events.push_back(Event::AcceptEnded { listener, error });
-            }
-        }
-    }
-
-    /// Any free slot: the kernel's choice follows no rule that a shard could know.
-    fn free_slot(&mut self) -> Option<usize> {
-        let start = self.random.random_range(0..self.sockets.len().max(1));
-        let (before, after) = self.sockets.split_at(start);
-        let free = after.iter().position(Option::is_none).map(|at| start + at);
-        free.or_else(|| before.iter().position(Option::is_none))
-    }
-
-    /// Take what waits in the backlogs, and tell what has happened on the listeners.
-    fn collect_accepts(&mut self, events: &mut Vec<Event>) {
-        for index in 0..self.doors.len() {
-            self.accept(index);
-            if !self.chance(self.faults.late) {
-                events.extend(self.doors[index].events.drain(..));
-            }
-        }
-    }
-
-    /// Deliver what is queued on one socket, some of it perhaps later.
-    fn collect(&mut self, slot: usize, events: &mut Vec<Event>) {
-        if self.chance(self.faults.late) {
-            return;
-        }
-        let Some(socket) = self.sockets[slot].as_mut() else { return };
-        while let Some(event) = socket.events.pop_front() {
-            match event {
-                Event::Received { .. }
-                | Event::ReceiveEmpty { .. }
-                | Event::ReceiveNoBuffer { .. }
-                | Event::EndOfStream { .. }
-                | Event::ReceiveFailed { .. } => socket.receiving = false,
-                Event::Writable { .. } => socket.stalled = false,
-                Event::PeerName { .. } => socket.naming = false,
-                _ => {}
-            }
-            if let Event::Received { .. } = event {
-                self.lent += 1;
-            }
-            events.push(event);
-            if let Event::Closed { .. } = event {
-                self.sockets[slot] = None;
-                return;
-            }
-        }
-    }
-
-    fn open_slots(&self) -> Vec<usize> {
-        (0..self.sockets.len()).filter(|slot| self.sockets[*slot].is_some()).collect()
-    }
 }
 
 impl Io for SimIo {
@@ -351,17 +92,11 @@ impl Io for SimIo {
     }
 
     fn accept_many(&mut self, listener: ListenerId) {
-        let door = &mut self.doors[usize::from(listener.0)];
-        assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
-        door.accepting = Accepting::Many;
-        door.looking = true;
+        self.doors[usize::from(listener.0)].arm(Accepting::Many);
     }
 
     fn accept_one(&mut self, listener: ListenerId) {
-        let door = &mut self.doors[usize::from(listener.0)];
-        assert_eq!(door.accepting, Accepting::No, "two accepts on one listener");
-        door.accepting = Accepting::One;
-        door.looking = true;
+        self.doors[usize::from(listener.0)].arm(Accepting::One);
     }
 
     fn cancel_accept(&mut self, listener: ListenerId) {

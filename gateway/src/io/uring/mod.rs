@@ -1,5 +1,5 @@
 //! The kernel seam on io_uring. Owns one ring with its direct descriptors and receive buffers, turns the requests of a
-//! shard into submission entries and hands them over in batches; `completions` turns what comes back into events.
+//! shard into submission entries; `handover` gives them to the kernel in batches, `completions` turns what comes back into events.
 //! It decides nothing about connections. One thread makes it and uses it.
 //!
 //! Why it is built this way, in terms of what the kernel does:
@@ -12,6 +12,8 @@
 
 mod buf_ring;
 mod completions;
+mod doors;
+mod handover;
 mod names;
 mod ops;
 mod outgoing;
@@ -20,12 +22,10 @@ mod ring;
 mod slots;
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use io_uring::squeue::Entry;
-use io_uring::types::Fd;
 
 use super::{BufferId, Event, Io, IoCounters, ListenerId, Wait};
 use crate::limits::{COMPLETION_ENTRIES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
@@ -33,16 +33,14 @@ use crate::mesh::msg::{ConnRef, SharedPayload};
 use crate::mesh::wake::Doorbell;
 
 use buf_ring::BufRing;
+use doors::Door;
 use names::{IPV4_BYTES, IPV6_BYTES, Names};
 use ops::Kind;
 use outgoing::Outgoing;
 pub use probe::StartError;
 use probe::{Host, Step, explain};
-use ring::{Completion, Entered, Mode, Ring};
+use ring::{Completion, Mode, Ring};
 use slots::{Facts, Slots};
-
-/// How long to let the kernel recover when it has no memory for a request.
-const CONGESTION_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a ring is made of.
 #[derive(Clone, Debug)]
@@ -73,15 +71,6 @@ impl UringConfig {
             completion_entries: COMPLETION_ENTRIES,
         }
     }
-}
-
-/// One listening socket.
-struct Door {
-    socket: Arc<OwnedFd>,
-    /// What its connections are marked with.
-    family: Facts,
-    /// The accept that is armed on it.
-    armed: Option<Kind>,
 }
 
 /// A shard's way into the kernel. Bound to the thread that made it.
@@ -128,13 +117,12 @@ impl UringIo {
             let bytes = u64::from(config.receive_buffers) * u64::from(config.receive_buffer_bytes);
             explain(Step::Buffers { bytes }, error, &Host::look())
         })?;
-        let doors = config.listeners.into_iter().map(|socket| Door { family: family(&socket), socket, armed: None });
         Ok(UringIo {
             ring,
             buffers,
             names: Names::new(),
             outgoing: Outgoing::new(),
-            doors: doors.collect(),
+            doors: config.listeners.into_iter().map(Door::new).collect(),
             doorbell: config.doorbell,
             doorbell_armed: false,
             slots_max: config.slots,
@@ -192,86 +180,6 @@ impl UringIo {
         self.counters.sends += 1;
     }
 
-    /// Hands over everything queued, and reads what has completed.
-    fn enter(&mut self, mode: Mode) {
-        self.buffers.publish();
-        let mut mode = mode;
-        let mut overflowed = false;
-        loop {
-            let entered = self.ring.enter(mode);
-            self.settle_closes();
-            let found = self.collect();
-            if overflowed {
-                self.counters.completion_overflows += found as u64;
-            }
-            overflowed = self.ring.is_overflowed();
-            if entered == Entered::Lost {
-                tracing::error!("the kernel lost completions because it had no memory: some connections may hang");
-            }
-            if entered == Entered::Congested && found == 0 {
-                std::thread::sleep(CONGESTION_PAUSE);
-            }
-            if self.ring.queued() == 0 && !overflowed {
-                break;
-            }
-            // The rest must not sleep; and what the kernel holds back must be asked for.
-            if mode != Mode::Submit || overflowed || entered == Entered::Congested {
-                mode = Mode::Reap;
-            }
-        }
-        self.outgoing.release();
-    }
-
-    /// A close runs inside the enter that takes it: what the kernel has taken is closed. Told before anything that this enter
-    /// completed, because that may be an accept into the same slot.
-    fn settle_closes(&mut self) {
-        if self.closes.is_empty() {
-            return;
-        }
-        let taken = self.pushed - self.ring.queued() as u64;
-        while let Some(&(position, conn)) = self.closes.front()
-            && position <= taken
-        {
-            self.closes.pop_front();
-            self.ready.push(Event::Closed { conn });
-        }
-    }
-
-    /// Reads every completion there is; says how many.
-    fn collect(&mut self) -> usize {
-        let mut batch = std::mem::take(&mut self.batch);
-        self.ring.take(&mut batch);
-        let found = batch.len();
-        for completion in batch.drain(..) {
-            self.complete(completion);
-        }
-        self.batch = batch;
-        found
-    }
-
-    /// Queues what earlier completions made necessary.
-    fn follow_up(&mut self) {
-        if !self.doorbell_armed {
-            self.doorbell_armed = true;
-            let fd = Fd(self.doorbell.as_fd().as_raw_fd());
-            self.push(&ops::poll_doorbell(fd));
-        }
-        while let Some(conn) = self.watches.pop() {
-            let facts = &mut self.slots.at(conn.slot).facts;
-            if !facts.has(Facts::CLOSING) {
-                facts.set(Facts::POLL_WRITABLE);
-                self.push(&ops::watch_writable(conn));
-            }
-        }
-        let mut joined = std::mem::take(&mut self.joined);
-        for conn in joined.drain(..) {
-            self.push(&ops::close(conn));
-            self.closes.push_back((self.pushed, conn));
-        }
-        joined.append(&mut self.joined);
-        self.joined = joined;
-    }
-
     /// Tells a caller that waits for room.
     fn room_seen(&mut self, conn: ConnRef) {
         let facts = &mut self.slots.at(conn.slot).facts;
@@ -279,28 +187,6 @@ impl UringIo {
         facts.clear(Facts::ROOM);
         facts.clear(Facts::SHORT);
         self.ready.push(Event::Writable { conn });
-    }
-
-    fn arm_accept(&mut self, listener: ListenerId, kind: Kind) {
-        let door = &mut self.doors[usize::from(listener.0)];
-        debug_assert!(door.armed.is_none(), "{listener:?} has an accept armed");
-        door.armed = Some(kind);
-        let fd = Fd(door.socket.as_raw_fd());
-        let entry = match kind {
-            Kind::AcceptMany => ops::accept_many(listener.0, fd),
-            _ => ops::accept_one(listener.0, fd),
-        };
-        self.push(&entry);
-    }
-}
-
-/// Address family of a listener, as its connections are marked.
-fn family(listener: &OwnedFd) -> Facts {
-    use rustix::net::{AddressFamily, getsockname};
-    match getsockname(listener).map(|name| name.address_family()) {
-        Ok(AddressFamily::INET) => Facts::default(),
-        Ok(AddressFamily::INET6) => Facts::IPV6,
-        _ => Facts::LOCAL,
     }
 }
 
@@ -318,10 +204,7 @@ impl Io for UringIo {
     }
 
     fn cancel_accept(&mut self, listener: ListenerId) {
-        // When nothing is armed the end is already on its way to the caller.
-        if let Some(kind) = self.doors[usize::from(listener.0)].armed {
-            self.push(&ops::cancel_accept(kind, listener.0));
-        }
+        self.end_accept(listener);
     }
 
     fn peer_name(&mut self, conn: ConnRef) {
