@@ -43,20 +43,17 @@ impl Core {
         let conn = self.conns.at(slot);
         if !conn.flags.has(Flags::DIRTY) {
             conn.flags.set(Flags::DIRTY);
-            self.dirty.push(slot);
+            self.dirty.push_back(slot);
         }
     }
 
     /// Hand over what waits, up to the turn's budget.
     pub(super) fn flush<I: Io>(&mut self, io: &mut I) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        let budget = dirty.len().min(FLUSH_SENDS_PER_TURN);
-        for slot in dirty.drain(..budget) {
+        // Those that have more to send than one send takes come again, behind those over the budget.
+        for _ in 0..self.dirty.len().min(FLUSH_SENDS_PER_TURN) {
+            let Some(slot) = self.dirty.pop_front() else { break };
             self.send(io, slot);
         }
-        // Behind those over the budget come those that had more to send than one send takes.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
         self.pressure &= !self.dirty.is_empty();
     }
 

@@ -54,6 +54,7 @@ use crate::limits::{ShardSettings, TICK_MS};
 use crate::mesh::msg::{ConnRef, ControlToShard, FeedToShard, ShardToControl, ShardToFeed};
 use crate::mesh::port::{Receiver, Sender};
 use crate::mesh::wake::Doorbell;
+use crate::table::queue::Queue;
 
 use accept::Acceptor;
 use accepts::AcceptSets;
@@ -187,7 +188,7 @@ pub struct Core {
     flights: Flights,
     counts: Counts,
     /// Connections to flush.
-    dirty: Vec<u32>,
+    dirty: Queue<u32>,
     /// Connections whose replies pile up: reading goes on when they are out.
     throttled: Vec<ConnRef>,
     /// Connections on their way out.
@@ -197,7 +198,7 @@ pub struct Core {
     /// Receives that found no buffer, for the next turn.
     hungry: Vec<ConnRef>,
     /// Connections with news for feed.
-    news: VecDeque<ConnRef>,
+    news: Queue<ConnRef>,
     /// Receipts for feed: at most as many as feed has asked for.
     receipts: VecDeque<ShardToFeed>,
     /// Messages for control: auth questions (one per handshake), answers (one per request), traces (bounded).
@@ -242,12 +243,12 @@ impl<I: Io> Shard<I> {
             broadcasts: Broadcasts::default(),
             flights: Flights::default(),
             counts: Counts::default(),
-            dirty: Vec::new(),
+            dirty: Queue::new(),
             throttled: Vec::new(),
             goodbyes: Vec::new(),
             swept_tick: 0,
             hungry: Vec::new(),
-            news: VecDeque::new(),
+            news: Queue::new(),
             receipts: VecDeque::new(),
             reports: VecDeque::new(),
             plain: Vec::new(),

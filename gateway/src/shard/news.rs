@@ -54,13 +54,13 @@ impl Core {
                 return false;
             }
         }
-        while let Some(&room) = self.rooms.news.last() {
+        while let Some(room) = self.rooms.news.front() {
             if !self.tell_room(room, links) {
                 return false;
             }
-            self.rooms.news.pop();
+            self.rooms.news.pop_front();
         }
-        while let Some(&conn) = self.news.front() {
+        while let Some(conn) = self.news.front() {
             if !self.tell_conn(conn, links) {
                 return false;
             }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::mesh::msg::{ConnRef, RoomRef};
 use crate::table::index::Index;
+use crate::table::queue::Queue;
 use crate::table::slab::Slab;
 
 /// Members of one segment of a list.
@@ -108,7 +109,7 @@ pub struct Rooms {
     index: Index<u32, INDEX_PARTS>,
     hasher: RandomState,
     /// Rooms feed has to be told about.
-    pub news: Vec<u32>,
+    pub news: Queue<u32>,
     /// Generation of the newest room.
     generation: u32,
 }
@@ -196,7 +197,7 @@ impl Rooms {
         let room = &mut self.rooms[index];
         if !room.news {
             room.news = true;
-            self.news.push(index);
+            self.news.push_back(index);
         }
     }
 

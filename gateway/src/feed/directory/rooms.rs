@@ -4,11 +4,11 @@
 //!
 //! A room costs 20 bytes, its name's, 5.7 to 11.4 in the index, and 24 for each shard that has it.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::mesh::msg::RoomRef;
 use crate::table::index::Index;
+use crate::table::queue::Queue;
 use crate::table::slab::Slab;
 
 use super::names::{Name, Names};
@@ -75,7 +75,7 @@ pub struct Rooms {
     names: Names,
     index: Index<u32>,
     hasher: RandomState,
-    stale: VecDeque<Place>,
+    stale: Queue<Place>,
     peopled: u64,
 }
 
@@ -88,7 +88,7 @@ impl Rooms {
             names: Names::default(),
             index: Index::new(),
             hasher: RandomState::new(),
-            stale: VecDeque::new(),
+            stale: Queue::new(),
             peopled: 0,
         }
     }
@@ -109,7 +109,7 @@ impl Rooms {
             + self.presences.heap_bytes()
             + self.names.heap_bytes()
             + self.index.heap_bytes()
-            + self.stale.capacity() * size_of::<Place>()
+            + self.stale.heap_bytes()
     }
 
     /// The shards that have a room open, in no order.
@@ -161,7 +161,7 @@ impl Rooms {
 
     /// The next shard that has to be told a count, without taking it off the list.
     pub fn stale(&mut self) -> Option<StaleCount> {
-        while let Some(&place) = self.stale.front() {
+        while let Some(place) = self.stale.front() {
             let presence = &self.presences[place];
             if presence.room != NO_ROOM {
                 let others = self.rooms[presence.room].members - presence.members;
@@ -184,7 +184,9 @@ impl Rooms {
 
     /// Keep the count that [`Rooms::stale`] gave for later, after all others.
     pub fn postpone(&mut self) {
-        self.stale.rotate_left(1.min(self.stale.len()));
+        if let Some(place) = self.stale.pop_front() {
+            self.stale.push_back(place);
+        }
     }
 
     /// Shards that may have to be told a count.
