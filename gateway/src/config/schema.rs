@@ -161,17 +161,18 @@ settings! {
         live leeway_seconds: u64 = 30, in 0..=3_600;
         /// Claims that must be there. Without "exp" in it, tokens without end are let in.
         live required: Vec<String> = vec!["exp".to_owned()];
-        /// Claim with the user (mid), a whole number.
+        /// Claim with the user (mid), a whole number. Absent = 0, nobody: pushes to users do not reach the connection. Name it
+        /// in required to refuse such tokens.
         live claim_mid: String = "mid".to_owned();
         /// Claim with the connection key. Absent = a key is made.
         live claim_key: String = "key".to_owned();
-        /// Claim with the room to join at login.
+        /// Claim with the room to join at login. It must be among those that claim_rooms allows, or the login is refused.
         live claim_room: String = "room_id".to_owned();
-        /// Claim with the operations wanted at login.
+        /// Claim with the operations wanted at login. They must be among those that claim_ops allows, or the login is refused.
         live claim_accepts: String = "accepts".to_owned();
-        /// Claim with patterns of the rooms that may be joined. Absent = every room.
+        /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room.
         live claim_rooms: String = "rooms".to_owned();
-        /// Claim with the operations that may be wanted. Absent = every one.
+        /// Claim with the operations that may be wanted, at login and later. Absent = every one.
         live claim_ops: String = "ops".to_owned();
     }
 

@@ -46,6 +46,8 @@ pub enum AuthRefusal {
     Audience,
     /// A claim is missing or has the wrong type.
     Claims,
+    /// The room or the ops asked for at login, in the token or beside it, are beyond what its claims `rooms` and `ops` allow.
+    Authority,
     /// A refresh names another user than the connection.
     OtherUser,
     /// The authority is out of reach or has too much to do.
@@ -62,6 +64,7 @@ impl AuthRefusal {
             AuthRefusal::NotYet => "not_yet",
             AuthRefusal::Audience => "audience",
             AuthRefusal::Claims => "claims",
+            AuthRefusal::Authority => "authority",
             AuthRefusal::OtherUser => "other_user",
             AuthRefusal::Unavailable => "unavailable",
         }
@@ -75,6 +78,7 @@ impl AuthRefusal {
         AuthRefusal::NotYet,
         AuthRefusal::Audience,
         AuthRefusal::Claims,
+        AuthRefusal::Authority,
         AuthRefusal::OtherUser,
         AuthRefusal::Unavailable,
     ];

@@ -77,6 +77,8 @@ fn other_tokens_are_refused_and_counted() {
         (signed(&json!({ "aud": "other" })), "audience"),
         (signed(&json!({ "iss": "other" })), "audience"),
         (signed(&json!({ "mid": [] })), "claims"),
+        (signed(&json!({ "room_id": "vip", "rooms": ["live://*"] })), "authority"),
+        (signed(&json!({ "ops": [1001] })), "authority"),
     ];
     for (token, cause) in &cases {
         let before = gateway.metrics().sum("halley_auth_refusals_total", &[("cause", cause)]);
@@ -118,6 +120,40 @@ fn a_refresh_may_not_change_the_user() {
         client.expect_close(1008);
     }
     gateway.wait_metric("halley_auth_refusals_total", &[("cause", "other_user")], 2.0);
+}
+
+/// A refresh replaces what the connection may reach and when it ends. Its key, room and ops stay, whatever the new token says
+/// of them, less what that does not allow any more.
+#[test]
+fn a_refresh_changes_bounds_and_nothing_else() {
+    let gateway = start("");
+    for transport in Transport::BOTH {
+        let mut client = transport.connect(&gateway);
+        client.login(&signed(&json!({ "room_id": "live://1", "accepts": [1000, 1001] })));
+        let others = json!({ "key": "other", "room_id": "live://2", "accepts": [1000, 1002], "rooms": "live://*" });
+        client.ask(op::AUTH, 2, signed(&others));
+        assert_eq!((gateway.push_key("other", 1000, "x"), gateway.push_key("k", 1002, "x")), (0, 0));
+        assert_eq!((gateway.push_room("live://2", 1, "x"), gateway.push_room("live://1", 1, "room")), (0, 1));
+        assert_eq!(gateway.push_key("k", 1001, "key"), 1);
+        assert_eq!((client.receive().text(), client.receive().text()), ("room", "key"));
+        assert_eq!(client.ask(op::CHANGE_ROOM, 3, "vip"), Frame::new(op::CHANGE_ROOM_REPLY, 3, "live://1"));
+        client.ask(op::AUTH, 4, signed(&json!({ "rooms": [], "ops": [1000] })));
+        assert_eq!((gateway.push_room("live://1", 1, "x"), gateway.push_key("k", 1001, "x")), (0, 0));
+        assert_eq!(gateway.push_key("k", 1000, "still"), 1);
+        assert_eq!(client.receive().text(), "still");
+        drop(client);
+        gateway.wait_metric("halley_connections", &[], 0.0);
+    }
+}
+
+/// A token without `mid` is nobody's: pushes to users do not reach it, pushes to its key do.
+#[test]
+fn a_token_without_user_is_reached_by_its_key_alone() {
+    let gateway = start("");
+    let mut client = Transport::Tcp.connect(&gateway);
+    client.login(&signed(&json!({ "mid": null })));
+    assert_eq!((gateway.push_mid(7, 1000, "user"), gateway.push_key("k", 1000, "key")), (0, 1));
+    assert_eq!(client.receive().text(), "key");
 }
 
 /// The claims `rooms` and `ops` bound what ops 12 and 14 reach: a refusal is answered with what holds, and counted.

@@ -3,9 +3,13 @@
 //! (`control::logins`), and what it returns goes back to the shard that asked.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
-//! beside it (goim §1.6). Those two wishes count where the claims say nothing about them, within what the claims
-//! `rooms` and `ops` allow; a wish beyond that refuses the login, so that it cannot go unnoticed. Member id and key
-//! are always the token's.
+//! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and ops
+//! must be within what the claims `rooms` and `ops` allow; anything beyond refuses the login, so that it cannot go
+//! unnoticed, and a token that contradicts itself is found at its first use. Member id and key are always the token's.
+//!
+//! A renewal (op 7 on a connection that is logged in) is checked in the same way and must name the same member id. It
+//! replaces the authority and the end of the login; key, room and accepted ops stay as they are, less what the new
+//! authority does not allow.
 
 use std::sync::Arc;
 
@@ -26,13 +30,13 @@ pub const ROOM_PATTERNS_MAX: usize = 256;
 /// Which claim means what. A name that begins with `/` is a JSON pointer into nested claims (RFC 6901).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
-    /// Member id: an integer, or one written as a string. Absent = 0.
+    /// Member id: an integer, or one written as a string. Absent = 0: no user, so that no push to a user reaches it.
     pub mid: String,
     /// Connection key: a string. Absent or empty = generated.
     pub key: String,
-    /// Full room key to join at login: a string.
+    /// Full room key to join at login: a string, within `rooms`.
     pub room: String,
-    /// Ops wanted at login: integers.
+    /// Ops wanted at login: integers, within `ops`.
     pub accepts: String,
     /// Rooms that may be joined: one pattern or several, `*` matching any run of characters. Absent = every room.
     pub rooms: String,
@@ -206,18 +210,17 @@ impl JwtRules {
             return Err(AuthRefusal::Claims);
         }
         let authority = Authority { rooms, ops: integers(claims, &names.ops)? };
-        let room = match (name(claims, &names.room)?, wishes) {
-            (Some(room), _) => room,
-            (None, Some(wishes)) if authority.allows_room(&wishes.room) => wishes.room.clone(),
-            (None, Some(_)) => return Err(AuthRefusal::Claims),
-            (None, None) => Box::default(),
+        let room = match name(claims, &names.room)? {
+            Some(room) => room,
+            None => wishes.map(|wishes| wishes.room.clone()).unwrap_or_default(),
         };
-        let accepts = match (integers(claims, &names.accepts)?, wishes) {
-            (Some(accepts), _) => accepts,
-            (None, Some(wishes)) if wishes.accepts.iter().all(|&op| authority.allows_op(op)) => wishes.accepts.clone(),
-            (None, Some(_)) => return Err(AuthRefusal::Claims),
-            (None, None) => Vec::new(),
+        let accepts = match integers(claims, &names.accepts)? {
+            Some(accepts) => accepts,
+            None => wishes.map(|wishes| wishes.accepts.clone()).unwrap_or_default(),
         };
+        if !authority.allows_room(&room) || !accepts.iter().all(|&op| authority.allows_op(op)) {
+            return Err(AuthRefusal::Authority);
+        }
         Ok(Identity {
             mid: member_id(claims, &names.mid)?,
             key: name(claims, &names.key)?.filter(|key| !key.is_empty()).unwrap_or_else(make_key),

@@ -305,22 +305,42 @@ fn wishes_beside_the_token_count_within_its_authority() {
     let free = json!({ "mid": 1, "key": "k", "exp": NOW_S + 1 });
     let bound = json!({ "mid": 1, "key": "k", "exp": NOW_S + 1, "rooms": ["live://*", "lobby"], "ops": [1000] });
     let fixed =
-        json!({ "mid": 1, "key": "k", "exp": NOW_S + 1, "room_id": "live://1", "accepts": [7], "rooms": "lobby" });
+        json!({ "mid": 1, "key": "k", "exp": NOW_S + 1, "room_id": "live://1", "accepts": [7], "rooms": "live://*" });
     let granted = |room: &str, accepts: &[i32]| Ok((1, "k".into(), room.into(), accepts.to_vec()));
     assert_eq!(wrapped(free, "any", json!([5, 4])), granted("any", &[4, 5]));
     assert_eq!(wrapped(bound.clone(), "live://2", json!([1000])), granted("live://2", &[1000]));
     assert_eq!(wrapped(bound.clone(), "", json!([])), granted("", &[]));
-    assert_eq!(wrapped(bound.clone(), "vip", json!([])), Err(AuthRefusal::Claims));
-    assert_eq!(wrapped(bound, "lobby", json!([1001])), Err(AuthRefusal::Claims));
+    assert_eq!(wrapped(bound.clone(), "vip", json!([])), Err(AuthRefusal::Authority));
+    assert_eq!(wrapped(bound, "lobby", json!([1001])), Err(AuthRefusal::Authority));
     assert_eq!(wrapped(fixed, "lobby", json!([8])), granted("live://1", &[7]));
 }
 
 #[test]
 fn rooms_and_ops_become_the_authority() {
     let auth = secret_auth(JwtSettings::default());
-    let token = Signer::secret().token(&claims_with(json!({ "rooms": ["live://*"], "ops": [] })));
+    let token = Signer::secret().token(&claims_with(json!({ "rooms": ["live://*"], "ops": [], "accepts": [] })));
     let authority = decide(&auth, &token).expect("let in").authority.expect("bounded");
     assert!(authority.allows_room("live://7") && !authority.allows_room("chat://7") && !authority.allows_op(1));
+}
+
+/// The signer said both: what is wanted at login must be among what is allowed.
+#[test]
+fn a_token_that_contradicts_itself_is_refused() {
+    let auth = secret_auth(JwtSettings::default());
+    for (changes, expected) in [
+        (json!({ "rooms": ["live://*"], "ops": [1000, 1001] }), Ok(())),
+        (json!({ "rooms": ["chat://*"] }), Err(AuthRefusal::Authority)),
+        (json!({ "rooms": [] }), Err(AuthRefusal::Authority)),
+        (json!({ "rooms": [], "room_id": "" }), Ok(())),
+        (json!({ "rooms": [], "room_id": null }), Ok(())),
+        (json!({ "ops": [1000] }), Err(AuthRefusal::Authority)),
+        (json!({ "ops": [], "accepts": [] }), Ok(())),
+    ] {
+        let token = Signer::secret().token(&claims_with(changes.clone()));
+        assert_eq!(decide(&auth, &token).map(drop), expected, "{changes}");
+        let refresh = auth.decide(token.as_bytes(), Some(123), NOW_S, || "made".into());
+        assert_eq!(refresh.map(drop), expected, "renewed: {changes}");
+    }
 }
 
 #[test]
