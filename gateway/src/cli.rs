@@ -116,6 +116,8 @@ fn own_argument(key: &'static Key, flag: String) -> Arg {
     Arg::new(key.name)
         .long(flag)
         .value_name(key.place)
+        // So that a number below 0 meets the sentence about its setting, not one about an unknown flag.
+        .allow_negative_numbers(true)
         .action(if key.list { ArgAction::Append } else { ArgAction::Set })
         .help(format!("{}{repeatable}{default}", about.join(" ")))
 }

@@ -33,6 +33,10 @@ pub const NAME_BYTES_MAX: usize = 1024;
 pub const ACCEPTS_MAX: usize = 1024;
 /// Headroom of direct descriptors above a shard's capacity, for accepting what will be refused.
 pub const SPARE_SLOTS: u32 = 64;
+/// Largest table of direct descriptors that the kernel allows one ring (`IORING_MAX_FIXED_FILES`).
+pub const TABLE_SLOTS_MAX: u32 = 1 << 20;
+/// Shards at most.
+pub const SHARDS_MAX: u32 = 256;
 
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(TO_SHARD_RING_SLOTS.is_power_of_two() && FROM_SHARD_RING_SLOTS.is_power_of_two());

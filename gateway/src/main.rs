@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
     let command = match cli::parse(std::env::args_os(), environment) {
         Ok(command) => command,
-        Err(error) => error.exit(),
+        Err(error) => return refuse(&error),
     };
     let done = match command {
         Command::Version => print(&format!("halley-gateway {}\n", env!("CARGO_PKG_VERSION"))),
@@ -26,6 +26,11 @@ fn main() -> ExitCode {
         Command::CheckConfig(sources) => check_config(&sources),
         Command::Run(sources) => run(sources),
     };
+    finish(done)
+}
+
+/// The end of the process.
+fn finish(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -35,19 +40,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// To standard output. A reader that left early (`| head`) is no failure.
+/// Print what clap has to say: help and version on standard output, a usage error on standard error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    if error.use_stderr() { ExitCode::from(Cause::Usage.code()) } else { finish(printed.or_else(unprinted)) }
+}
+
+/// To standard output.
 fn print(text: &str) -> Result<(), Failure> {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(())
+    let mut output = std::io::stdout();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).or_else(unprinted)
+}
+
+/// What a person asked to see could not be written. A reader that left early (`| head`) is no failure.
+fn unprinted(error: std::io::Error) -> Result<(), Failure> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return Ok(());
+    }
+    Err(Failure::new(Cause::Runtime, format_args!("cannot write to standard output: {error}")))
 }
 
 fn check_config(sources: &Sources) -> Result<(), Failure> {
     let loaded = node::rehearse(sources)?;
-    let from = match &loaded.file {
-        Some(path) => path.display().to_string(),
-        None => "the defaults, environment and flags".to_owned(),
-    };
-    print(&format!("the configuration is right: {from}\n"))
+    print(&format!("the configuration is right: {}\n", loaded.origin))
 }
 
 fn run(sources: Sources) -> Result<(), Failure> {

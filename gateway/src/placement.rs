@@ -6,13 +6,20 @@ use std::fmt;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::limits::SPARE_SLOTS;
+use crate::limits::{SHARDS_MAX, SPARE_SLOTS, TABLE_SLOTS_MAX};
 
 /// Connections when `max_connections` is 0 and the limit on open files allows more.
 pub const AUTO_CONNECTIONS_MAX: u32 = 1_000_000;
-/// Descriptors of the process that are no client connections: rings, listeners, gRPC and HTTP connections, files. They are
-/// not counted against a ring's table, so this only keeps a tiny limit from leaving nothing.
+/// Places in a ring's table that leave room for one client. Descriptors of the process (rings, listeners, gRPC and HTTP
+/// connections, files) are under the same limit, but are not counted against a ring's table.
 const SLOTS_MIN: u32 = SPARE_SLOTS + 1;
+/// Descriptors that the process has open besides those of its shards and its listeners: the runtimes of its threads, standard
+/// streams, signals.
+const FILES_OF_PROCESS: u32 = 28;
+/// Descriptors of a shard besides its listeners: the ring and the doorbell.
+const FILES_OF_SHARD: u32 = 2;
+/// Descriptors left for gRPC and HTTP connections and for files that are read, at the least.
+const FILES_SPARE: u32 = 16;
 
 /// What the process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +68,8 @@ pub enum Note {
         fit: u32,
         /// The limit on open files.
         open_files: u64,
-        /// The limit that would do with as many shards.
-        open_files_needed: u64,
-        /// The shards that would do with this limit.
-        shards_needed: u64,
+        /// Shards there are.
+        shards: u32,
     },
     /// Shards are not pinned because a quota limits the process to fewer CPUs than it may run on.
     NotPinned {
@@ -78,12 +83,30 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Note::TooFewFiles { wanted, fit, open_files, open_files_needed, shards_needed } => write!(
-                f,
-                "max_connections = {wanted} does not fit, {fit} do: a shard holds at most as many connections as the limit on \
-                 open files ({open_files}) allows; raise it to {open_files_needed} (LimitNOFILE={open_files_needed} in the \
-                 systemd unit, or `ulimit -Hn {open_files_needed}`), or set shards = {shards_needed}"
-            ),
+            Note::TooFewFiles { wanted, fit, open_files, shards } => {
+                write!(
+                    f,
+                    "max_connections = {wanted} does not fit, {fit} do: a shard holds at most as many connections as the limit \
+                     on open files ({open_files}) allows, less {SPARE_SLOTS}; "
+                )?;
+                let raise = |f: &mut fmt::Formatter<'_>, limit: u32| {
+                    write!(f, "raise it to {limit} (LimitNOFILE={limit} in the systemd unit, or `ulimit -Hn {limit}`)")
+                };
+                let with_more_shards = wanted.div_ceil(shard_capacity(*open_files));
+                let limit_of = |shards: u32| wanted.div_ceil(shards) + SPARE_SLOTS;
+                match (limit_of(*shards) <= TABLE_SLOTS_MAX, with_more_shards <= SHARDS_MAX) {
+                    (true, true) => {
+                        raise(f, limit_of(*shards))?;
+                        write!(f, ", or set shards = {with_more_shards}")
+                    }
+                    (true, false) => raise(f, limit_of(*shards)),
+                    (false, true) => write!(f, "set shards = {with_more_shards}"),
+                    (false, false) => {
+                        raise(f, limit_of(SHARDS_MAX))?;
+                        write!(f, " and set shards = {SHARDS_MAX}")
+                    }
+                }
+            }
             Note::NotPinned { parallelism, cpus } => write!(
                 f,
                 "shards are not pinned: a CPU quota gives this process {parallelism} of the {cpus} CPUs it may run on"
@@ -129,19 +152,11 @@ pub fn place(wish: Wish, machine: &Machine) -> Placement {
         0 => u32::try_from(machine.parallelism).unwrap_or(u32::MAX).clamp(1, 256),
         count => count,
     };
-    let slots_max = u32::try_from(machine.open_files).unwrap_or(u32::MAX).max(SLOTS_MIN);
-    let shard_max = slots_max - SPARE_SLOTS;
-    let fit = shard_max.saturating_mul(count);
+    let fit = shard_capacity(machine.open_files).saturating_mul(count);
     let total = match wish.max_connections {
         0 => fit.min(AUTO_CONNECTIONS_MAX),
         wanted if wanted > fit => {
-            notes.push(Note::TooFewFiles {
-                wanted,
-                fit,
-                open_files: machine.open_files,
-                open_files_needed: u64::from(wanted.div_ceil(count)) + u64::from(SPARE_SLOTS),
-                shards_needed: wanted.div_ceil(shard_max).into(),
-            });
+            notes.push(Note::TooFewFiles { wanted, fit, open_files: machine.open_files, shards: count });
             fit
         }
         wanted => wanted,
@@ -156,6 +171,57 @@ pub fn place(wish: Wish, machine: &Machine) -> Placement {
         .map(|(index, cpu)| Place { cpu, capacity: total / count + u32::from(index < total % count) })
         .collect();
     Placement { shards, notes }
+}
+
+/// Clients that one shard can hold under this limit on open files, at least one: [`check_files`] refuses what is below.
+fn shard_capacity(open_files: u64) -> u32 {
+    u32::try_from(open_files).unwrap_or(u32::MAX).clamp(SLOTS_MIN, TABLE_SLOTS_MAX) - SPARE_SLOTS
+}
+
+/// Why the gateway cannot start under the limit on open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotEnoughFiles {
+    /// The limit.
+    pub open_files: u64,
+    /// Descriptors of rings, listeners and threads.
+    pub own: u32,
+}
+
+impl fmt::Display for NotEnoughFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotEnoughFiles { open_files, own } = self;
+        let needed = self.needed();
+        write!(
+            f,
+            "the limit on open files is {open_files}, at least {needed} are needed: {own} for rings, listeners and threads and \
+             {FILES_SPARE} kept for HTTP and gRPC connections, and no fewer than {SLOTS_MIN}, since a shard holds as many clients as \
+             the limit less {SPARE_SLOTS} that are kept for turning clients away; set LimitNOFILE={needed} or more in the \
+             systemd unit, or `ulimit -n {needed}`"
+        )
+    }
+}
+
+impl NotEnoughFiles {
+    /// The limit that would do.
+    pub fn needed(&self) -> u32 {
+        self.own.saturating_add(FILES_SPARE).max(SLOTS_MIN)
+    }
+}
+
+/// Whether the limit on open files lets so many shards run, each with so many listeners of clients, beside so many listeners of
+/// the process. Asked before anything is opened, so that one sentence has the whole answer.
+pub fn check_files(
+    machine: &Machine,
+    shards: usize,
+    client_listeners: usize,
+    other_listeners: usize,
+) -> Result<(), NotEnoughFiles> {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let of_shard = FILES_OF_SHARD.saturating_add(count(client_listeners));
+    let own =
+        FILES_OF_PROCESS.saturating_add(count(shards).saturating_mul(of_shard)).saturating_add(count(other_listeners));
+    let answer = NotEnoughFiles { open_files: machine.open_files, own };
+    if machine.open_files < u64::from(answer.needed()) { Err(answer) } else { Ok(()) }
 }
 
 /// Keep the calling thread on one CPU. Without the right to do so the thread runs where the kernel likes, which costs speed only.
@@ -211,8 +277,39 @@ mod tests {
         let [note] = placement.notes[..] else { panic!("{:?}", placement.notes) };
         assert!(note.to_string().contains("LimitNOFILE=50064"), "{note}");
         assert_eq!(place(wish(2, 100_000), &machine(2, 50_064)).notes, []);
-        let Note::TooFewFiles { shards_needed, .. } = note else { panic!("{note:?}") };
-        assert_eq!(place(wish(u32::try_from(shards_needed).unwrap(), 100_000), &machine(2, 1_024)).notes, []);
+        assert!(note.to_string().ends_with("or set shards = 105"), "{note}");
+        assert_eq!(place(wish(105, 100_000), &machine(2, 1_024)).notes, []);
+    }
+
+    /// Only what helps is advised: there are bounds on shards and on what one ring holds.
+    #[test]
+    fn no_advice_goes_beyond_what_is_possible() {
+        for (shards, wanted, open_files, says, says_not) in [
+            (256, 100_000, 100, "LimitNOFILE=455", "shards ="),
+            (2, 16_000_000, 1 << 20, "set shards = 16", "LimitNOFILE"),
+            (
+                2,
+                16_000_000,
+                1_024,
+                "LimitNOFILE=62564 in the systemd unit, or `ulimit -Hn 62564`) and set shards = 256",
+                "or set",
+            ),
+            (2, 16_000_000, u64::MAX, "set shards = 16", "LimitNOFILE"),
+        ] {
+            let said = place(wish(shards, wanted), &machine(2, open_files)).notes[0].to_string();
+            assert!(said.contains(says) && !said.contains(says_not), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_is_said_with_the_one_that_would_do() {
+        let enough = |files, shards| check_files(&machine(2, files), shards, 2, 2);
+        assert_eq!(enough(64, 2).unwrap_err().needed(), 65);
+        assert_eq!(enough(65, 2), Ok(()));
+        let refusal = enough(100, 64).unwrap_err();
+        assert_eq!(enough(refusal.needed().into(), 64), Ok(()));
+        assert!(enough(u64::from(refusal.needed()) - 1, 64).is_err());
+        assert!(refusal.to_string().contains(&format!("LimitNOFILE={}", refusal.needed())), "{refusal}");
     }
 
     #[test]

@@ -107,6 +107,25 @@ fn version_and_help_are_printed() {
     assert!(!out.contains('\u{1b}'), "colours on something that is no terminal");
 }
 
+/// What was asked for and could not be written is a failure; a reader who has seen enough is none.
+#[test]
+fn what_cannot_be_printed_is_said() {
+    let folder = TempDir::new().unwrap();
+    for arguments in [&["default-config"][..], &["version"], &["--version"], &["--help"], &["-h"], &["check-config"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = program(folder.path(), arguments).stdout(full).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let begin = "halley-gateway: cannot write to standard output: No space left on device";
+        assert!(error.starts_with(begin) && error.lines().count() == 1, "{arguments:?}: {error}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program(folder.path(), arguments).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
+    }
+}
+
 /// The printed reference is itself a right configuration.
 #[test]
 fn the_default_configuration_is_right() {
@@ -116,17 +135,25 @@ fn the_default_configuration_is_right() {
     fs::write(folder.path().join("halley.toml"), reference).unwrap();
     let (code, out, _) = finish(&mut program(folder.path(), &["check-config"]));
     assert_eq!((code, out.as_str()), (0, "the configuration is right: halley.toml\n"));
+    let flagged = ["--shards", "1", "--config", "halley.toml", "check-config"];
+    let (code, out, _) = finish(program(folder.path(), &flagged).env("HALLEY_LOG__LEVEL", "info,halley_gateway=off"));
+    assert_eq!((code, out.as_str()), (0, "the configuration is right: halley.toml, environment and flags\n"));
 }
 
 #[test]
 fn a_wrong_configuration_is_one_sentence_and_exit_code_2() {
     let folder = TempDir::new().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (
             &["--set", "shard=1"],
             "halley-gateway: --set shard=1: there is no setting \"shard\"; did you mean \"shards\"?\n",
         ),
         (&["--shards", "many"], "halley-gateway: --shards: shards must be a whole number\n"),
+        (&["--drain-seconds", "-1"], "halley-gateway: --drain-seconds: drain_seconds must not be negative\n"),
+        (
+            &["--set", "log.level=foo", "check-config"],
+            "halley-gateway: log.level \"foo\" is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \"info,halley_gateway::control=debug\"\n",
+        ),
         (
             &["--config", "missing.toml"],
             "halley-gateway: cannot read the configuration missing.toml: No such file or directory (os error 2); `halley-gateway default-config` prints one to begin with\n",
@@ -250,23 +277,42 @@ fn the_service_manager_is_told() {
 
 #[test]
 fn without_descriptors_it_is_one_sentence_and_exit_code_4() {
-    let limits = ["8", "12", "16", "20"];
-    let folder = TempDir::new().unwrap();
-    let mut codes = Vec::new();
-    for limit in limits {
-        let mut command = Command::new("bash");
-        let line = format!(
-            "ulimit -n {limit}; exec \"$0\" --shards 4 --set http_listen= --set grpc_listen= --tcp-listen 127.0.0.1:0 --ws-listen 127.0.0.1:0"
-        );
-        command
-            .current_dir(folder.path())
-            .args(["-c", &line, env!("CARGO_BIN_EXE_halley-gateway")])
-            .stdin(Stdio::null());
-        let (code, _, error) = finish(&mut command);
-        assert!(error.contains("open files") && error.lines().count() == 1, "{limit}: {code} {error}");
-        codes.push(code);
+    for (limit, shards, needed) in
+        [(8, 4, 65), (12, 4, 65), (20, 1, 65), (40, 4, 65), (64, 2, 65), (80, 16, 110), (109, 16, 110)]
+    {
+        let (code, out, error) = finish(&mut limited(limit, shards));
+        let cure = format!("LimitNOFILE={needed} or more in the systemd unit, or `ulimit -n {needed}`\n");
+        let begin = format!("halley-gateway: the limit on open files is {limit}, at least {needed} are needed: ");
+        assert!(error.starts_with(&begin) && error.ends_with(&cure) && error.lines().count() == 1, "{error}");
+        assert_eq!((code, out.as_str()), (4, ""), "{limit}");
     }
-    assert_eq!(codes, [4; 4]);
+}
+
+/// What the sentence asks for is enough.
+#[test]
+fn with_as_many_descriptors_as_are_asked_for_it_serves() {
+    for (limit, shards) in [(65, 1), (65, 4), (110, 16)] {
+        let mut child = limited(limit, shards).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut first).unwrap();
+        if first.is_empty() {
+            panic!("{limit}: {:?}", child.wait_with_output());
+        }
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{first}");
+    }
+}
+
+/// The program on free ports, with a limit on open files.
+fn limited(limit: u32, shards: u32) -> Command {
+    let line = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("bash");
+    command.args(["-c", &line, env!("CARGO_BIN_EXE_halley-gateway"), "--shards", &shards.to_string()]);
+    for flag in ["--tcp-listen", "--ws-listen", "--http-listen", "--grpc-listen"] {
+        command.args([flag, "127.0.0.1:0"]);
+    }
+    command.args(["--drain-seconds", "0"]).stdin(Stdio::null());
+    command
 }
 
 /// With room for one client on the whole gateway, every next client gets it, whichever shard the kernel chooses for it.
@@ -303,7 +349,7 @@ fn accepted_dangers_and_what_does_not_fit_are_said_at_the_start() {
     assert!(log.contains("INSECURE ws_listen 0.0.0.0:0"), "{log}");
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     if files.is_some_and(|files| files < 8_000_000) {
-        assert!(log.contains("max_connections = 15999999 does not fit") && log.contains("LimitNOFILE="), "{log}");
+        assert!(log.contains("max_connections = 15999999 does not fit") && log.contains("set shards = "), "{log}");
     }
     assert_eq!(gateway.end(Signal::INT), 0);
 }

@@ -175,8 +175,16 @@ fn bodies(config: &Config) -> Option<String> {
 
 fn log_level(config: &Config) -> Option<String> {
     let level = &config.log.level;
-    let error = tracing_subscriber::EnvFilter::try_new(level).err()?;
-    Some(format!("log.level {level:?} is no level: {error}; use error, warn, info, debug or trace"))
+    // The library takes a lone word that is no level for the name of a part, all of whose lines are then shown.
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains(['=', '[']) || is_level(part.trim());
+    let right = level.split(',').all(is_known) && tracing_subscriber::EnvFilter::try_new(level).is_ok();
+    (!right).then(|| {
+        format!(
+            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \
+             \"info,halley_gateway::control=debug\""
+        )
+    })
 }
 
 fn admin(config: &Config) -> Option<String> {

@@ -55,8 +55,8 @@ impl std::error::Error for ConfigError {}
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// The file that was read, if any.
-    pub file: Option<PathBuf>,
+    /// Where they come from, for people: "halley.toml, environment and flags".
+    pub origin: String,
 }
 
 /// Read all layers. Reads the file again on every call, so a reload is just another call.
@@ -70,7 +70,18 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         apply_file(&mut config, &read(path)?, &path.display().to_string())?;
     }
     apply_sources(&mut config, sources)?;
-    Ok(Loaded { config, file })
+    Ok(Loaded { config, origin: origin(file.as_deref(), sources) })
+}
+
+/// The layers that there are.
+fn origin(file: Option<&Path>, sources: &Sources) -> String {
+    let begin = file.map_or("defaults".to_owned(), |file| file.display().to_string());
+    match (sources.environment.is_empty(), sources.flags.is_empty()) {
+        (true, true) => begin,
+        (false, true) => format!("{begin} and environment"),
+        (true, false) => format!("{begin} and flags"),
+        (false, false) => format!("{begin}, environment and flags"),
+    }
 }
 
 /// As [`load`], with the file's text at hand.

@@ -44,6 +44,9 @@ macro_rules! whole_numbers {
 
             fn from_text(text: &str) -> Result<Self, String> {
                 let digits = text.trim().replace('_', "");
+                if digits.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok()) {
+                    return Err("must not be negative".to_owned());
+                }
                 if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                     return Err("must be a whole number".to_owned());
                 }

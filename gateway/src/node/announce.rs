@@ -67,13 +67,13 @@ fn unwritable(path: Option<&Path>, error: &std::io::Error) -> Failure {
 }
 
 /// Print the start lines. A reader that left is no failure.
-pub fn greet(config: &Config, file: Option<&Path>, placement: &Placement, addresses: &Addresses) {
+pub fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses) {
     let mut output = std::io::stdout();
-    let _ = output.write_all(greeting(config, file, placement, addresses).as_bytes());
+    let _ = output.write_all(greeting(config, origin, placement, addresses).as_bytes());
     let _ = output.flush();
 }
 
-fn greeting(config: &Config, file: Option<&Path>, placement: &Placement, addresses: &Addresses) -> String {
+fn greeting(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses) -> String {
     let mut text = String::new();
     let connections: u64 = placement.shards.iter().map(|place| u64::from(place.capacity)).sum();
     let pinned = placement.shards.iter().all(|place| place.cpu.is_some());
@@ -82,8 +82,7 @@ fn greeting(config: &Config, file: Option<&Path>, placement: &Placement, address
     let many = if shards == 1 { "shard" } else { "shards" };
     let pinning = if pinned { "pinned" } else { "not pinned" };
     item(&mut text, "size", format_args!("{shards} {many}, {pinning}; up to {connections} connections"));
-    let settings = file.map_or("defaults, environment and flags".to_owned(), |file| file.display().to_string());
-    item(&mut text, "settings", format_args!("{settings}; auth {}", config.general.auth.word()));
+    item(&mut text, "settings", format_args!("{origin}; auth {}", config.general.auth.word()));
     let node = &config.node;
     let about = format_args!(
         "{} (region {}, zone {}, env {})",

@@ -172,6 +172,14 @@ impl Listeners {
     }
 }
 
+/// Listeners that each shard has, and those of the process, as configured.
+pub fn count(config: &Config) -> (usize, usize) {
+    let general = &config.general;
+    let clients = [&general.tcp_listen, &general.ws_listen, &general.tls_listen, &general.wss_listen];
+    let others = general.http_listen.len() + general.grpc_listen.len() + general.admin_listen.len();
+    (clients.iter().map(|list| list.len()).sum(), others)
+}
+
 /// The failure of a setting.
 fn named(setting: &str, error: ListenError) -> Failure {
     let Failure { cause, sentence } = Failure::from(error);

@@ -35,7 +35,7 @@ use crate::control::health::{Lifecycle, Phase};
 use crate::control::metrics::Metrics;
 use crate::failure::{Cause, Failure};
 use crate::feed::intake::Intake;
-use crate::placement::{Machine, Wish, place};
+use crate::placement::{Machine, Wish, check_files, place};
 use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
 
@@ -52,7 +52,7 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// Run the gateway until it is told to stop.
 pub fn run(sources: Sources) -> Result<(), Failure> {
-    let Loaded { config, file } = load(&sources)?;
+    let Loaded { config, origin } = load(&sources)?;
     check::check(&config)?;
     let level = log::start(&config.log.level, config.log.format);
     let jwt = match config.general.auth {
@@ -62,7 +62,11 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let tls = tls_server(&config)?;
     let general = &config.general;
     let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
-    let placement = place(wish, &Machine::detect());
+    let machine = Machine::detect();
+    let placement = place(wish, &machine);
+    let (clients, others) = listeners::count(&config);
+    check_files(&machine, placement.shards.len(), clients, others)
+        .map_err(|error| Failure::new(Cause::Kernel, error))?;
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
     let listeners = Listeners::bind(&config, placement.shards.len())?;
     let addresses = listeners.addresses().clone();
@@ -72,8 +76,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let (intake, requests) = Intake::new();
     let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } = Wiring::new(placement.shards.len())
         .map_err(|error| {
-        let cure = "raise the limit on open files (LimitNOFILE= in systemd, or `ulimit -n`)";
-        Failure::new(Cause::Kernel, format_args!("cannot make a doorbell between threads: {error}; {cure}"))
+        Failure::new(Cause::Kernel, format_args!("cannot make a doorbell between threads: {}", no_file(&error)))
     })?;
     let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
     let (feed_stats, control_stats) = (Arc::default(), Arc::default());
@@ -142,7 +145,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     lifecycle.enter(Phase::Serving);
     ready_file.write(&addresses)?;
     supervisor::ready();
-    announce::greet(&config, file.as_deref(), &placement, &addresses);
+    announce::greet(&config, &origin, &placement, &addresses);
 
     let Ended { name, result } = threads.wait_for_end();
     result?;
@@ -152,6 +155,17 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     }
     threads.wait_for_all(END_WITHIN);
     Ok(())
+}
+
+/// Why a descriptor of the process itself cannot be had, and what to do, as the end of a sentence.
+fn no_file(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "no file descriptor is left: raise the limit on open files (LimitNOFILE= in systemd, or \
+                               `ulimit -n`)"
+            .to_owned(),
+        Some(libc::ENFILE) => "the system has no file descriptor left: raise fs.file-max".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Certificates, when anything listens with TLS.

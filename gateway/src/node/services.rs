@@ -243,8 +243,7 @@ async fn all(mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
 
 fn runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(|error| {
-        let cure = "raise the limit on open files (LimitNOFILE= in systemd, or `ulimit -n`)";
-        Failure::new(Cause::Kernel, format_args!("cannot start a runtime: {error}; {cure}"))
+        Failure::new(Cause::Kernel, format_args!("cannot start a runtime: {}", super::no_file(&error)))
     })
 }
 

@@ -5,13 +5,11 @@
 use std::fmt;
 
 use super::super::Errno;
+use crate::limits::TABLE_SLOTS_MAX;
 
 /// Oldest kernel that has all the gateway needs: the peer's address of a direct descriptor (6.7) and a release in which it is
 /// dependable.
 pub const KERNEL_MIN: KernelVersion = KernelVersion { major: 6, minor: 8 };
-
-/// Largest table of direct descriptors that the kernel allows one ring (`IORING_MAX_FIXED_FILES`).
-pub const TABLE_SLOTS_MAX: u32 = 1 << 20;
 
 /// Version of a Linux kernel, without patch level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,7 +218,7 @@ impl fmt::Display for StartError {
             StartError::DescriptorTable { slots, descriptors_max } => write!(
                 out,
                 "a shard wants {slots} connections, but one ring holds at most as many as the limit of open files, \
-                 which is {}: set LimitNOFILE={slots} (systemd) or `ulimit -n {slots}`, or use more shards",
+                 which is {}: set LimitNOFILE={slots} (systemd) or `ulimit -n {slots}`, or a lower max_connections",
                 Limit(*descriptors_max)
             ),
             StartError::TableTooLarge { slots } => write!(
@@ -278,7 +276,7 @@ mod tests {
             (buffers, libc::EPERM, &host(), &["seccomp"]),
             (Step::Setup, libc::ENOMEM, &host(), &["65536", "LimitMEMLOCK"]),
             (buffers, libc::ENOMEM, &host(), &["memory", "ulimit -l"]),
-            (descriptors, libc::EMFILE, &host(), &["20064", "1024", "LimitNOFILE=20064", "more shards"]),
+            (descriptors, libc::EMFILE, &host(), &["20064", "1024", "LimitNOFILE=20064", "max_connections"]),
             (Step::Descriptors { slots: 2_000_000 }, libc::EMFILE, &host(), &["2000000", "1048576", "more shards"]),
             (Step::Setup, libc::EMFILE, &host(), &["no file descriptor", "1024"]),
             (Step::Setup, libc::ENFILE, &host(), &["no file descriptor"]),
