@@ -73,6 +73,7 @@ async fn errors_have_a_status_a_code_and_a_sentence() {
         (r#"{"target":{"room":""},"op":1,"text":"x"}"#, 400, "bad_request", "must not be empty"),
         (r#"{"target":{"room":"r"},"op":0,"text":"x"}"#, 400, "bad_request", "op must not be 0"),
         (r#"{"target":{"mid":0},"op":1,"text":"x"}"#, 400, "bad_request", "a mid must be above 0"),
+        (r#"{"target":{"all":true},"op":9,"text":"x"}"#, 400, "bad_request", "must be whole goim frames"),
         (r#"{"target":{"keys":[]},"op":1,"text":"x"}"#, 400, "bad_request", "at least one key"),
         (r#"{"target":{"room":"r"},"op":1,"text":"123456789"}"#, 413, "too_large", "9 bytes, at most 8"),
         (big.as_str(), 413, "too_large", "the request is too long"),

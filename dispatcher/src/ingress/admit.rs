@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use halley_protocol::goim::{FrameError, check_batch, op};
+
 use crate::feed::Target;
 
 /// Bounds on one push.
@@ -63,6 +65,8 @@ pub enum Invalid {
     ZeroOp,
     /// A mid is not above 0, which no user's is.
     MidNotPositive,
+    /// The message of a push with op 9, in which clients look for frames, is not one frame or more, each whole.
+    NoBatch(FrameError),
 }
 
 impl fmt::Display for Invalid {
@@ -82,6 +86,9 @@ impl fmt::Display for Invalid {
             Invalid::SpeedTooHigh => write!(f, "speed is at most {}", i32::MAX),
             Invalid::ZeroOp => f.write_str("op must not be 0"),
             Invalid::MidNotPositive => f.write_str("a mid must be above 0"),
+            Invalid::NoBatch(wrong) => {
+                write!(f, "op 9 is goim's raw op, whose message must be whole goim frames: {wrong}; use another op")
+            }
         }
     }
 }
@@ -104,6 +111,11 @@ impl Limits {
             Target::All { speed } if i32::try_from(*speed).is_err() => Err(Invalid::SpeedTooHigh),
             Target::All { .. } => Ok(()),
         }
+    }
+
+    /// Whether clients can read a message of this op. They take op 9 for a batch, whose inner lengths they trust (goim §1.9).
+    pub fn check_message(op: i32, body: &[u8]) -> Result<(), Invalid> {
+        if op == op::RAW { check_batch(body).map_err(Invalid::NoBatch) } else { Ok(()) }
     }
 
     /// What our own interfaces ask for on top: mistakes that goim's routes let pass without effect are named.
@@ -156,6 +168,21 @@ mod tests {
         assert_eq!(limits.check(&Target::Mids(vec![1, 2, 3]), 0), three);
         assert_eq!(limits.check(&Target::All { speed: speed_max }, 0), Ok(()));
         assert_eq!(limits.check(&Target::All { speed: speed_max + 1 }, 0), Err(Invalid::SpeedTooHigh));
+    }
+
+    /// Each cut of a batch of two frames, and lengths that lie.
+    #[test]
+    fn a_raw_message_is_whole_frames() {
+        let frame = b"\0\0\0\x12\0\x10\0\x01\0\0\x03\xe8\0\0\0\0hi";
+        let batch = [&frame[..], frame].concat();
+        for end in 0..=batch.len() {
+            let cut = Limits::check_message(op::RAW, &batch[..end]);
+            assert_eq!(cut.is_ok(), end == frame.len() || end == batch.len(), "{end}: {cut:?}");
+            assert_eq!(Limits::check_message(1000, &batch[..end]), Ok(()));
+        }
+        let mut short = frame.to_vec();
+        short[3] = 15;
+        assert_eq!(Limits::check_message(op::RAW, &short), Err(Invalid::NoBatch(FrameError::Length(15))));
     }
 
     #[test]

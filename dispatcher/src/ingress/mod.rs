@@ -202,6 +202,7 @@ impl Ingress {
     async fn admit_and_publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {
         let Push { target, op, body } = push;
         self.limits.check(&target, body.len())?;
+        Limits::check_message(op, &body)?;
         let server = self.server_id.clone();
         let record = Command { target, op, body, server, receipt }.to_record();
         Ok(self.bus.publish(record).await?)

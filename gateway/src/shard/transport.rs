@@ -9,6 +9,7 @@ use halley_protocol::websocket::handshake::{self, Rules, Upgrade};
 use crate::conn::close::CloseReason;
 use crate::conn::partial::{Partial, append_exact};
 use crate::conn::{ConnState, Flags};
+use crate::limits::WebSocketProfile;
 
 use super::{Application, Core};
 
@@ -152,8 +153,12 @@ impl Core {
     /// The upgrade request: bytes taken once it is whole, `None` while it is not or when it was refused.
     fn upgrade(&mut self, slot: u32, input: &[u8]) -> Option<usize> {
         let settings = self.settings.clone();
-        let rules =
-            Rules { path: WEBSOCKET_PATH, origins: &settings.origins, request_bytes_max: settings.upgrade_bytes_max };
+        let rules = Rules {
+            path: WEBSOCKET_PATH,
+            origins: &settings.origins,
+            request_bytes_max: settings.upgrade_bytes_max,
+            strict: settings.websocket_profile == WebSocketProfile::Strict,
+        };
         match handshake::upgrade(input, &rules) {
             Upgrade::Incomplete => None,
             Upgrade::Accepted { consumed, response, .. } => {

@@ -2,6 +2,7 @@
 //! a TCP stream, a WebSocket message, or a batch of pushes. Copies nothing, keeps nothing, and never looks past the slice
 //! it was given (goim's defects C1 and C2 did). Frames go on to the connection that reads, or to feed's intake.
 
+use std::fmt;
 use std::iter::FusedIterator;
 
 use super::{FRAME_BYTES_MAX, Frame, HEADER_BYTES, HEADER_LENGTH};
@@ -17,6 +18,18 @@ pub enum FrameError {
     /// A WebSocket message or a batch that ends within a frame.
     Truncated,
 }
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::Length(length) => write!(f, "a frame says packLen {length}, which cannot be"),
+            FrameError::HeaderLength(length) => write!(f, "a frame says headerLen {length}, which must be 16"),
+            FrameError::Truncated => f.write_str("the last frame is cut off"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
 
 /// What a byte stream holds at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +101,14 @@ impl FusedIterator for MessageFrames<'_> {}
 /// empty batch has no frames. Bodies have no bound of their own.
 pub fn decode_batch(batch: &[u8]) -> BatchFrames<'_> {
     BatchFrames { rest: batch }
+}
+
+/// Whether `batch` may be the body of a raw push (op 9): one frame or more, each whole. Clients trust the inner lengths.
+pub fn check_batch(batch: &[u8]) -> Result<(), FrameError> {
+    if batch.is_empty() {
+        return Err(FrameError::Truncated);
+    }
+    decode_batch(batch).try_for_each(|frame| frame.map(drop))
 }
 
 /// See [`decode_batch`]. The first error is the last item.

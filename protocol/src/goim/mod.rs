@@ -3,7 +3,9 @@
 
 mod decode;
 
-pub use decode::{BatchFrames, Decoded, FrameError, MessageFrames, decode_batch, decode_message, decode_stream};
+pub use decode::{
+    BatchFrames, Decoded, FrameError, MessageFrames, check_batch, decode_batch, decode_message, decode_stream,
+};
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 16;

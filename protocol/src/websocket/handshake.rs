@@ -2,7 +2,7 @@
 //! either answer; keeps nothing between calls: until the request is whole it is read again from its start, so its length
 //! is bounded absolutely. After the 101 response the connection's bytes go to `frame::Decoder`.
 //!
-//! Accepted as goim accepts it: LF line ends, any HTTP/1 version, any non-empty key, no `Host`. Wider than goim: a query
+//! Accepted as goim accepts it, unless [`Rules::strict`] asks for what RFC 6455 §4.2.1 does: LF line ends, any HTTP/1 version, any non-empty key, no `Host`. Wider than goim: a query
 //! behind the path, the absolute form of the target, and lists in `Upgrade` and `Connection`.
 
 use std::ops::Range;
@@ -21,6 +21,8 @@ pub struct Rules<'a> {
     pub origins: &'a [String],
     /// Bytes of the longest request.
     pub request_bytes_max: usize,
+    /// HTTP/1.1, one `Host` and a key of 16 bytes in base64 are needed (RFC 6455 §4.2.1). goim looks at none of them.
+    pub strict: bool,
 }
 
 /// The outcome.
@@ -51,6 +53,8 @@ const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\
 const BLANK_LINE: &[u8] = b"\r\n\r\n";
 /// Base64 of a SHA-1 sum.
 const ACCEPT_BYTES: usize = 28;
+/// Bytes of the nonce in `Sec-WebSocket-Key` (RFC 6455 §4.1).
+const KEY_BYTES: usize = 16;
 /// What RFC 6455 §1.3 appends to the key.
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Header lines of one request. Browsers send about twenty, each proxy adds a few.
@@ -61,6 +65,12 @@ const HEADERS_MAX: usize = 100;
 pub enum Refusal {
     /// 400: not an upgrade request, or not HTTP.
     BadRequest,
+    /// 400: not HTTP/1.1, where the rules are strict.
+    HttpVersion,
+    /// 400: no `Host`, or several, where the rules are strict.
+    Host,
+    /// 400: `Sec-WebSocket-Key` is not 16 bytes in base64, where the rules are strict.
+    Key,
     /// 403.
     Origin,
     /// 404.
@@ -75,8 +85,17 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Refusal; 6] =
-        [Refusal::BadRequest, Refusal::Origin, Refusal::Path, Refusal::Method, Refusal::Version, Refusal::TooLarge];
+    pub const ALL: [Refusal; 9] = [
+        Refusal::BadRequest,
+        Refusal::HttpVersion,
+        Refusal::Host,
+        Refusal::Key,
+        Refusal::Origin,
+        Refusal::Path,
+        Refusal::Method,
+        Refusal::Version,
+        Refusal::TooLarge,
+    ];
 
     /// The whole HTTP response, `Connection: close`, with a one-line body that says what was wrong.
     pub fn response(self) -> &'static [u8] {
@@ -87,6 +106,27 @@ impl Refusal {
                 Content-Length: 115\r\n\
                 Connection: close\r\n\r\n\
                 not a WebSocket upgrade: GET with Upgrade: websocket, Connection: Upgrade and one Sec-WebSocket-Key is needed here\n"
+            }
+            Refusal::HttpVersion => {
+                b"HTTP/1.1 400 Bad Request\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 40\r\n\
+                Connection: close\r\n\r\n\
+                a WebSocket upgrade must be of HTTP/1.1\n"
+            }
+            Refusal::Host => {
+                b"HTTP/1.1 400 Bad Request\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 42\r\n\
+                Connection: close\r\n\r\n\
+                a WebSocket upgrade needs one Host header\n"
+            }
+            Refusal::Key => {
+                b"HTTP/1.1 400 Bad Request\r\n\
+                Content-Type: text/plain; charset=utf-8\r\n\
+                Content-Length: 45\r\n\
+                Connection: close\r\n\r\n\
+                Sec-WebSocket-Key must be 16 bytes in base64\n"
             }
             Refusal::Origin => {
                 b"HTTP/1.1 403 Forbidden\r\n\
@@ -183,6 +223,19 @@ fn check<'a>(request: &httparse::Request<'_, 'a>, rules: &Rules<'_>) -> Result<A
     };
     if key.is_empty() {
         return Err(Refusal::BadRequest);
+    }
+    if rules.strict {
+        if request.version != Some(1) {
+            return Err(Refusal::HttpVersion);
+        }
+        let mut hosts = headers.values("Host");
+        if hosts.next().is_none_or(<[u8]>::is_empty) || hosts.next().is_some() {
+            return Err(Refusal::Host);
+        }
+        // Room for one byte more than is right; what does not fit is wrong as well.
+        if BASE64.decode_slice(key, &mut [0; KEY_BYTES + 2]) != Ok(KEY_BYTES) {
+            return Err(Refusal::Key);
+        }
     }
     let is_allowed =
         |origin: &[u8]| rules.origins.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin));

@@ -10,7 +10,7 @@ const GOOD: &str = "GET /sub HTTP/1.1\r\n\
     Sec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-const RULES: Rules<'static> = Rules { path: "/sub", origins: &[], request_bytes_max: 1024 };
+const RULES: Rules<'static> = Rules { path: "/sub", origins: &[], request_bytes_max: 1024, strict: false };
 
 /// The refusal, or `None` if the request was accepted.
 fn refusal(request: &str, rules: &Rules<'_>) -> Option<Refusal> {
@@ -109,6 +109,39 @@ fn refused_variants() {
     }
 }
 
+/// What RFC 6455 §4.2.1 asks of a request and goim does not: only strict rules look at it, however the bytes are cut.
+#[test]
+fn strict_rules_ask_for_version_host_and_key() {
+    let strict = Rules { strict: true, ..RULES };
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for (part, with, expected) in [
+        ("GET", "GET", None),
+        ("Host: x", "host: [::1]:3102", None),
+        ("HTTP/1.1", "HTTP/1.0", Some(Refusal::HttpVersion)),
+        ("Host: x\r\n", "", Some(Refusal::Host)),
+        ("Host: x", "Host:", Some(Refusal::Host)),
+        ("Host: x", "Host: x\r\nHost: y", Some(Refusal::Host)),
+        (key, "k", Some(Refusal::Key)),
+        (key, "not base64, but twenty-4", Some(Refusal::Key)),
+        (key, "dGhlIHNhbXBsZSBub25jZQ", Some(Refusal::Key)),
+        (key, "dGhlIHNhbXBsZSBub25jZR==", Some(Refusal::Key)),
+        (key, "AAAAAAAAAAAAAAAAAAAA", Some(Refusal::Key)),
+        (key, "AAAAAAAAAAAAAAAAAAAAAAA=", Some(Refusal::Key)),
+        (key, "AAAAAAAAAAAAAAAAAAAAAAAA", Some(Refusal::Key)),
+        (key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", Some(Refusal::Key)),
+    ] {
+        let request = GOOD.replace(part, with);
+        assert_eq!(refusal(&request, &strict), expected, "{with:?}");
+        assert_eq!(refusal(&request, &RULES), None, "goim: {with:?}");
+        for end in 0..request.len() {
+            assert!(
+                matches!(upgrade(&request.as_bytes()[..end], &strict), Upgrade::Incomplete),
+                "{with:?} cut at {end}"
+            );
+        }
+    }
+}
+
 /// The check keeps web pages out, and nothing else: who sends no `Origin` is not one.
 #[test]
 fn origins() {
@@ -146,6 +179,9 @@ fn c27_requests_have_a_bound() {
 fn refusals_are_whole_responses() {
     for (refusal, status, header) in [
         (Refusal::BadRequest, "400 Bad Request", ""),
+        (Refusal::HttpVersion, "400 Bad Request", ""),
+        (Refusal::Host, "400 Bad Request", ""),
+        (Refusal::Key, "400 Bad Request", ""),
         (Refusal::Origin, "403 Forbidden", ""),
         (Refusal::Path, "404 Not Found", ""),
         (Refusal::Method, "405 Method Not Allowed", "Allow: GET"),
@@ -169,5 +205,5 @@ fn refusals_are_whole_responses() {
         let parsed = httparse::Response::new(&mut headers).parse(response.as_bytes());
         assert_eq!(parsed, Ok(httparse::Status::Complete(response.len() - body.len())), "{refusal:?}");
     }
-    assert_eq!(Refusal::ALL.len(), 6);
+    assert_eq!(Refusal::ALL.len(), 9);
 }

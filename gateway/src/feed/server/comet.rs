@@ -2,7 +2,7 @@
 //! messages mean as pushes; a call is answered when its push is in the shards' rings, so calls that a job makes one after
 //! another keep their order (goim's defects C14, C16 and C17 end here).
 
-use halley_protocol::goim::{FrameError, decode_batch, op};
+use halley_protocol::goim::{check_batch, op};
 use halley_protocol::proto::goim_comet::comet_server::Comet;
 use halley_protocol::proto::goim_comet::{
     BroadcastReply, BroadcastReq, BroadcastRoomReply, BroadcastRoomReq, PushMsgReply, PushMsgReq, RoomsReply, RoomsReq,
@@ -84,15 +84,12 @@ fn body(proto: Proto) -> Result<Body, Status> {
     if body.is_empty() {
         return Err(Status::invalid_argument("the body of a raw push (op 9) holds no frame"));
     }
-    if let Some(Err(error)) = decode_batch(&body).find(Result::is_err) {
-        let wrong = match error {
-            FrameError::Truncated => "the last one is cut off".to_owned(),
-            FrameError::Length(length) => format!("one says packLen {length}, which must be 16 or more"),
-            FrameError::HeaderLength(length) => format!("one says headerLen {length}, which must be 16"),
-        };
-        return Err(Status::invalid_argument(format!("the body of a raw push (op 9) must be whole frames: {wrong}")));
+    match check_batch(&body) {
+        Ok(()) => Ok(Body::Raw(body)),
+        Err(wrong) => {
+            Err(Status::invalid_argument(format!("the body of a raw push (op 9) must be whole frames: {wrong}")))
+        }
     }
-    Ok(Body::Raw(body))
 }
 
 fn gone(error: FeedGone) -> Status {

@@ -31,6 +31,7 @@ pub fn upgrade(data: &[u8]) {
         path: "/sub",
         origins: if rule & 1 == 0 { &[] } else { &origins },
         request_bytes_max: 16 * usize::from(rule),
+        strict: rule & 2 != 0,
     };
     let whole = upgrade_of(stream, &rules);
     let mut end = 0;
