@@ -3,11 +3,15 @@
 mod support;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use halley_dispatcher::assemble::Settings;
-use halley_dispatcher::ingress::http::serve::{HEADER_BYTES_MAX, ServeLimits, serve};
+use halley_dispatcher::ingress::access::Peer;
+use halley_dispatcher::ingress::http::serve::{HEADER_BYTES_MAX, Listener, ServeLimits, ServeStats, serve};
 use support::{FakeGateway, Stand};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -22,7 +26,7 @@ async fn start(router: Router, limits: ServeLimits) -> (SocketAddr, oneshot::Sen
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, router, limits, async { drop(stopped.await) }));
+    let server = tokio::spawn(serve(listener, router, limits, Arc::default(), async { drop(stopped.await) }));
     (address, stop, server)
 }
 
@@ -44,7 +48,7 @@ async fn local_peers_are_recognised() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ingress.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    tokio::spawn(serve(listener, stand.http.clone(), ServeLimits::default(), std::future::pending()));
+    tokio::spawn(serve(listener, stand.http.clone(), ServeLimits::default(), Arc::default(), std::future::pending()));
     let answer = exchange(UnixStream::connect(&path).await.unwrap(), PUSH).await;
     assert!(answer.ends_with(r#"{"code":0,"message":""}"#), "{answer}");
     assert_eq!(stand.delivered().await.len(), 2);
@@ -123,4 +127,33 @@ async fn headers_are_bounded() {
     let begin = "GET / HTTP/1.1\r\nHost: a\r\nX-Long: ";
     let answer = exchange(io, &format!("{begin}{}", "x".repeat(HEADER_BYTES_MAX - begin.len()))).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+/// A listener that has no descriptor for its first three connections.
+struct Poor(TcpListener, AtomicU32);
+
+impl Listener for Poor {
+    type Io = TcpStream;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<(TcpStream, Peer)>> {
+        if self.1.fetch_add(1, Ordering::Relaxed) < 3 {
+            return Poll::Ready(Err(std::io::Error::from_raw_os_error(24 /* EMFILE */)));
+        }
+        Listener::poll_accept(&self.0, cx)
+    }
+}
+
+/// Want of descriptors ends no listener: it is counted, and connections are served as soon as there are some again.
+#[tokio::test]
+async fn out_of_descriptors_never_ends_the_accept_loop() {
+    let stand = Stand::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stats: Arc<ServeStats> = Arc::default();
+    let poor = Poor(listener, AtomicU32::new(0));
+    tokio::spawn(serve(poor, stand.http.clone(), ServeLimits::default(), stats.clone(), std::future::pending()));
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /goim/online/total HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    assert_ne!(client.read(&mut [0; 256]).await.unwrap(), 0);
+    assert_eq!((stats.accept_errors(), stats.connections()), (3, 1));
 }

@@ -44,7 +44,7 @@ Examples:
       Push to a room of a running gateway.
 
 Signals:
-  SIGTERM, SIGINT  send clients away over drain_seconds, then exit; a second one exits at once
+  SIGTERM, SIGINT  send clients away over drain_seconds, then exit, at most 5 seconds later; a second one exits at once
   SIGHUP           read the configuration again and take over what needs no restart
 
 Exit codes:

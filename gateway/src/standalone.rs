@@ -18,7 +18,7 @@ use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::access::{Access, Peer};
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
-use halley_dispatcher::ingress::http::serve::{ServeLimits, serve};
+use halley_dispatcher::ingress::http::serve::{ServeLimits, ServeStats, serve};
 use halley_dispatcher::ingress::http::{self, DemoInfo, HttpState};
 use halley_dispatcher::registry::nodes::{Backoff, NodeInfo};
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
@@ -245,31 +245,53 @@ fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Serve a router on one TCP listener, which must not block, until `stop` resolves.
-pub async fn serve_tcp(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> std::io::Result<()> {
-    serve(tokio::net::TcpListener::from_std(listener)?, router, ServeLimits::default(), stop).await;
-    Ok(())
+/// The HTTP servers of this process, which count together; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct HttpServers(Arc<ServeStats>);
+
+impl HttpServers {
+    /// Serve a router on one TCP listener, which must not block, until `stop` resolves.
+    pub async fn serve_tcp(
+        self,
+        listener: TcpListener,
+        router: Router,
+        stop: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        serve(tokio::net::TcpListener::from_std(listener)?, router, ServeLimits::default(), self.0, stop).await;
+        Ok(())
+    }
+
+    /// Serve the admin routes alone on a TCP listener, which must not block, until `stop` resolves.
+    pub async fn serve_admin(
+        self,
+        listener: TcpListener,
+        admin: Arc<Admin>,
+        stop: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        self.serve_tcp(listener, admin::router(admin), stop).await
+    }
+
+    /// As [`HttpServers::serve_admin`], on a socket file, which is removed at the end.
+    pub async fn serve_admin_unix(
+        self,
+        socket: UnixSocket,
+        admin: Arc<Admin>,
+        stop: impl Future<Output = ()>,
+    ) -> std::io::Result<()> {
+        let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
+        serve(listener, note_unix_peers(admin::router(admin)), ServeLimits::default(), self.0, stop).await;
+        drop(socket);
+        Ok(())
+    }
 }
 
-/// Serve the admin routes alone on a TCP listener, which must not block, until `stop` resolves.
-pub async fn serve_admin(
-    listener: TcpListener,
-    admin: Arc<Admin>,
-    stop: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    serve_tcp(listener, admin::router(admin), stop).await
-}
-
-/// As [`serve_admin`], on a socket file, which is removed at the end.
-pub async fn serve_admin_unix(
-    socket: UnixSocket,
-    admin: Arc<Admin>,
-    stop: impl Future<Output = ()>,
-) -> std::io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-    serve(listener, note_unix_peers(admin::router(admin)), ServeLimits::default(), stop).await;
-    drop(socket);
-    Ok(())
+impl Collect for HttpServers {
+    fn collect(&self, out: &mut Exposition) {
+        let help = "Connections to the HTTP listeners, the admin side included.";
+        out.family("halley_http_connections", MetricKind::Gauge, help).sample(&[], self.0.connections());
+        let help = "Accepts of HTTP connections that failed and were tried again.";
+        out.family("halley_http_accept_errors_total", MetricKind::Counter, help).sample(&[], self.0.accept_errors());
+    }
 }
 
 /// The dispatcher's servers note where a request comes from in their own type; the admin guard asks for its own.

@@ -39,7 +39,7 @@ settings! {
         /// gRPC: goim's Comet service, for jobs, and the Push service.
         restart grpc_listen: Vec<SocketAddr> = local(3109);
         /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for a
-        /// socket file that only this user may open.
+        /// socket file that only this user may open; a relative path begins in the working directory.
         restart admin_listen: Vec<AdminAddress> = Vec::new();
         /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
         restart auth: Auth = Auth::Open;
@@ -60,12 +60,13 @@ settings! {
         /// Client connections at once, all shards together. 0 = as many as the limit on open files allows, which counts
         /// per shard, and at most 1,000,000.
         restart max_connections: u32 = 0, in 0..=16_000_000;
-        /// How strictly client WebSocket frames are read: "goim" takes unmasked frames and does not look for UTF-8 in text,
-        /// as goim's clients need it, "strict" follows RFC 6455.
+        /// How strictly WebSocket clients are read: "goim" takes unmasked frames, does not look for UTF-8 in text and upgrades
+        /// HTTP/1.0, requests without Host and keys of any form, as goim's clients may need it; "strict" follows RFC 6455.
         live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
         /// Values of the Origin header from which browsers may connect, such as "https://app.example.org". Empty = all.
         live origins: Vec<String> = Vec::new();
-        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once.
+        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Those who do not close by themselves
+        /// have 5 seconds more, so the process may take that much longer to exit: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
         /// File that gets the bound addresses as JSON once every listener accepts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();
@@ -234,7 +235,7 @@ settings! {
         restart recipients_max: u32 = 10_000, in 1..=1_000_000;
         /// Bytes of messages that may be in memory at once while their requests arrive.
         restart bodies_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
-        /// Host names, without port, under which the demo page may be opened and push without a token.
+        /// Host names, without port, under which the demo page may be opened, push and use the admin side without a token.
         restart page_hosts: Vec<String> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;

@@ -172,7 +172,12 @@ type Given = Result<Query<Parameters>, QueryRejection>;
 
 impl Parameters {
     fn read(given: Given) -> Result<Parameters, Refusal> {
-        given.map(|Query(parameters)| parameters).map_err(|wrong| Refusal::bad_request(wrong.body_text()))
+        given.map(|Query(parameters)| parameters).map_err(|wrong| {
+            // The reason stands behind the library's own words.
+            let text = wrong.body_text();
+            let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+            Refusal::bad_request(format!("the query is wrong: {reason}"))
+        })
     }
 
     /// The one of key, mid and room that is given.
@@ -215,7 +220,7 @@ async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response
     let whose = parameters.whose()?;
     match admin.directory.close(whose.clone()).await {
         Ok(closed) => {
-            tracing::info!(?whose, closed, "an operator closed connections");
+            tracing::info!(%whose, closed, "an operator closed connections");
             Ok(axum::Json(json!({ "closed": closed })).into_response())
         }
         Err((closed, failure)) => {

@@ -1,6 +1,7 @@
 //! The connections of a key, a user or a room. Owns what is shown of them and how they are found: feed's directory says
 //! who and where, the shards say the rest; keeps nothing. Answers `GET` and `DELETE /v1/connections`.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -26,6 +27,16 @@ pub enum Whose {
     Login(Select),
     /// The members of a room (full room key).
     Room(String),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whose::Login(Select::Key(key)) => write!(f, "key={key}"),
+            Whose::Login(Select::Mid(mid)) => write!(f, "mid={mid}"),
+            Whose::Room(room) => write!(f, "room={room}"),
+        }
+    }
 }
 
 /// One connection, as JSON.

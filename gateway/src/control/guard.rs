@@ -3,7 +3,8 @@
 //! - the peer is a loopback address,
 //! - no proxy passed the request on (it would make every stranger a loopback peer),
 //! - `Host` is an IP address or `localhost`, so that no web page can reach in under a name that its owner points to
-//!   127.0.0.1 (DNS rebinding), and `Origin`, if there is one, is that same place.
+//!   127.0.0.1 (DNS rebinding), or one that the operator named in `page_hosts`, and `Origin`, if there is one, is that same
+//!   place. It is the rule of pushes, which need no `Host` without `Origin`: browsers send one with every push.
 //!
 //! Everybody else needs the admin token. Without one configured nobody else may.
 
@@ -56,11 +57,12 @@ impl std::error::Error for Denied {}
 #[derive(Clone, Default)]
 pub struct Guard {
     token: Option<Box<[u8]>>,
+    hosts: Vec<String>,
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("token", &self.token.is_some()).finish()
+        f.debug_struct("Guard").field("token", &self.token.is_some()).field("hosts", &self.hosts).finish()
     }
 }
 
@@ -73,44 +75,53 @@ impl Guard {
     /// This machine, and whoever presents this token, which must not be empty.
     pub fn token(token: &str) -> Guard {
         assert!(!token.is_empty(), "an empty admin token would let everybody in");
-        Guard { token: Some(token.as_bytes().into()) }
+        Guard { token: Some(token.as_bytes().into()), ..Guard::default() }
+    }
+
+    /// Names, without a port, that are ours besides IP addresses and `localhost`.
+    pub fn with_hosts(self, hosts: Vec<String>) -> Guard {
+        Guard { hosts, ..self }
     }
 
     /// Whether this request may use the admin routes.
     pub fn check(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
-        let Err(not_local) = local(headers, extensions) else { return Ok(()) };
+        let Err(not_local) = self.is_from_here(headers, extensions) else { return Ok(()) };
         let token = self.token.as_ref().ok_or(not_local)?;
         let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes())).ok_or(Denied::NoToken)?;
         if same_bytes(token, given) { Ok(()) } else { Err(Denied::WrongToken) }
     }
-}
 
-/// Whether a request comes from this machine, and from no web page of others.
-fn local(headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
-    if extensions.get::<UnixPeer>().is_some() {
-        return Ok(());
+    /// Whether a request comes from this machine, and from no web page of others.
+    fn is_from_here(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<(), Denied> {
+        if extensions.get::<UnixPeer>().is_some() {
+            return Ok(());
+        }
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
+        let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
+        if !peer.is_some_and(|address| address.is_loopback()) || passed_on {
+            return Err(Denied::NotLocal);
+        }
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let same_place = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
+            None => true,
+            Some(Ok(origin)) => {
+                matches!(origin.split_once("://"), Some(("http" | "https", place)) if place.eq_ignore_ascii_case(host))
+            }
+            Some(Err(_)) => false,
+        };
+        if same_place && self.is_own_host(host) { Ok(()) } else { Err(Denied::ForeignPage) }
     }
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_canonical());
-    let passed_on = headers.contains_key(FORWARDED) || headers.contains_key("x-forwarded-for");
-    if !peer.is_some_and(|address| address.is_loopback()) || passed_on {
-        return Err(Denied::NotLocal);
-    }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let same_place = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
-        None => true,
-        Some(Ok(origin)) => origin.strip_prefix("http://").is_some_and(|place| place.eq_ignore_ascii_case(host)),
-        Some(Err(_)) => false,
-    };
-    if same_place && is_this_machine(host) { Ok(()) } else { Err(Denied::ForeignPage) }
-}
 
-/// Whether a `Host` value is an IP address or `localhost`, whatever the port.
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
+    /// Whether a `Host` value is one of ours, whatever the port.
+    fn is_own_host(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 /// The token in an `Authorization` value (RFC 6750 §2.1).
@@ -167,6 +178,22 @@ mod tests {
         let (headers, mut extensions) = request(None, &[]);
         extensions.insert(UnixPeer);
         assert_eq!(guard.check(&headers, &extensions), Ok(()));
+    }
+
+    /// The same pages as may push.
+    #[test]
+    fn named_hosts_are_this_machine() {
+        let guard = Guard::local().with_hosts(vec!["Push.internal".into()]);
+        for (headers, expected) in [
+            (&[("host", "push.internal:3111")][..], Ok(())),
+            (&[("host", "push.internal"), ("origin", "https://push.internal")], Ok(())),
+            (&[("host", "push.internal"), ("origin", "https://evil.example")], Err(Denied::ForeignPage)),
+            (&[("host", "push.internal"), ("origin", "ftp://push.internal")], Err(Denied::ForeignPage)),
+            (&[("host", "other.internal")], Err(Denied::ForeignPage)),
+        ] {
+            let (map, extensions) = request(Some("127.0.0.1:1"), headers);
+            assert_eq!(guard.check(&map, &extensions), expected, "{headers:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::failure::{Cause, Failure};
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::session::auth::jwt::JwtAuth;
-use crate::standalone::Standalone;
+use crate::standalone::{HttpServers, Standalone};
 
 use announce::ReadyFile;
 use listeners::Listeners;
@@ -83,10 +83,12 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let lifecycle = Lifecycle::default();
     let standalone = Standalone::new(&config, intake.clone(), addresses.bound(), started_ns);
     let dispatcher = standalone.handle();
+    let http = HttpServers::default();
     let metrics = Metrics::new(shard_stats.clone())
         .with(Arc::clone(&feed_stats))
         .with(Arc::clone(&control_stats))
         .with(dispatcher.metrics())
+        .with(http.clone())
         .with(LogMetrics);
     let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), guard(&config));
     let (stop, stopping) = watch::channel(false);
@@ -108,7 +110,14 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     };
     threads.spawn("feed", move |up| feed.run(up))?;
     let router = standalone.router(Arc::clone(&admin));
-    let ingress = Ingress { standalone, listeners: services.http, router, bus_ended, stopping: stopping.clone() };
+    let ingress = Ingress {
+        standalone,
+        listeners: services.http,
+        http: http.clone(),
+        router,
+        bus_ended,
+        stopping: stopping.clone(),
+    };
     threads.spawn("dispatcher", move |up| ingress.run(up))?;
     let reload_dispatcher = dispatcher.clone();
     let targets = Targets {
@@ -128,6 +137,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         stats: control_stats,
         admin,
         listeners: services.admin,
+        http,
         drain: Drain {
             control: handle,
             lifecycle: lifecycle.clone(),

@@ -127,7 +127,8 @@ impl Reloader {
 
 /// Who may use the admin routes, as configured.
 pub fn guard(config: &Config) -> Guard {
-    config.general.admin_token.get().map_or_else(Guard::local, Guard::token)
+    let guard = config.general.admin_token.get().map_or_else(Guard::local, Guard::token);
+    guard.with_hosts(config.ingress.page_hosts.clone())
 }
 
 #[cfg(test)]

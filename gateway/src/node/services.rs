@@ -28,7 +28,7 @@ use crate::feed::server;
 use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
 use crate::session::auth::jwt::JwtAuth;
-use crate::standalone::{self, Standalone};
+use crate::standalone::{HttpServers, Standalone};
 
 use super::listeners::AdminListener;
 use super::reload::Reloader;
@@ -84,6 +84,8 @@ pub struct Ingress {
     pub standalone: Standalone,
     /// HTTP listeners.
     pub listeners: Vec<TcpListener>,
+    /// The servers on them.
+    pub http: HttpServers,
     /// What is served on them.
     pub router: Router,
     /// Told when the bus is empty for good.
@@ -99,7 +101,8 @@ impl Ingress {
         runtime.block_on(async move {
             let mut servers = JoinSet::new();
             for listener in self.listeners {
-                servers.spawn(standalone::serve_tcp(listener, self.router.clone(), stop(self.stopping.clone())));
+                let http = self.http.clone();
+                servers.spawn(http.serve_tcp(listener, self.router.clone(), stop(self.stopping.clone())));
             }
             let consumer = async {
                 self.standalone.consume().await;
@@ -128,6 +131,8 @@ pub struct Control {
     pub admin: Arc<Admin>,
     /// Where they are served alone.
     pub listeners: Vec<AdminListener>,
+    /// The servers on them.
+    pub http: HttpServers,
     /// How to stop.
     pub drain: Drain,
     /// How to reload.
@@ -150,8 +155,10 @@ impl Control {
             for listener in self.listeners {
                 let (admin, stop) = (Arc::clone(&self.admin), stop(self.stopping.clone()));
                 match listener {
-                    AdminListener::Tcp(listener) => servers.spawn(standalone::serve_admin(listener, admin, stop)),
-                    AdminListener::Unix(socket) => servers.spawn(standalone::serve_admin_unix(socket, admin, stop)),
+                    AdminListener::Tcp(listener) => servers.spawn(self.http.clone().serve_admin(listener, admin, stop)),
+                    AdminListener::Unix(socket) => {
+                        servers.spawn(self.http.clone().serve_admin_unix(socket, admin, stop))
+                    }
                 };
             }
             let ControlEnds { shards, doorbell, door } = self.ends;

@@ -25,11 +25,22 @@ mod tests {
         serde_json::from_str(DOCUMENT).unwrap()
     }
 
+    /// Routes of the gateway's admin side, which standalone serves on the same listener.
+    const ADMIN: [(&str, &str); 6] = [
+        ("get", "/v1/connections"),
+        ("delete", "/v1/connections"),
+        ("get", "/v1/trace"),
+        ("get", "/metrics"),
+        ("get", "/healthz"),
+        ("get", "/readyz"),
+    ];
+
     /// Neither a route without description nor a description without route.
     #[test]
     fn the_document_describes_exactly_the_routes() {
-        let served: BTreeSet<(String, String)> =
-            routes().into_iter().map(|(method, path, _)| (method.as_str().to_lowercase(), path.into())).collect();
+        let own = routes().into_iter().map(|(method, path, _)| (method.as_str().to_lowercase(), path.into()));
+        let admin = ADMIN.iter().map(|&(method, path)| (method.into(), path.into()));
+        let served: BTreeSet<(String, String)> = own.chain(admin).collect();
         let document = document();
         let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
             methods.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
