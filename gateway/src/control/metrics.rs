@@ -1,6 +1,7 @@
 //! What Prometheus reads (text exposition format 0.0.4). Owns the writer and the names of the gateway's metrics; counts
 //! nothing itself: shards publish their counters, other parts hand in a [`Collect`]. Served by `admin`.
 
+pub mod certificates;
 mod control;
 mod feed;
 mod shards;

@@ -33,6 +33,7 @@ use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::health::{Lifecycle, Phase};
 use crate::control::metrics::Metrics;
+use crate::control::metrics::certificates::Certificates;
 use crate::failure::{Cause, Failure};
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
@@ -89,6 +90,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         .with(Arc::clone(&control_stats))
         .with(dispatcher.metrics())
         .with(http.clone())
+        .with(Certificates(tls.clone()))
         .with(LogMetrics);
     let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), guard(&config));
     let (stop, stopping) = watch::channel(false);

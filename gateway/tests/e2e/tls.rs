@@ -94,3 +94,24 @@ fn plain_bytes_on_a_tls_port_are_refused() {
     gateway.wait_closes("tls_failed", 2);
     Transport::Tcp.login(&gateway, 0, "", "", &[]);
 }
+
+/// The end of each certificate in use is a metric, and that of a new one after SIGHUP.
+#[test]
+fn the_end_of_each_certificate_is_a_metric() {
+    let (gateway, _config, folder) = start();
+    let path = |name: &str| folder.path().join(name);
+    let ends = |name: &str| {
+        let file = path(name).display().to_string();
+        gateway.metrics().sum("halley_tls_certificate_expires_seconds", &[("file", &file)])
+    };
+    // Year 4096, as the certificates' maker has it.
+    assert_eq!((ends("one.example.pem"), ends("two.example.pem")), (67_090_118_400.0, 67_090_118_400.0));
+    let mut params = rcgen::CertificateParams::new(vec!["two.example".to_owned()]).expect("a name");
+    params.not_after = rcgen::date_time_ymd(2031, 5, 6);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    std::fs::write(path("two.example.pem"), params.self_signed(&key).expect("a certificate").pem()).expect("written");
+    std::fs::write(path("two.example.key"), key.serialize_pem()).expect("written");
+    gateway.signal(rustix::process::Signal::HUP);
+    eventually("the new date is shown", || (ends("two.example.pem") == f64::from(1935792000)).then_some(()));
+    assert_eq!(ends("one.example.pem"), 67_090_118_400.0);
+}

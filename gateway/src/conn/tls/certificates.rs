@@ -70,10 +70,20 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
+/// When a certificate in use ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `notAfter`, in seconds since the Unix epoch.
+    pub not_after_s: i64,
+}
+
 /// What every TLS connection is served with. Shards hold its [`TlsServer::config`] in their settings; a reload replaces
 /// the certificates here and sends the shards new settings.
 pub struct TlsServer {
     config: ArcSwap<ServerConfig>,
+    expiries: ArcSwap<Vec<Expiry>>,
     provider: Arc<CryptoProvider>,
     tickets: Arc<dyn ProducesTickets>,
 }
@@ -91,15 +101,22 @@ impl TlsServer {
         let library = |error: rustls::Error| CertificateError::Library(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tickets = aws_lc_rs::Ticketer::new().map_err(library)?;
-        let config = make_config(&provider, &tickets, pairs)?;
-        Ok(TlsServer { config: ArcSwap::from_pointee(config), provider, tickets })
+        let (config, expiries) = make_config(&provider, &tickets, pairs)?;
+        let (config, expiries) = (ArcSwap::from_pointee(config), ArcSwap::from_pointee(expiries));
+        Ok(TlsServer { config, expiries, provider, tickets })
     }
 
     /// Serve new connections with these certificates, read anew. On an error the old ones stay.
     pub fn replace(&self, pairs: &[CertificateFiles]) -> Result<(), CertificateError> {
-        let config = make_config(&self.provider, &self.tickets, pairs)?;
+        let (config, expiries) = make_config(&self.provider, &self.tickets, pairs)?;
         self.config.store(Arc::new(config));
+        self.expiries.store(Arc::new(expiries));
         Ok(())
+    }
+
+    /// When the certificates in use end, in the order of their files.
+    pub fn expiries(&self) -> Arc<Vec<Expiry>> {
+        self.expiries.load_full()
     }
 
     /// What new sessions are made with now.
@@ -117,11 +134,16 @@ fn make_config(
     provider: &Arc<CryptoProvider>,
     tickets: &Arc<dyn ProducesTickets>,
     pairs: &[CertificateFiles],
-) -> Result<ServerConfig, CertificateError> {
+) -> Result<(ServerConfig, Vec<Expiry>), CertificateError> {
     if pairs.is_empty() {
         return Err(CertificateError::None);
     }
-    let keys = pairs.iter().map(|pair| read_pair(provider, pair)).collect::<Result<_, _>>()?;
+    let keys = pairs.iter().map(|pair| read_pair(provider, pair)).collect::<Result<Vec<_>, _>>()?;
+    let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
+        Some(Expiry { path: pair.certificate.clone(), not_after_s: certificate.validity().not_after.timestamp() })
+    };
+    let expiries = pairs.iter().zip(&keys).filter_map(expiry).collect();
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificateError::Library(error.to_string()))?;
@@ -129,7 +151,7 @@ fn make_config(
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.ticketer = Arc::clone(tickets);
     config.send_tls13_tickets = TICKETS;
-    Ok(config)
+    Ok((config, expiries))
 }
 
 /// Chooses a certificate by name.
