@@ -9,6 +9,9 @@ pub const TO_SHARD_RING_SLOTS: usize = 4096;
 pub const FROM_SHARD_RING_SLOTS: usize = 4096;
 /// Messages taken from one inbox ring in one turn.
 pub const INBOX_MESSAGES_PER_TURN: usize = 1024;
+/// TLS handshakes read on in one turn: a private key's work takes up to a millisecond, and pushes must not wait for a crowd
+/// of it.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 8;
 /// Connections started sending in one turn.
 pub const FLUSH_SENDS_PER_TURN: usize = 8192;
 /// Submission entries handed to the kernel in one enter.

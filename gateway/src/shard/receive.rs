@@ -1,10 +1,11 @@
 //! When a connection is read, and when not: readiness, one receive at a time, and waiting while a request is being decided or
-//! replies pile up. Owns no bytes: what came goes to `transport`, through `secure` where there is TLS.
+//! replies pile up, and how many TLS handshakes go on in one turn. Owns no bytes: what came goes to `transport`, through `secure` where there is TLS.
 
 use crate::conn::close::CloseReason;
+use crate::conn::tls::TlsProgress;
 use crate::conn::{ConnState, Flags};
 use crate::io::Errno;
-use crate::limits::REPLY_BYTES_MAX;
+use crate::limits::{REPLY_BYTES_MAX, TLS_HANDSHAKES_PER_TURN};
 use crate::mesh::msg::ConnRef;
 
 use super::{Core, Order};
@@ -29,7 +30,25 @@ impl Core {
             found.flags.has(Flags::RECEIVING) || found.flags.has(Flags::PAUSED) || found.state == ConnState::Gone;
         if !blocked && found.flags.take(Flags::UNREAD) {
             found.flags.set(Flags::RECEIVING);
-            self.orders.push(Order::Receive(conn));
+            let costly = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::Handshaking);
+            if costly {
+                self.handshaking.push_back(conn);
+            } else {
+                self.orders.push(Order::Receive(conn));
+            }
+        }
+    }
+
+    /// Read on the handshakes whose turn it is; the others keep their bytes in the kernel. Each waits here once at most.
+    pub(super) fn shake_hands(&mut self) {
+        let mut budget = TLS_HANDSHAKES_PER_TURN;
+        while budget > 0
+            && let Some(conn) = self.handshaking.pop_front()
+        {
+            if self.conns.get(conn).is_some_and(|found| found.state != ConnState::Gone) {
+                self.orders.push(Order::Receive(conn));
+                budget -= 1;
+            }
         }
     }
 

@@ -55,6 +55,7 @@ impl<I: Io> Shard<I> {
         self.core.drain_some();
         self.core.accept_as_needed(&mut self.io);
         self.core.say_goodbye();
+        self.core.shake_hands();
         self.obey();
         self.core.flush(&mut self.io);
         let told = self.core.tell(&mut self.links);
@@ -142,7 +143,12 @@ impl Core {
     fn wait(&self, told: bool) -> Wait {
         // Sends succeed in silence, so nothing would wake us for those who wait for one to be out.
         let waits_for_send = self.goodbyes.iter().chain(&self.throttled).any(|conn| self.is_in_flight(conn.slot));
-        if !self.dirty.is_empty() || !self.orders.is_empty() || self.pressure || waits_for_send {
+        if !self.dirty.is_empty()
+            || !self.handshaking.is_empty()
+            || !self.orders.is_empty()
+            || self.pressure
+            || waits_for_send
+        {
             return Wait::No;
         }
         if !told || self.broadcasts.is_pacing() || self.drain.is_some() {

@@ -41,6 +41,7 @@ pub struct Rig {
 }
 
 impl Rig {
+    /// Listeners speak TLS if the settings have a certificate.
     pub fn new(capacity: u32, settings: ShardSettings) -> Rig {
         let io = SimIo::new(1, Faults::NONE, capacity + SPARE_SLOTS, 3);
         let doorbell = Arc::new(Doorbell::new().expect("an eventfd"));
@@ -48,7 +49,8 @@ impl Rig {
         let (to_feed, feed_from) = port::channel(1024, doorbell.clone());
         let (to_shard, from_control) = port::channel(64, doorbell.clone());
         let (to_control, from_shard) = port::channel(64, doorbell.clone());
-        let listener = |owner, transport| Listener { owner, transport, tls: false };
+        let tls = settings.tls.is_some();
+        let listener = |owner, transport| Listener { owner, transport, tls };
         let stats = Arc::new(ShardStats::default());
         let parts = ShardParts {
             index: 0,
