@@ -11,11 +11,13 @@ pub const FROM_SHARD_RING_SLOTS: usize = 4096;
 pub const INBOX_MESSAGES_PER_TURN: usize = 1024;
 /// TLS handshakes read on in one turn: a private key's work takes up to a millisecond, and pushes must not wait for a crowd
 /// of it.
-pub const TLS_HANDSHAKES_PER_TURN: usize = 8;
+pub const TLS_HANDSHAKES_PER_TURN: usize = 4;
 /// Connections started sending in one turn.
 pub const FLUSH_SENDS_PER_TURN: usize = 8192;
 /// Submission entries handed to the kernel in one enter.
 pub const SUBMISSIONS_PER_ENTER: usize = 256;
+/// Reports of a shard for control beyond which logins are refused as `Unavailable`: those of clients that left meanwhile count.
+pub const REPORTS_WAITING_MAX: usize = 16_384;
 /// Entries of a shard's completion queue, a power of two: an accept burst of a whole backlog fits.
 pub const COMPLETION_ENTRIES: u32 = 8192;
 /// Provided receive buffers of one shard, a power of two.

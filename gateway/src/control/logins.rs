@@ -1,6 +1,8 @@
 //! Signed logins that wait for a decision. Owns two bounded queues for each shard, and the decision itself: who is
-//! not in yet goes first, a connection that refreshes its login has time until its old token ends. Touches no ring: `control::node` puts in what shards ask and carries the answers back, a few in each turn, since a signature
-//! takes up to a hundred microseconds and the admin side runs on the same thread.
+//! not in yet goes first, of some decisions, for a connection that refreshes its login has time until its old token ends; but
+//! never all, or a crowd at the door would end those inside. Touches no ring: `control::node` puts in what shards ask and
+//! carries the answers back, a few in each turn, since a signature takes up to a hundred microseconds and the admin side runs
+//! on the same thread.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,6 +24,9 @@ pub const REFRESHES_WAITING_MAX: usize = 16_384;
 /// Age at which a waiting login is refused undecided, in milliseconds: soon the handshake timeout would end it anyway,
 /// and the time is better spent on those that can still succeed.
 pub const LOGIN_WAIT_MS_MAX: u64 = 5_000;
+
+/// Of so many decisions one is a refresh's, when any waits.
+pub const REFRESH_SHARE: u64 = 4;
 
 /// One login that waits.
 #[derive(Debug)]
@@ -52,6 +57,7 @@ pub struct LoginQueue {
     refreshes: VecDeque<Waiting>,
     /// Whose refreshes wait.
     refreshing: HashSet<ConnRef>,
+    popped: u64,
 }
 
 impl LoginQueue {
@@ -79,11 +85,17 @@ impl LoginQueue {
     }
 
     fn pop(&mut self) -> Option<Waiting> {
-        self.first.pop_front().or_else(|| {
-            let login = self.refreshes.pop_front()?;
-            self.refreshing.remove(&login.conn);
-            Some(login)
-        })
+        self.popped = self.popped.wrapping_add(1);
+        if self.popped.is_multiple_of(REFRESH_SHARE) {
+            return self.pop_refresh().or_else(|| self.first.pop_front());
+        }
+        self.first.pop_front().or_else(|| self.pop_refresh())
+    }
+
+    fn pop_refresh(&mut self) -> Option<Waiting> {
+        let login = self.refreshes.pop_front()?;
+        self.refreshing.remove(&login.conn);
+        Some(login)
     }
 }
 
@@ -158,6 +170,20 @@ mod tests {
         let refused = decider.admit(&mut queue, login(9, now)).expect("an answer");
         assert_eq!((refused.conn.slot, refused.result), (9, Err(AuthRefusal::Unavailable)));
         assert_eq!((queue.len(), decider.unavailable()), (LOGINS_WAITING_MAX, 1));
+    }
+
+    #[test]
+    fn a_crowd_of_first_logins_leaves_refreshes_their_share() {
+        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut queue = LoginQueue::default();
+        let now = Instant::now();
+        for slot in 0..8 {
+            assert!(decider.admit(&mut queue, login(slot, now)).is_none());
+            assert!(decider.admit(&mut queue, Waiting { refresh: Some(7), ..login(100 + slot, now) }).is_none());
+        }
+        let decided: Vec<u32> =
+            (0..8).filter_map(|_| decider.decide_next(&mut queue, now)).map(|decision| decision.conn.slot).collect();
+        assert_eq!(decided, [0, 1, 2, 100, 3, 4, 5, 101]);
     }
 
     #[test]

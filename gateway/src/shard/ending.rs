@@ -161,6 +161,8 @@ impl Core {
     pub(super) fn closed(&mut self, conn: ConnRef) {
         let Some(found) = self.conns.get(conn) else { return };
         debug_assert_eq!(found.state, ConnState::Gone);
+        self.drop_session(conn.slot);
+        let found = self.conns.at(conn.slot);
         let held = found.flags.has(Flags::ADDRESS_HELD);
         let peer = found.peer();
         found.reset(found.generation);

@@ -143,6 +143,7 @@ impl Core {
                 Event::SendShort { conn, sent } => self.send_short(conn, sent),
                 Event::SendFailed { conn, error } => {
                     if self.conns.get(conn).is_some_and(|found| found.state != ConnState::Gone) {
+                        self.send_failed(conn);
                         self.abort(conn.slot, error_reason(error, true));
                     }
                 }
@@ -180,6 +181,29 @@ impl Core {
         if found.flags.has(Flags::STALLED) {
             self.stalled_bytes += u64::from(found.queue.bytes());
         }
+    }
+
+    /// Nothing of a send was taken, and nothing ever will be: what is not in the queue any more is dropped here.
+    fn send_failed(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        let (index, websocket) = (found.flight as usize, found.is_websocket());
+        let Some(flight) = self.flights.flights.get_mut(index).filter(|flight| flight.slot == conn.slot) else {
+            return;
+        };
+        if std::mem::replace(&mut flight.settled, true) {
+            return;
+        }
+        let mut unsent = u64::from(flight.slice_bytes);
+        for item in flight.start..flight.end {
+            let id = self.flights.items[item as usize];
+            unsent += self.payloads.bytes(id, websocket).len() as u64;
+            self.counts.drops_closed += u64::from(self.payloads.is_push(id));
+            self.payloads.release(id);
+        }
+        if flight.slice_bytes == 0 {
+            unsent -= u64::from(flight.head_sent);
+        }
+        self.counts.bytes_out -= unsent;
     }
 
     /// Put back what the kernel did not take of a send, and wait until it takes more.
@@ -255,6 +279,7 @@ impl Core {
         if conn.flags.has(Flags::STALLED) {
             self.stalled_bytes -= u64::from(conn.queue.bytes());
         }
+        self.counts.drops_closed += conn.tls.as_mut().map_or(0, |tls| u64::from(tls.take_unsent_messages()));
         while let Some((id, _)) = conn.queue.pop(&self.payloads, websocket, &mut self.spares) {
             self.counts.drops_closed += u64::from(self.payloads.is_push(id));
             self.payloads.release(id);

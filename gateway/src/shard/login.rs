@@ -8,7 +8,7 @@ use rand::RngCore;
 use crate::conn::close::CloseReason;
 use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags, NO_ROOM, PendingLogin, PendingRequest};
-use crate::limits::AuthMode;
+use crate::limits::{AuthMode, REPORTS_WAITING_MAX};
 use crate::mesh::msg::{ConnRef, Login, ShardToControl};
 use crate::session::auth::open::open;
 use crate::session::{AuthRefusal, Identity};
@@ -38,6 +38,9 @@ impl Core {
                     Err(refusal) => self.refused(slot, refusal),
                 }
             }
+            AuthMode::Ask if self.reports.len() >= REPORTS_WAITING_MAX => {
+                self.refused(slot, AuthRefusal::Unavailable);
+            }
             AuthMode::Ask => {
                 conn.state = ConnState::Deciding;
                 let conn = conn.reference(slot);
@@ -51,6 +54,9 @@ impl Core {
         let conn = self.conns.at(slot);
         conn.extra().request = Some(PendingRequest::Refresh { version: frame.version, seq: frame.seq });
         let (mid, conn) = (conn.mid, conn.reference(slot));
+        if self.reports.len() >= REPORTS_WAITING_MAX {
+            return self.undecided(slot);
+        }
         self.reports.push_back(ShardToControl::Authenticate { conn, token: frame.body.into(), refresh: Some(mid) });
     }
 
@@ -60,6 +66,7 @@ impl Core {
         match (found.state, result) {
             (ConnState::Deciding, Ok(identity)) => self.allowed(conn.slot, *identity),
             (ConnState::Online, Ok(identity)) => self.refreshed(conn.slot, *identity),
+            (ConnState::Online, Err(AuthRefusal::Unavailable)) => self.undecided(conn.slot),
             (ConnState::Deciding | ConnState::Online, Err(refusal)) => self.refused(conn.slot, refusal),
             _ => {}
         }
@@ -72,6 +79,16 @@ impl Core {
             _ => CloseReason::AuthRefused,
         };
         self.end(slot, reason);
+    }
+
+    /// Nobody had time for a refresh. The login that holds goes on until its own end; the client may ask again.
+    fn undecided(&mut self, slot: u32) {
+        self.counts.refusals[AuthRefusal::Unavailable as usize] += 1;
+        let extra = self.conns.at(slot).extra();
+        if matches!(extra.request, Some(PendingRequest::Refresh { .. })) {
+            extra.request = None;
+            self.resume(slot);
+        }
     }
 
     fn refreshed(&mut self, slot: u32, identity: Identity) {

@@ -21,13 +21,30 @@ impl Core {
         secured
     }
 
+    /// Do something to a connection's session, and keep the account of what sessions hold.
+    fn with_session<T>(&mut self, slot: u32, act: impl FnOnce(&mut TlsSession) -> T) -> Option<T> {
+        let tls = self.conns.at(slot).tls.as_mut()?;
+        let before = tls.buffered_bytes();
+        let result = act(tls);
+        let after = tls.buffered_bytes();
+        self.counts.tls_buffered_bytes = self.counts.tls_buffered_bytes + after as u64 - before as u64;
+        Some(result)
+    }
+
+    /// The session ends with its connection.
+    pub(super) fn drop_session(&mut self, slot: u32) {
+        if let Some(tls) = self.conns.at(slot).tls.take() {
+            self.counts.tls_buffered_bytes -= tls.buffered_bytes() as u64;
+        }
+    }
+
     /// Ciphertext came.
     pub(super) fn decrypt(&mut self, conn: ConnRef, bytes: &mut [u8]) {
         let slot = conn.slot;
-        let Some(tls) = self.conns.at(slot).tls.as_mut() else { return };
         let mut plain = std::mem::take(&mut self.plain);
-        let progress = tls.receive(bytes, &mut plain);
-        if !tls.outgoing().is_empty() {
+        let taken = self.with_session(slot, |tls| (tls.receive(bytes, &mut plain), !tls.outgoing().is_empty()));
+        let Some((progress, answers)) = taken else { return };
+        if answers {
             self.mark_dirty(slot);
         }
         if !plain.is_empty() {
@@ -43,9 +60,15 @@ impl Core {
         }
     }
 
-    /// Say goodbye inside the session as soon as everything before it is encrypted.
+    /// Say goodbye inside the session, at once or as soon as everything before it is encrypted.
     pub(super) fn seal(&mut self, slot: u32) {
-        if self.conns.peek(slot).tls.is_some() {
+        let nothing_before = self.conns.peek(slot).queue.is_empty();
+        let sealed = self.with_session(slot, |tls| {
+            if nothing_before {
+                tls.close_notify();
+            }
+        });
+        if sealed.is_some() {
             self.mark_dirty(slot);
         }
     }
@@ -54,55 +77,77 @@ impl Core {
     pub(super) fn send_secure<I: Io>(&mut self, io: &mut I, slot: u32) {
         let conn = self.conns.at(slot);
         let target = conn.reference(slot);
-        let websocket = conn.is_websocket();
-        let Some(tls) = conn.tls.as_mut() else { return };
+        let Some(tls) = conn.tls.as_ref() else { return };
         if tls.outgoing().is_empty() && !conn.queue.is_empty() {
+            let pushes = self.take_record(slot);
+            let plain = std::mem::take(&mut self.plain);
+            let sealed = self.with_session(slot, |tls| tls.send(&plain, pushes));
+            self.plain = plain;
             self.plain.clear();
-            while let Some((id, sent)) = conn.queue.head() {
-                let rest = &self.payloads.bytes(id, websocket)[sent as usize..];
-                let room = SEAL_BYTES - self.plain.len();
-                if room == 0 {
-                    break;
-                }
-                self.plain.extend_from_slice(&rest[..rest.len().min(room)]);
-                if rest.len() > room {
-                    conn.queue.advance(u32::try_from(room).unwrap_or(u32::MAX), &self.payloads);
-                    break;
-                }
-                conn.queue.pop(&self.payloads, websocket, &mut self.spares);
-                self.payloads.release(id);
-            }
-            self.counts.queued_bytes -= self.plain.len() as u64;
-            if tls.send(&self.plain).is_err() {
-                self.plain.clear();
+            if !matches!(sealed, Some(Ok(()))) {
+                self.counts.drops_closed += u64::from(pushes);
                 return self.abort(slot, CloseReason::TlsFailed);
             }
-            self.plain.clear();
         }
-        if conn.state == ConnState::Closing && conn.queue.is_empty() {
-            tls.close_notify();
+        let conn = self.conns.peek(slot);
+        let last = conn.queue.is_empty();
+        if conn.state == ConnState::Closing && last {
+            self.with_session(slot, TlsSession::close_notify);
         }
+        let Some(tls) = self.conns.peek(slot).tls.as_ref() else { return };
         let out = tls.outgoing();
         let part = &out[..out.len().min(SEND_COPY_BYTES_MAX)];
         if part.is_empty() {
             return;
         }
+        let more = !last || part.len() < out.len();
         let bytes = io.send_copy(target, &mut std::iter::once(part));
         self.fly_secure(slot, bytes);
+        if more {
+            // Not only when this is out: while somebody has more to send, nothing further is taken from feed.
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Move up to one record from the queue to `plain`; returns how many pushes ended in it.
+    fn take_record(&mut self, slot: u32) -> u32 {
+        let conn = self.conns.at(slot);
+        let websocket = conn.is_websocket();
+        let mut pushes = 0;
+        self.plain.clear();
+        while let Some((id, sent)) = conn.queue.head() {
+            let rest = &self.payloads.bytes(id, websocket)[sent as usize..];
+            let room = SEAL_BYTES - self.plain.len();
+            if room == 0 {
+                break;
+            }
+            self.plain.extend_from_slice(&rest[..rest.len().min(room)]);
+            if rest.len() > room {
+                conn.queue.advance(u32::try_from(room).unwrap_or(u32::MAX), &self.payloads);
+                break;
+            }
+            conn.queue.pop(&self.payloads, websocket, &mut self.spares);
+            pushes += u32::from(self.payloads.is_push(id));
+            self.payloads.release(id);
+        }
+        self.counts.queued_bytes -= self.plain.len() as u64;
+        pushes
     }
 
     /// The kernel took ciphertext: more may follow.
     pub(super) fn secure_sent(&mut self, slot: u32, bytes: u32) {
-        let conn = self.conns.at(slot);
-        let Some(tls) = conn.tls.as_mut() else { return };
-        tls.sent(bytes as usize);
+        let Some(left) = self.with_session(slot, |tls| {
+            tls.sent(bytes as usize);
+            !tls.outgoing().is_empty()
+        }) else {
+            return;
+        };
+        let conn = self.conns.peek(slot);
         if conn.state == ConnState::Gone {
             return;
         }
-        if !tls.outgoing().is_empty()
-            || !conn.queue.is_empty()
-            || (conn.state == ConnState::Closing && !conn.flags.has(Flags::STALLED))
-        {
+        let unsealed = conn.state == ConnState::Closing && !conn.flags.has(Flags::STALLED);
+        if left || !conn.queue.is_empty() || unsealed {
             self.mark_dirty(slot);
         }
     }

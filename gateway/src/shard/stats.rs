@@ -60,6 +60,10 @@ counters! {
     queued_bytes,
     /// Gauge: bytes of partly received frames and messages.
     partial_bytes,
+    /// Gauge: bytes of TLS records that are not whole yet, or not sent yet.
+    tls_buffered_bytes,
+    /// Gauge: messages for control that its ring had no room for.
+    reports_waiting,
     /// Gauge: direct descriptors in use.
     slots_used,
     /// Accepted connections since start.

@@ -165,6 +165,7 @@ impl Core {
         self.counts.ring_submissions = kernel.submissions;
         self.counts.ring_overflows = kernel.completion_overflows;
         self.counts.ring_no_buffers = kernel.no_buffers;
+        self.counts.reports_waiting = self.reports.len() as u64;
         self.counts.rooms = u64::from(self.rooms.len());
         stats.publish(&self.counts);
     }

@@ -8,7 +8,9 @@ mod client;
 mod feed;
 mod queues;
 mod receiving;
+mod refreshing;
 mod rig;
+mod secure;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

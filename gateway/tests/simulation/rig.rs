@@ -6,7 +6,7 @@ use std::sync::Arc;
 use halley_gateway::io::Wait;
 use halley_gateway::io::sim::{ClientId, Faults, SimIo};
 use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings};
-use halley_gateway::mesh::msg::{ControlToShard, ShardTarget, ShardToControl};
+use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardTarget, ShardToControl};
 use halley_gateway::mesh::port::{self, Receiver, Sender};
 use halley_gateway::mesh::wake::Doorbell;
 use halley_gateway::shard::stats::{Counts, ShardStats};
@@ -35,6 +35,8 @@ pub struct Rig {
     pub stats: Arc<ShardStats>,
     pub clients: Vec<Client>,
     pub ms: u64,
+    /// Connections whose token is to be decided, or was.
+    pub asked: Vec<ConnRef>,
     to_shard: Sender<ControlToShard>,
     from_shard: Receiver<ShardToControl>,
     pushes: usize,
@@ -73,6 +75,7 @@ impl Rig {
             stats,
             clients: Vec::new(),
             ms: 0,
+            asked: Vec::new(),
             to_shard,
             from_shard,
             pushes: 0,
@@ -88,7 +91,11 @@ impl Rig {
         let us = u32::try_from((self.ms * 1000) & u64::from(u32::MAX)).expect("cut to 32 bits");
         let wait = self.shard.turn(Now { ms: self.ms, us, unix_s: self.ms / 1000 });
         self.feed.step(usize::MAX);
-        while self.from_shard.pop().is_some() {}
+        while let Some(report) = self.from_shard.pop() {
+            if let ShardToControl::Authenticate { conn, .. } = report {
+                self.asked.push(conn);
+            }
+        }
         for client in &mut self.clients {
             let bytes: Vec<u8> = client.outgoing.drain(..).collect();
             if !bytes.is_empty() {

@@ -72,6 +72,8 @@ pub struct TlsSession {
     sent: usize,
     progress: TlsProgress,
     closed: bool,
+    /// Messages that end in `outgoing`.
+    messages: u32,
 }
 
 impl fmt::Debug for TlsSession {
@@ -92,6 +94,7 @@ impl TlsSession {
             incoming: Vec::new(),
             outgoing: Vec::new(),
             sent: 0,
+            messages: 0,
             progress: TlsProgress::Handshaking,
             closed: false,
         })
@@ -118,11 +121,12 @@ impl TlsSession {
         Ok(self.progress)
     }
 
-    /// Encrypt for the peer; the result is appended to [`TlsSession::outgoing`].
-    pub fn send(&mut self, plaintext: &[u8]) -> Result<(), TlsError> {
+    /// Encrypt for the peer, `messages` of which end in it; the result is appended to [`TlsSession::outgoing`].
+    pub fn send(&mut self, plaintext: &[u8], messages: u32) -> Result<(), TlsError> {
         if self.progress == TlsProgress::Handshaking || self.closed {
             return Err(TlsError::NotOpen);
         }
+        self.messages += messages;
         let records = plaintext.len().div_ceil(RECORD_BYTES_MAX);
         let room = plaintext.len() + records * RECORD_OVERHEAD_BYTES;
         self.write(room, |traffic, out| traffic.encrypt(plaintext, out))
@@ -151,7 +155,13 @@ impl TlsSession {
             // An idle session keeps no buffer.
             self.outgoing = Vec::new();
             self.sent = 0;
+            self.messages = 0;
         }
+    }
+
+    /// Nothing more will be sent: how many messages were lost with the record they end in, told once.
+    pub fn take_unsent_messages(&mut self) -> u32 {
+        std::mem::take(&mut self.messages)
     }
 
     /// Where the session stands.

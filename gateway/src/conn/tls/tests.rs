@@ -119,7 +119,7 @@ fn plaintext_goes_both_ways_whatever_the_cuts() {
     for seed in 0..60 {
         let version = VERSIONS[usize::from(seed % 2 == 0)];
         let mut link = Link::new(files.client_config(&[version]), &server, "localhost", seed);
-        assert_eq!(link.session.send(b"early"), Err(TlsError::NotOpen));
+        assert_eq!(link.session.send(b"early", 0), Err(TlsError::NotOpen));
         link.settle().expect("the handshake");
         assert_eq!((link.session.progress(), link.client.is_handshaking()), (TlsProgress::Open, false));
         for _ in 0..4 {
@@ -130,7 +130,7 @@ fn plaintext_goes_both_ways_whatever_the_cuts() {
             assert!(std::mem::take(&mut link.received) == sent, "seed {seed}");
             let mut answer = vec![0; link.random.random_range(0..50_000)];
             link.random.fill_bytes(&mut answer);
-            link.session.send(&answer).expect("open");
+            link.session.send(&answer, 0).expect("open");
             let mut got = Vec::new();
             while !link.session.outgoing().is_empty() {
                 let bytes = link.client.read_tls(&mut link.session.outgoing()).expect("read");
@@ -157,7 +157,7 @@ fn a_message_goes_out_while_a_record_is_only_half_in() {
         let (first, second) = record.split_at_mut(9);
         link.session.receive(first, &mut link.received).expect("no error yet");
         assert!(link.received.is_empty());
-        link.session.send(b"meanwhile").expect("open");
+        link.session.send(b"meanwhile", 0).expect("open");
         link.settle().expect("carried");
         assert_eq!(link.client_reads(), b"meanwhile");
         link.session.receive(second, &mut link.received).expect("whole");
@@ -181,10 +181,10 @@ fn both_sides_can_say_goodbye() {
         all.extend_from_slice(b"whatever follows");
         assert_eq!(link.session.receive(&mut all, &mut link.received), Ok(TlsProgress::PeerClosed));
         assert_eq!(link.received, b"last");
-        link.session.send(b"bye").expect("half closed is open for us");
+        link.session.send(b"bye", 0).expect("half closed is open for us");
         link.session.close_notify();
         link.session.close_notify();
-        assert_eq!(link.session.send(b"more"), Err(TlsError::NotOpen));
+        assert_eq!(link.session.send(b"more", 0), Err(TlsError::NotOpen));
         let mut outgoing = link.session.outgoing();
         while !outgoing.is_empty() {
             link.client.read_tls(&mut outgoing).expect("read");
@@ -203,7 +203,7 @@ fn keys_are_renewed_when_the_client_asks() {
         link.client.refresh_traffic_keys().expect("TLS 1.3 can");
         link.client.writer().write_all(&[round]).expect("buffered");
         link.settle().expect("received");
-        link.session.send(&[round, round]).expect("open");
+        link.session.send(&[round, round], 0).expect("open");
         link.settle().expect("carried");
         assert_eq!((std::mem::take(&mut link.received), link.client_reads()), (vec![round], vec![round, round]));
     }

@@ -18,6 +18,12 @@ const PLAIN: &[Plain<Counts>] = &[
     ("halley_handshakes_pending", Kind::Gauge, "Connections not logged in yet.", |c| c.pending_handshakes),
     ("halley_rooms", Kind::Gauge, "Rooms with members in the shard.", |c| c.rooms),
     ("halley_queued_bytes", Kind::Gauge, "Bytes waiting in all send queues.", |c| c.queued_bytes),
+    ("halley_tls_buffered_bytes", Kind::Gauge, "Bytes of TLS records that are not whole yet, or not sent yet.", |c| {
+        c.tls_buffered_bytes
+    }),
+    ("halley_reports_waiting", Kind::Gauge, "Messages of shards that control's ring had no room for.", |c| {
+        c.reports_waiting
+    }),
     ("halley_partial_bytes", Kind::Gauge, "Bytes of partly received frames and messages.", |c| c.partial_bytes),
     ("halley_slots_used", Kind::Gauge, "Direct descriptors in use.", |c| c.slots_used),
     ("halley_inbox_depth", Kind::Gauge, "Messages from feed waiting at the last look.", |c| c.inbox_depth),

@@ -99,6 +99,8 @@ fn distinct_counts() -> Counts {
         rooms: value(),
         queued_bytes: value(),
         partial_bytes: value(),
+        tls_buffered_bytes: value(),
+        reports_waiting: value(),
         slots_used: value(),
         accepted: value(),
         accept_errors: value(),
