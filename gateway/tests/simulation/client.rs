@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use halley_gateway::io::sim::{ClientId, ServerEnd};
 use halley_protocol::goim::{Frame, op};
 
+use crate::ends::MayEnd;
+
 /// What the model knows of one push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -41,7 +43,17 @@ pub struct Client {
     /// Its window or the queue is small, or its key is shared: drops are allowed.
     pub slow: bool,
     pub reading: bool,
-    pub closed: bool,
+    /// Its window is small or it did not always read: a goodbye may not come through within its time.
+    pub deaf: bool,
+    /// Status of the close frame that came.
+    pub closed: Option<u16>,
+    pub may_end: MayEnd,
+    /// When it connected, in virtual time.
+    pub since_ms: u64,
+    /// The number in its key; keys of different numbers are different.
+    pub key_number: Option<usize>,
+    /// At least one byte of it is on its way.
+    pub wrote: bool,
     /// Fates of pushes by number.
     pub fates: Vec<Fate>,
     pub received: Vec<bool>,
@@ -70,7 +82,12 @@ impl Client {
             finished: false,
             slow: false,
             reading: true,
-            closed: false,
+            deaf: false,
+            closed: None,
+            may_end: MayEnd::default(),
+            since_ms: 0,
+            key_number: None,
+            wrote: false,
             fates: Vec::new(),
             received: Vec::new(),
             last_push: None,
@@ -174,7 +191,9 @@ impl Client {
             }
             8 => {
                 assert!(input.len() == header + bytes, "nothing follows a close frame");
-                self.closed = true;
+                let code: [u8; 2] =
+                    payload.get(..2).expect("a close frame has a status").try_into().expect("two bytes");
+                self.closed = Some(u16::from_be_bytes(code));
             }
             other => panic!("opcode {other}"),
         }
@@ -226,16 +245,25 @@ impl Client {
         }
     }
 
-    /// At the end of a run, when everything that could happen has happened.
+    /// At the end of a run, when everything that could happen has happened: who is still connected has what it is owed, and
+    /// who has ended was told so, if there was a way to tell.
     pub fn settle(&self, end: ServerEnd) {
-        if self.finished || self.closed || end != ServerEnd::Open {
+        let number = self.number;
+        if self.finished {
             return;
         }
-        assert!(self.expected.is_empty(), "client {} waits for {:?}", self.number, self.expected.front());
-        assert!(self.incoming.is_empty(), "client {} is left with half a frame: {:?}", self.number, self.incoming);
-        for (number, fate) in self.fates.iter().enumerate() {
+        if end != ServerEnd::Open {
+            let listens = self.websocket && self.upgraded && !self.deaf && end == ServerEnd::Closed;
+            let untold = listens && self.closed.is_none();
+            assert!(!untold, "client {number} was not told why it was ended");
+            return;
+        }
+        assert!(!self.websocket || self.upgraded, "client {number} waits for its upgrade");
+        assert!(self.expected.is_empty(), "client {number} waits for {:?}", self.expected.front());
+        assert!(self.incoming.is_empty(), "client {number} is left with half a frame: {:?}", self.incoming);
+        for (push, fate) in self.fates.iter().enumerate() {
             if *fate == Fate::Due && !self.slow {
-                assert!(self.received[number], "client {} lost push {number}", self.number);
+                assert!(self.received[push], "client {number} lost push {push}");
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct Feed {
     pub rooms: HashMap<String, RoomRef>,
     pub payloads: Vec<Arc<Payload>>,
     pub receipts_due: u64,
+    /// Logins that were told to end because their key logged in again.
+    pub replaced: u64,
 }
 
 impl Feed {
@@ -33,6 +35,7 @@ impl Feed {
             rooms: HashMap::new(),
             payloads: Vec::new(),
             receipts_due: 0,
+            replaced: 0,
         }
     }
 
@@ -44,6 +47,7 @@ impl Feed {
                     let key = login.key.to_string();
                     assert!(self.registered.insert(conn, key.clone()).is_none(), "one registration per connection");
                     if let Some(old) = self.logins.insert(key, conn) {
+                        self.replaced += 1;
                         self.late.push_back(FeedToShard::Close { conn: old, reason: CloseReason::KeyReplaced });
                     }
                     self.late.push_back(FeedToShard::Registered { conn });

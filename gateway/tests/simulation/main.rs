@@ -1,10 +1,11 @@
 //! Proves that a shard keeps its promises on a kernel that does everything a kernel may do, in any order: seeded runs of
 //! the shard and connection code over [`halley_gateway::io::sim::SimIo`], against a model of who may, must and must not
-//! receive what. A failing seed prints the command that replays it. Beside them, on the same kernel without its whims, what single
+//! receive what, and who may be ended. A failing seed prints the command that replays it. Beside them, on the same kernel without its whims, what single
 //! bounds and wake-ups promise (`accepting`, `queues`, `receiving`).
 
 mod accepting;
 mod client;
+mod ends;
 mod feed;
 mod queues;
 mod receiving;

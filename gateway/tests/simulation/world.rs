@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use halley_gateway::conn::close::CloseReason;
 use halley_gateway::io::sim::{Faults, ServerEnd, SimIo};
 use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings, SlowConsumer};
 use halley_gateway::mesh::msg::{ControlToShard, ShardTarget, ShardToControl};
@@ -14,10 +15,15 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::client::{Client, Fate, KEY_OP};
+use crate::ends::{check_client, check_shared_key, check_totals};
 use crate::feed::Feed;
 
 const ROOMS: [&str; 3] = ["live://1", "live://2", "room with spaces"];
 const CAPACITY: u32 = 12;
+
+/// Milliseconds for a login: in most runs more than a run has, in the others so few that some take too long.
+const HANDSHAKE_MS: u64 = 3_600_000;
+const HANDSHAKE_HASTY_MS: u64 = 1_000;
 
 /// What a push is to a client.
 type Judge = Box<dyn Fn(&Client) -> Fate>;
@@ -33,6 +39,9 @@ pub struct World {
     pushes: usize,
     /// Nobody is dropped for slowness in this run, so every due push must come.
     patient: bool,
+    /// Who reads too slowly is ended in this run.
+    closes_slow: bool,
+    handshake_ms: u64,
 }
 
 impl World {
@@ -46,9 +55,11 @@ impl World {
         let (to_shard, from_control) = port::channel(64, doorbell.clone());
         let (to_control, from_shard) = port::channel(64, doorbell.clone());
         let patient = random.random_bool(0.5);
+        let handshake_ms = if random.random_bool(0.25) { HANDSHAKE_HASTY_MS } else { HANDSHAKE_MS };
         let unlimited = Rate { per_second: 0, burst: 0 };
         let settings = ShardSettings {
             queue_bytes_max: if patient { 1 << 24 } else { 300 },
+            handshake_timeout_ms: handshake_ms,
             slow_consumer: match random.random_range(0..3) {
                 0 => SlowConsumer::DropNewest,
                 1 => SlowConsumer::DropOldest,
@@ -60,6 +71,7 @@ impl World {
             connections_per_address_max: if random.random_bool(0.2) { 1 } else { 0 },
             ..ShardSettings::default()
         };
+        let closes_slow = !patient && settings.slow_consumer == SlowConsumer::Close;
         let listener = |transport| Listener { owner: 0, transport, tls: false };
         let parts = ShardParts {
             index: 0,
@@ -82,6 +94,8 @@ impl World {
             now: Now::default(),
             pushes: 0,
             patient,
+            closes_slow,
+            handshake_ms,
         }
     }
 
@@ -96,9 +110,7 @@ impl World {
         if std::env::var_os("HALLEY_SEED").is_some() {
             eprintln!("{:#?}", self.shard.counts());
         }
-        for client in &self.clients {
-            client.settle(self.shard.io().server_end(client.id));
-        }
+        self.settle();
         self.end();
         self.shard.counts().clone()
     }
@@ -112,6 +124,39 @@ impl World {
         while let Some(report) = self.from_shard.pop() {
             assert!(matches!(report, ShardToControl::Full { .. } | ShardToControl::Drained), "{report:?}");
         }
+        self.check_ends();
+    }
+
+    /// After every turn: time is up for whoever has not logged in, and nobody is ended who may not be.
+    fn check_ends(&mut self) {
+        for client in &mut self.clients {
+            if !client.authenticated && self.now.ms - client.since_ms >= self.handshake_ms {
+                client.may_end.allow(CloseReason::HandshakeTimeout);
+            }
+            check_client(client, self.shard.io().server_end(client.id));
+        }
+    }
+
+    /// Everything that could happen has happened.
+    fn settle(&mut self) {
+        let io = self.shard.io();
+        let ends: Vec<(&Client, ServerEnd)> =
+            self.clients.iter().map(|client| (client, io.server_end(client.id))).collect();
+        for (client, end) in &ends {
+            client.settle(*end);
+            if client.may_end.allows(CloseReason::HandshakeTimeout) && !client.authenticated && !client.finished {
+                assert_ne!(*end, ServerEnd::Open, "client {} has never logged in", client.number);
+            }
+        }
+        let forgotten = ends.iter().filter(|(client, end)| client.finished && *end == ServerEnd::Open).count() as u64;
+        let sharers: Vec<_> = ends.into_iter().filter(|(client, _)| client.key_number == Some(0)).collect();
+        check_shared_key(&sharers);
+        let counts = self.shard.counts();
+        let waiting = self.clients.len() as u64 - counts.accepted;
+        assert_eq!(forgotten, waiting, "whoever is finished and was let in has ended");
+        assert!(waiting == 0 || counts.slots_used == u64::from(CAPACITY), "{waiting} wait though there is room");
+        assert!(counts.closes[CloseReason::KeyReplaced as usize] <= self.feed.replaced);
+        check_totals(&self.clients, counts);
     }
 
     fn act(&mut self) {
@@ -139,6 +184,8 @@ impl World {
         let id = self.shard.io().connect(usize::from(websocket), window);
         let mut client = Client::new(id, self.clients.len(), websocket);
         client.slow = !self.patient;
+        client.deaf = !self.patient;
+        client.since_ms = self.now.ms;
         if websocket {
             client.say_upgrade();
         }
@@ -160,13 +207,9 @@ impl World {
             client.auth_sent = true;
             client.room = Some(room.to_owned());
             client.accepts = vec![KEY_OP];
-            if key_number != index {
-                // Takes another's key, or shares it: who stays is the directory's business.
-                for other in &mut self.clients {
-                    if other.number == 0 || other.number == index {
-                        other.slow = true;
-                    }
-                }
+            client.key_number = Some(key_number);
+            if key_number == 0 {
+                self.share_key();
             }
             return;
         }
@@ -199,28 +242,65 @@ impl World {
                 client.say_raw(9, true, b"ping", mask);
                 client.expected.push_back((-10, 0, b"ping".to_vec()));
             }
-            87..91 => client.reading = !client.reading,
+            87..91 => {
+                client.reading = !client.reading;
+                client.deaf = true;
+            }
             91..93 if client.websocket => {
                 client.say_raw(8, true, &1000u16.to_be_bytes(), mask);
                 client.finished = true;
+                client.may_end.allow(CloseReason::PeerClosed);
             }
             93..95 => {
                 client.outgoing.extend([0xff; 40]);
                 client.finished = true;
+                client.may_end.allow(if client.websocket {
+                    CloseReason::WebSocketProtocol
+                } else {
+                    CloseReason::BadFrame
+                });
             }
-            95..97 => {
-                client.finished = true;
-                let id = client.id;
-                self.shard.io().shutdown(id);
-            }
-            97..99 => {
-                client.finished = true;
-                client.outgoing.clear();
-                let id = client.id;
-                self.shard.io().reset(id);
-            }
+            95..97 => self.shutdown(index),
+            97..99 => self.reset(index),
             _ => {}
         }
+    }
+
+    /// Somebody has named the key of client 0. If that makes two, who stays is the directory's business.
+    fn share_key(&mut self) {
+        let mut sharers: Vec<_> = self.clients.iter_mut().filter(|client| client.key_number == Some(0)).collect();
+        if sharers.len() < 2 {
+            return;
+        }
+        for client in &mut sharers {
+            client.slow = true;
+            client.may_end.allow(CloseReason::KeyReplaced);
+        }
+    }
+
+    /// Says everything, then FIN.
+    fn shutdown(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.finished = true;
+        let rest: Vec<u8> = client.outgoing.drain(..).collect();
+        client.wrote |= !rest.is_empty();
+        client.may_end.allow(if client.wrote { CloseReason::PeerClosed } else { CloseReason::Probe });
+        self.shard.io().write(client.id, &rest);
+        self.shard.io().shutdown(client.id);
+    }
+
+    /// Vanishes; what it wrote may be lost with it.
+    fn reset(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.finished = true;
+        client.outgoing.clear();
+        if client.wrote {
+            client.may_end.allow(CloseReason::PeerReset);
+        }
+        if !client.authenticated {
+            client.may_end.allow(CloseReason::Probe);
+        }
+        self.shard.io().reset(client.id);
     }
 
     fn push(&mut self) {
@@ -265,6 +345,9 @@ impl World {
         for client in &mut self.clients {
             let fate = chosen(client);
             client.note_push(number, fate);
+            if self.closes_slow && fate != Fate::Forbidden {
+                client.may_end.allow(CloseReason::SlowConsumer);
+            }
         }
         self.feed.push(number, target, op, filler);
     }
@@ -276,6 +359,7 @@ impl World {
                 let most = client.outgoing.len();
                 let bytes = if all { most } else { self.random.random_range(0..=most) };
                 let bytes: Vec<u8> = client.outgoing.drain(..bytes).collect();
+                client.wrote |= !bytes.is_empty();
                 self.shard.io().write(client.id, &bytes);
             }
             if client.reading || all {
@@ -306,9 +390,10 @@ impl World {
     /// Everybody leaves: nothing may be left over.
     fn end(&mut self) {
         for index in 0..self.clients.len() {
-            let id = self.clients[index].id;
-            if self.shard.io().server_end(id) == ServerEnd::Open {
-                self.shard.io().reset(id);
+            let client = &mut self.clients[index];
+            client.may_end.allow(CloseReason::Drain);
+            if self.shard.io().server_end(client.id) == ServerEnd::Open {
+                self.reset(index);
             }
         }
         self.to_shard.push(ControlToShard::Drain { over_ms: 50 }).expect("room in the ring");
@@ -322,6 +407,7 @@ impl World {
             (counts.connections, counts.authenticated, counts.pending_handshakes, counts.slots_used, counts.rooms);
         assert_eq!(left, (0, 0, 0, 0, 0), "connections, authenticated, pending, slots, rooms");
         assert_eq!((counts.queued_bytes, counts.partial_bytes), (0, 0), "bytes waiting, bytes half received");
+        check_totals(&self.clients, counts);
         assert_eq!(counts.closes.iter().sum::<u64>(), counts.accepted, "every connection ended for one reason");
         assert_eq!(self.shard.io().open_sockets(), 0);
         assert!(self.feed.registered.is_empty() && self.feed.logins.is_empty() && self.feed.rooms.is_empty());
