@@ -258,7 +258,10 @@ fn the_service_manager_is_told() {
     let path = folder.path().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let deadline = Instant::now() + PATIENCE;
     let next = || {
+        // The watchdog's messages would keep a mere read deadline away.
+        assert!(Instant::now() < deadline, "the message did not come");
         let mut message = [0; 512];
         let bytes = socket.recv(&mut message).expect("a message comes");
         String::from_utf8(message[..bytes].to_vec()).unwrap()

@@ -65,6 +65,7 @@ fn faults(sources: &[Source]) -> Vec<String> {
                 faults.push(format!("{path}:{}: `{word}` has no place in finished work", line + 1));
             }
         }
+        faults.extend(foreign_phrases(path, text));
         let unsafe_code = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
         if !UNSAFE.iter().any(|place| path.starts_with(place)) && unsafe_code.iter().any(|form| code.contains(form)) {
             faults.push(format!("{path}: unsafe code stands only in {UNSAFE:?}"));
@@ -236,6 +237,18 @@ fn unfinished_words() -> Vec<String> {
     pairs.map(|(a, b)| format!("{a}{b}")).into()
 }
 
+/// Phrases that speak of a list of wishes somewhere else: what the text says must stand here. Lines may break within them.
+fn foreign_phrases(path: &str, text: &str) -> Vec<String> {
+    let comment = |c: char| c.is_whitespace() || "/!*#>-".contains(c);
+    let words = text.split(comment).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").to_lowercase();
+    [("the is", "sue"), ("is", "sue of"), ("this is", "sue"), ("is", "sue says"), ("is", "sue #")]
+        .map(|(a, b)| format!("{a}{b}"))
+        .into_iter()
+        .filter(|phrase| has_word(&words, phrase))
+        .map(|phrase| format!("{path}: `{phrase}` speaks of something that is not here"))
+        .collect()
+}
+
 /// Every file of the workspace with one of these endings.
 fn sources(endings: &[&str]) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -277,6 +290,7 @@ fn other_files_hold_no_unfinished_work() {
         for word in unfinished_words() {
             assert!(!text.contains(&word), "{path} holds `{word}`");
         }
+        assert_eq!(foreign_phrases(path, text), [""; 0]);
     }
 }
 
@@ -332,6 +346,8 @@ fn every_rule_bites() {
         ("gateway/src/shard/turn.rs", "fn f() {}\n".to_owned(), "first line"),
         ("gateway/src/shard/turn.rs", format!("{good}{}", "\n".repeat(LINES_MAX)), "longer than"),
         ("gateway/src/shard/turn.rs", format!("{good}// {word} later\n"), "finished work"),
+        ("gateway/src/shard/turn.rs", format!("{good}//! What the is{}\n//! says.\n", "sue"), "not here"),
+        ("gateway/src/shard/turn.rs", format!("{good}/// (is{} of speed)\n", "sue"), "not here"),
         ("gateway/src/shard/turn.rs", format!("{good}unsafe {{ f() }}\n"), "unsafe code"),
         ("gateway/src/shard/turn.rs", format!("{good}use io_uring::IoUring;\n"), "only io/uring"),
         (

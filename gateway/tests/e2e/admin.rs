@@ -147,7 +147,7 @@ fn the_admin_side_may_listen_on_a_unix_socket() {
     drop(gateway);
 }
 
-/// What the issue promises to count is counted, in a form that a strict reader of the text format takes.
+/// Connections, logins, deliveries, drops and the work behind them are counted, in a form that a strict reader of the text format takes.
 #[test]
 fn metrics_tell_what_happened() {
     let gateway = Start::new().shards(2).run();

@@ -1,7 +1,10 @@
 //! Heartbeats: always answered, and what keeps a connection alive (goim §1.7, §1.10).
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
+use crate::support::client::End;
 use crate::support::*;
 
 /// Proves defect C7 is not there: 200 heartbeats in one segment get 200 answers, in order, 20 times over.
@@ -32,49 +35,95 @@ fn c07_two_hundred_pipelined_heartbeats_are_all_answered() {
     }
 }
 
+/// The heartbeat timeout of these tests, as configured and as time.
+const ONE_SECOND: &str = "[node]\nheartbeat_seconds = 1\nheartbeat_max = 1";
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The beats of one client, and the longest time between two answers.
+struct Pace {
+    last: Cell<Instant>,
+    longest: Cell<Duration>,
+}
+
+impl Pace {
+    fn beat(&self, client: &mut Client) {
+        assert_eq!(client.heartbeat(), 0, "a client without a room is told of nobody");
+        self.longest.set(self.longest.get().max(self.last.replace(Instant::now()).elapsed()));
+    }
+
+    fn disturbed(&self) -> bool {
+        self.longest.get().max(self.last.get().elapsed()) > TIMEOUT / 2
+    }
+}
+
+/// Runs what must keep up with beating. A failure counts if the beats came in time; if the machine kept the clients or the
+/// gateway from them for half the timeout, it says nothing about the gateway, and the attempt is repeated.
+fn in_time(attempt: impl Fn(&Pace)) {
+    for left in (0..5).rev() {
+        let pace = Pace { last: Cell::new(Instant::now()), longest: Cell::default() };
+        match catch_unwind(AssertUnwindSafe(|| attempt(&pace))) {
+            Ok(()) => return,
+            Err(_) if left > 0 && pace.disturbed() => {}
+            Err(failure) => resume_unwind(failure),
+        }
+    }
+}
+
 /// A client that stops beating is closed with a reason of its own; other traffic does not keep it alive, beating does
 /// (goim §1.3).
 #[test]
 fn only_heartbeats_keep_a_connection_alive() {
-    let gateway = Gateway::with("[node]\nheartbeat_seconds = 1\nheartbeat_max = 1");
+    let gateway = Gateway::with(ONE_SECOND);
     for transport in Transport::BOTH {
-        let mut beats = transport.login(&gateway, 0, "beats", "", &[]);
-        let mut talks = transport.login(&gateway, 0, "talks", "", &[]);
-        let began = Instant::now();
-        loop {
-            beats.heartbeat();
-            talks.send(&Frame::new(op::SEND_MESSAGE, 1, ""));
-            if talks.next().is_err() {
-                break;
-            }
-            assert!(began.elapsed() < PATIENCE, "talking keeps a connection alive");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        assert_eq!(beats.heartbeat(), 0, "the one that beats lives");
-        drop(beats);
+        in_time(|pace| {
+            let mut talks = transport.login(&gateway, 0, "talks", "", &[]);
+            let mut beats = transport.login(&gateway, 0, "beats", "", &[]);
+            let began = Instant::now();
+            let end = loop {
+                pace.beat(&mut beats);
+                talks.send(&Frame::new(op::SEND_MESSAGE, 1, ""));
+                if let Err(end) = talks.next() {
+                    break end;
+                }
+                assert!(began.elapsed() < PATIENCE, "talking keeps a connection alive");
+                std::thread::sleep(Duration::from_millis(50));
+            };
+            assert_eq!(end, if transport == Transport::Tcp { End::Socket } else { End::Frame(1008) });
+            pace.beat(&mut beats);
+        });
         gateway.wait_metric("halley_connections_authenticated", &[], 0.0);
     }
-    gateway.wait_closes("heartbeat_timeout", 2);
+    assert!(gateway.metrics().sum("halley_closes_total", &[("reason", "heartbeat_timeout")]) >= 2.0);
 }
 
 /// Proves defects C18 and C5 are not there: a client that stops reading and beating while pushes wait for it is closed
 /// when its time is over, its slot is free again, and its key can log in anew.
 #[test]
 fn c18_a_client_that_stopped_reading_is_let_go() {
-    let gateway = Gateway::with("[node]\nheartbeat_seconds = 1\nheartbeat_max = 1");
-    let stuck = Transport::Tcp.login(&gateway, 0, "stuck", "", &[1000]);
-    let body = "x".repeat(4000);
-    for _ in 0..2000 {
-        gateway.push_key("stuck", 1000, &body);
-        if gateway.metrics().sum("halley_queued_bytes", &[]) > 0.0 {
-            break;
-        }
-    }
+    let gateway = Gateway::with(&format!("[sockets]\nsend_buffer_bytes = 4096\n{ONE_SECOND}"));
+    let body = "x".repeat(60_000);
+    // One whose time was over before anything waited for it proves nothing: it gets a successor.
+    let stuck = eventually("pushes wait for a client that does not read", || {
+        let mut client = Client::Tcp(TcpClient::connect_narrow(gateway.tcp()));
+        client.login(&token(0, "stuck", "", &[1000]));
+        let mut pushes = 0..100;
+        pushes
+            .any(|_| {
+                gateway.push_key("stuck", 1000, &body);
+                let metrics = gateway.metrics();
+                metrics.sum("halley_queued_bytes", &[]) > 0.0
+                    && metrics.sum("halley_connections_authenticated", &[]) == 1.0
+            })
+            .then_some(client)
+    });
     gateway.wait_metric("halley_connections", &[], 0.0);
     gateway.wait_metric("halley_queued_bytes", &[], 0.0);
-    let mut again = Transport::Tcp.login(&gateway, 0, "stuck", "", &[1000]);
-    assert_eq!(gateway.push_key("stuck", 1000, "hello"), 1);
-    assert_eq!(again.receive().text(), "hello");
+    assert!(gateway.metrics().sum("halley_closes_total", &[("reason", "heartbeat_timeout")]) >= 1.0);
+    in_time(|_| {
+        let mut again = Transport::Tcp.login(&gateway, 0, "stuck", "", &[1000]);
+        assert_eq!(gateway.push_key("stuck", 1000, "hello"), 1);
+        assert_eq!(again.receive().text(), "hello");
+    });
     drop(stuck);
 }
 
@@ -82,15 +131,17 @@ fn c18_a_client_that_stopped_reading_is_let_go() {
 /// the time after which it would be closed.
 #[test]
 fn c21_a_beating_connection_is_always_reachable() {
-    let gateway = Gateway::with("[node]\nheartbeat_seconds = 1\nheartbeat_max = 1");
-    let mut client = Transport::WebSocket.login(&gateway, 9, "always", "", &[1000]);
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(4000) {
-        client.heartbeat();
-        assert_eq!(gateway.push_key("always", 1000, "key"), 1);
-        assert_eq!(client.receive().text(), "key");
-        assert_eq!(gateway.push_mid(9, 1000, "mid"), 1);
-        assert_eq!(client.receive().text(), "mid");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let gateway = Gateway::with(ONE_SECOND);
+    in_time(|pace| {
+        let mut client = Transport::WebSocket.login(&gateway, 9, "always", "", &[1000]);
+        let began = Instant::now();
+        while began.elapsed() < 4 * TIMEOUT {
+            pace.beat(&mut client);
+            assert_eq!(gateway.push_key("always", 1000, "key"), 1);
+            assert_eq!(client.receive().text(), "key");
+            assert_eq!(gateway.push_mid(9, 1000, "mid"), 1);
+            assert_eq!(client.receive().text(), "mid");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
 }

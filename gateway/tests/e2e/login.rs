@@ -121,6 +121,15 @@ fn c11_pushes_right_after_the_auth_reply_arrive() {
     }
 }
 
+/// Says that it is done when it goes.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Proves that pushes to a key that is logging in all the time never come before op 8: the fence is inside
 /// [`Client::login`], which refuses any other first frame.
 #[test]
@@ -138,10 +147,12 @@ fn nothing_is_pushed_before_the_auth_reply() {
             }
             pushes
         });
+        // Also when a login fails: the pusher would never end.
+        let stop = Stop(done);
         for number in 0..200 {
             drop(Transport::BOTH[number % 2].login(gateway, 1, &format!("key-{number}"), "test://busy", &[1000]));
         }
-        done.store(true, Ordering::Relaxed);
+        drop(stop);
         assert!(pusher.join().expect("the pusher ends") > 0);
     });
 }

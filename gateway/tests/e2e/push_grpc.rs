@@ -179,13 +179,7 @@ fn own_service_asks_for_the_token() {
 
 /// A key's client that reads nothing, and enough pushed to it that its queue of 1 KiB is full.
 fn stuck(gateway: &Gateway, grpc: &Grpc, key: &str) -> TcpClient {
-    let stream = {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.set_recv_buffer_size(4096).expect("a small buffer");
-        socket.connect(&gateway.tcp().into()).expect("connects");
-        socket
-    };
-    let mut client = TcpClient::over(stream.into());
+    let mut client = TcpClient::connect_narrow(gateway.tcp());
     client.send_bytes(&Frame::new(op::AUTH, 1, token(0, key, "", &[1000])).encode());
     assert_eq!(client.next().map(|frame| frame.op), Ok(op::AUTH_REPLY));
     let filler = raw(Frame::new(1000, 0, vec![0; 60_000]).encode());

@@ -1,6 +1,6 @@
 //! Clients that read too slowly: the three policies, their counters, and that nobody else waits (goim C15).
 
-use crate::support::client::End;
+use crate::support::client::{End, narrow};
 use crate::support::gateway::Start;
 use crate::support::*;
 
@@ -15,13 +15,9 @@ fn start(policy: &str) -> Gateway {
 
 /// A client with a small receive buffer that reads nothing yet.
 fn slow_reader(gateway: &Gateway, transport: Transport, key: &str) -> Client {
-    let to = if transport == Transport::Tcp { gateway.tcp() } else { gateway.ws() };
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("a small buffer");
-    socket.connect(&to.into()).expect("connects");
     let mut client = match transport {
-        Transport::Tcp => Client::Tcp(TcpClient::over(socket.into())),
-        Transport::WebSocket => Client::WebSocket(Box::new(WsClient::over(socket.into(), to))),
+        Transport::Tcp => Client::Tcp(TcpClient::connect_narrow(gateway.tcp())),
+        Transport::WebSocket => Client::WebSocket(Box::new(WsClient::over(narrow(gateway.ws()), gateway.ws()))),
     };
     client.login(&token(0, key, "test://slow", &[1000]));
     client

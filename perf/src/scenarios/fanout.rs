@@ -1,4 +1,4 @@
-//! Fan-out of small pushes to one large room, two programs by turns: what the issue of efficiency is decided by. Owns the
+//! Fan-out of small pushes to one large room, two programs by turns: it decides which of them is the more efficient. Owns the
 //! pairing and what is reported; a server's life and the counting are `session`'s.
 //!
 //! Each pair starts both programs anew, connects all clients to both, and lets them take turns of a few rounds: A B B A,

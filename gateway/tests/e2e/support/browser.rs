@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -108,7 +109,9 @@ impl Browser {
             command["sessionId"] = tab.session.clone().into();
         }
         self.socket.send(Message::text(command.to_string())).expect("the browser takes commands");
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < deadline, "{method} is not answered within {PATIENCE:?}");
             let Message::Text(text) = self.socket.read().expect("the browser answers") else { continue };
             let mut answer: Value = serde_json::from_str(&text).expect("JSON");
             if answer["id"] == self.next_id {

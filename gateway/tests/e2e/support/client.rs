@@ -149,6 +149,11 @@ impl TcpClient {
         TcpClient::over(socket.into())
     }
 
+    /// Connects with a receive buffer so small that a client which does not read is soon full.
+    pub fn connect_narrow(to: SocketAddr) -> TcpClient {
+        TcpClient::over(narrow(to))
+    }
+
     pub fn over(stream: TcpStream) -> TcpClient {
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
@@ -262,6 +267,14 @@ impl WsClient {
             }
         }
     }
+}
+
+/// A socket with a small receive buffer, connected.
+pub fn narrow(to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    socket.connect(&to.into()).expect("connects");
+    socket.into()
 }
 
 /// The upgrade; on failure the HTTP status, if there was an answer at all.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use super::PATIENCE;
 
@@ -32,7 +33,16 @@ impl Response {
 pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let (status, headers, mut stream) = open(to, method, path, headers, body);
     let mut body = Vec::new();
-    stream.read_to_end(&mut body).expect("the answer comes whole");
+    let deadline = Instant::now() + PATIENCE;
+    let mut piece = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut piece).expect("the answer comes whole") {
+            0 => break,
+            got => body.extend_from_slice(&piece[..got]),
+        }
+        // An answer that trickles for ever would keep a mere read deadline away.
+        assert!(Instant::now() < deadline, "{method} {path} is not answered within {PATIENCE:?}: {status}");
+    }
     Response { status, headers, body }
 }
 
