@@ -50,6 +50,10 @@ pub struct Client {
     pub may_end: MayEnd,
     /// When it connected, in virtual time.
     pub since_ms: u64,
+    /// When it said the last of its heartbeats that was answered, or its login.
+    pub beat_ms: Option<u64>,
+    /// When it said those that are not answered yet.
+    pub beats_said: VecDeque<u64>,
     /// The number in its key; keys of different numbers are different.
     pub key_number: Option<usize>,
     /// At least one byte of it is on its way.
@@ -86,6 +90,8 @@ impl Client {
             closed: None,
             may_end: MayEnd::default(),
             since_ms: 0,
+            beat_ms: None,
+            beats_said: VecDeque::new(),
             key_number: None,
             wrote: false,
             fates: Vec::new(),
@@ -231,7 +237,10 @@ impl Client {
         assert_eq!((op, seq), (expected_op, expected_seq), "replies keep the order of requests");
         match op {
             op::AUTH_REPLY => self.authenticated = true,
-            op::HEARTBEAT_REPLY => assert_eq!(body.len(), 4),
+            op::HEARTBEAT_REPLY => {
+                assert_eq!(body.len(), 4);
+                self.beat_ms = self.beats_said.pop_front();
+            }
             op::CHANGE_ROOM_REPLY => {
                 let room = self.rooms_asked.pop_front().expect("a room was asked for");
                 assert_eq!(body, room.as_bytes());

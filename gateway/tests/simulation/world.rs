@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use halley_gateway::conn::close::CloseReason;
 use halley_gateway::io::sim::{Faults, ServerEnd, SimIo};
-use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings, SlowConsumer};
+use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings, SlowConsumer, TICK_MS};
 use halley_gateway::mesh::msg::{ControlToShard, ShardTarget, ShardToControl};
 use halley_gateway::mesh::port::{self, Receiver, Sender};
 use halley_gateway::mesh::wake::Doorbell;
@@ -25,6 +25,10 @@ const CAPACITY: u32 = 12;
 const HANDSHAKE_MS: u64 = 3_600_000;
 const HANDSHAKE_HASTY_MS: u64 = 1_000;
 
+/// Milliseconds without a heartbeat, likewise: so few that nobody is left when all is quiet.
+const HEARTBEAT_MS: u64 = 3_600_000;
+const HEARTBEAT_HASTY_MS: u64 = 3_000;
+
 /// What a push is to a client.
 type Judge = Box<dyn Fn(&Client) -> Fate>;
 
@@ -42,6 +46,7 @@ pub struct World {
     /// Who reads too slowly is ended in this run.
     closes_slow: bool,
     handshake_ms: u64,
+    heartbeat_ms: u64,
 }
 
 impl World {
@@ -56,10 +61,12 @@ impl World {
         let (to_control, from_shard) = port::channel(64, doorbell.clone());
         let patient = random.random_bool(0.5);
         let handshake_ms = if random.random_bool(0.25) { HANDSHAKE_HASTY_MS } else { HANDSHAKE_MS };
+        let heartbeat_ms = if random.random_bool(0.15) { HEARTBEAT_HASTY_MS } else { HEARTBEAT_MS };
         let unlimited = Rate { per_second: 0, burst: 0 };
         let settings = ShardSettings {
             queue_bytes_max: if patient { 1 << 24 } else { 300 },
             handshake_timeout_ms: handshake_ms,
+            heartbeat_timeout_ms: heartbeat_ms,
             slow_consumer: match random.random_range(0..3) {
                 0 => SlowConsumer::DropNewest,
                 1 => SlowConsumer::DropOldest,
@@ -96,6 +103,7 @@ impl World {
             patient,
             closes_slow,
             handshake_ms,
+            heartbeat_ms,
         }
     }
 
@@ -127,11 +135,15 @@ impl World {
         self.check_ends();
     }
 
-    /// After every turn: time is up for whoever has not logged in, and nobody is ended who may not be.
+    /// After every turn: time is up for whoever has not logged in or beaten, and nobody is ended who may not be.
     fn check_ends(&mut self) {
         for client in &mut self.clients {
             if !client.authenticated && self.now.ms - client.since_ms >= self.handshake_ms {
                 client.may_end.allow(CloseReason::HandshakeTimeout);
+            }
+            // The shard measures in whole ticks.
+            if client.beat_ms.is_some_and(|beat_ms| self.now.ms - beat_ms + TICK_MS >= self.heartbeat_ms) {
+                client.may_end.allow(CloseReason::HeartbeatTimeout);
             }
             check_client(client, self.shard.io().server_end(client.id));
         }
@@ -144,9 +156,12 @@ impl World {
             self.clients.iter().map(|client| (client, io.server_end(client.id))).collect();
         for (client, end) in &ends {
             client.settle(*end);
-            if client.may_end.allows(CloseReason::HandshakeTimeout) && !client.authenticated && !client.finished {
-                assert_ne!(*end, ServerEnd::Open, "client {} has never logged in", client.number);
-            }
+            let late = client.may_end.allows(if client.authenticated {
+                CloseReason::HeartbeatTimeout
+            } else {
+                CloseReason::HandshakeTimeout
+            });
+            assert!(!late || client.finished || *end != ServerEnd::Open, "client {} is late", client.number);
         }
         let forgotten = ends.iter().filter(|(client, end)| client.finished && *end == ServerEnd::Open).count() as u64;
         let sharers: Vec<_> = ends.into_iter().filter(|(client, _)| client.key_number == Some(0)).collect();
@@ -208,6 +223,7 @@ impl World {
             client.room = Some(room.to_owned());
             client.accepts = vec![KEY_OP];
             client.key_number = Some(key_number);
+            client.beat_ms = Some(self.now.ms);
             if key_number == 0 {
                 self.share_key();
             }
@@ -217,6 +233,7 @@ impl World {
             40..55 => {
                 let seq = client.say(op::HEARTBEAT, b"", mask, fragments);
                 client.expected.push_back((op::HEARTBEAT_REPLY, seq, Vec::new()));
+                client.beats_said.push_back(self.now.ms);
             }
             55..70 => {
                 let room = if leave { "" } else { room };
