@@ -57,6 +57,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::NoAnswer;
 
     struct Nobody;
 
@@ -65,10 +66,10 @@ mod tests {
         async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
             Ok(deliveries.iter().map(|_| Accepted { matched: None }).collect())
         }
-        async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
+        async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             Ok(Vec::new())
         }
-        async fn totals(&self) -> Result<crate::feed::Totals, GatewayGone> {
+        async fn totals(&self) -> Result<crate::feed::Totals, NoAnswer> {
             Ok(crate::feed::Totals::default())
         }
     }

@@ -233,3 +233,42 @@ async fn stopping_is_code_500() {
         assert_eq!(stand.get(uri).await.body, r#"{"code":-500,"message":"the gateway is stopping"}"#);
     }
 }
+
+/// A gateway that does not say who is online is code -500 too, in words of its own.
+#[tokio::test]
+async fn no_answer_about_who_is_online_is_code_500() {
+    let stand = Stand::new();
+    stand.gateway.silent.store(true, Ordering::SeqCst);
+    let uris = [
+        "/goim/online/total",
+        "/goim/online/top?type=a&limit=1",
+        "/goim/online/room?type=a&rooms=b",
+        "/goim/nodes/instances",
+    ];
+    for uri in uris {
+        let answer = stand.get(uri).await.json();
+        assert_eq!(answer["code"], -500, "{uri}");
+        assert!(answer["message"].as_str().unwrap().contains("does not answer"), "{uri}: {answer}");
+    }
+}
+
+/// goim's routes are where a client's inner lengths come from as well: a raw push (op 9) that is not whole frames is code -400 and
+/// goes nowhere, one that is goes through as it is.
+#[tokio::test]
+async fn a_raw_push_must_be_whole_frames() {
+    let stand = Stand::new();
+    let frame = "\0\0\0\x12\0\x10\0\x01\0\0\x03\u{68}\0\0\0\0hi";
+    for target in ["keys?keys=a&", "mids?mids=1&", "room?type=live&room=1&", "all?"] {
+        let uri = format!("/goim/push/{target}operation=9");
+        for broken in [&frame[..17], "hi", ""] {
+            let answer = stand.post(&uri, broken).await;
+            assert_eq!((answer.status.as_u16(), answer.json()["code"].as_i64()), (200, Some(-400)), "{uri} {broken:?}");
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.contains("whole goim frames"), "{message}");
+        }
+        assert_eq!(stand.post(&uri, frame).await.json()["code"], 0, "{uri}");
+        let delivered = stand.delivered().await;
+        assert_eq!(delivered.len(), 1, "{uri}");
+        assert_eq!((delivered[0].op, delivered[0].body.as_deref()), (9, Some(frame.as_bytes())));
+    }
+}

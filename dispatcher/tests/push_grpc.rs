@@ -75,6 +75,7 @@ async fn mistakes_are_invalid_arguments() {
         (request(Target::Keys(Keys { keys: vec![String::new()] })), "must not be empty"),
         (request(Target::Mids(Mids { mids: vec![0] })), "above 0"),
         (request(Target::All(All { speed: u32::MAX })), "speed is at most"),
+        (PushRequest { op: 9, ..to_room("r", "", "") }, "must be whole goim frames"),
     ] {
         let status = client.push(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{part}");
@@ -110,4 +111,15 @@ async fn the_token_is_asked_for() {
     assert_eq!(none.code(), Code::Unauthenticated);
     assert_eq!(client.push(with("wrong")).await.unwrap_err().code(), Code::Unauthenticated);
     assert!(client.push(with("s3cret")).await.is_ok());
+}
+
+/// A raw push (op 9) of whole frames goes through as it is.
+#[tokio::test]
+async fn a_raw_push_of_whole_frames_is_delivered() {
+    let stand = Stand::new();
+    let body = b"\0\0\0\x12\0\x10\0\x01\0\0\x03\xe8\0\0\0\0hi".as_slice();
+    let raw = PushRequest { op: 9, body: body.into(), ..to_room("r", "", "") };
+    client(&stand).await.push(raw).await.unwrap();
+    let delivered = stand.delivered().await;
+    assert_eq!((delivered[0].op, delivered[0].body.as_deref()), (9, Some(body)));
 }

@@ -200,3 +200,13 @@ async fn the_demo_page_is_served_and_confined() {
     assert_eq!(info["wss"], serde_json::Value::Null);
     assert_eq!((info["path"].as_str(), info["push_token"].as_bool()), (Some("/sub"), Some(false)));
 }
+
+/// A gateway that does not say who is online is a 503 that may be tried again.
+#[tokio::test]
+async fn no_answer_about_who_is_online_is_503() {
+    let stand = Stand::new();
+    stand.gateway.silent.store(true, std::sync::atomic::Ordering::SeqCst);
+    let answer = stand.get("/v1/online").await;
+    assert_error(&answer, 503, "stuck", "does not answer");
+    assert_eq!(answer.header("retry-after"), "1");
+}

@@ -13,7 +13,7 @@ use axum::middleware::map_request;
 use halley_dispatcher::assemble::{self, Dispatcher, Settings};
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::consume::Drained;
-use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, Target, Totals};
+use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::access::{Access, Peer};
 use halley_dispatcher::ingress::admit::Limits;
@@ -47,14 +47,21 @@ impl Gateway for OwnGateway {
         Ok(accepted.into_iter().map(|accepted| Accepted { matched: accepted.matched }).collect())
     }
 
-    async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
-        let rooms = self.0.ask(|reply| FeedRequest::Rooms { reply }).await.map_err(|_| GatewayGone)?;
+    async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
+        let rooms = self.0.ask(|reply| FeedRequest::Rooms { reply }).await.map_err(no_answer)?;
         Ok(Arc::unwrap_or_clone(rooms))
     }
 
-    async fn totals(&self) -> Result<Totals, GatewayGone> {
-        let totals = self.0.ask(|reply| FeedRequest::Totals { reply }).await.map_err(|_| GatewayGone)?;
+    async fn totals(&self) -> Result<Totals, NoAnswer> {
+        let totals = self.0.ask(|reply| FeedRequest::Totals { reply }).await.map_err(no_answer)?;
         Ok(Totals { connections: totals.connections, addresses: totals.addresses })
+    }
+}
+
+fn no_answer(why: intake::NoAnswer) -> NoAnswer {
+    match why {
+        intake::NoAnswer::Stopping => NoAnswer::Gone,
+        intake::NoAnswer::TimedOut => NoAnswer::TimedOut,
     }
 }
 

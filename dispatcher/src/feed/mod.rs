@@ -43,6 +43,26 @@ pub struct Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewayGone;
 
+/// Why a question about who is online has no answer. The gateway's fault, never the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The gateway is stopping or gone.
+    Gone,
+    /// It did not answer in time.
+    TimedOut,
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NoAnswer::Gone => "the gateway is stopping",
+            NoAnswer::TimedOut => "the gateway does not answer, /healthz says which part of it is stuck",
+        })
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 /// Totals for `/goim/online/total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -59,7 +79,7 @@ pub trait Gateway: Send + Sync + 'static {
     /// (`body: None`) come from others at any time.
     async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone>;
     /// Rooms with members, and how many.
-    async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone>;
+    async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer>;
     /// Totals.
-    async fn totals(&self) -> Result<Totals, GatewayGone>;
+    async fn totals(&self) -> Result<Totals, NoAnswer>;
 }

@@ -4,14 +4,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 use tokio::sync::Mutex;
 
 use super::{Registry, Rooms};
-use crate::feed::{GatewayGone, Totals};
+use crate::feed::{NoAnswer, Totals};
 use crate::route::Route;
+
+/// How long an answer may take, the wait for another's list included: who asks holds one of the listener's places.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The registry of a process that holds its gateways itself.
 pub struct EmbeddedRegistry {
@@ -28,7 +32,7 @@ impl EmbeddedRegistry {
         EmbeddedRegistry { route, begun: AtomicU64::new(0), latest: Mutex::new((0, Rooms::from([]))) }
     }
 
-    async fn fetch(&self) -> Result<Rooms, GatewayGone> {
+    async fn fetch(&self) -> Result<Rooms, NoAnswer> {
         let mut lists = try_join_all(self.route.gateways().iter().map(|gateway| gateway.rooms())).await?;
         if lists.len() == 1 {
             return Ok(lists.remove(0).into());
@@ -44,19 +48,22 @@ impl EmbeddedRegistry {
 
 #[async_trait::async_trait]
 impl Registry for EmbeddedRegistry {
-    async fn rooms(&self) -> Result<Rooms, GatewayGone> {
+    async fn rooms(&self) -> Result<Rooms, NoAnswer> {
         let begun_before = self.begun.load(Ordering::SeqCst);
-        let mut latest = self.latest.lock().await;
-        if latest.0 > begun_before {
-            return Ok(latest.1.clone());
-        }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        *latest = (number, self.fetch().await?);
-        Ok(latest.1.clone())
+        in_time(async {
+            let mut latest = self.latest.lock().await;
+            if latest.0 > begun_before {
+                return Ok(latest.1.clone());
+            }
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            *latest = (number, self.fetch().await?);
+            Ok(latest.1.clone())
+        })
+        .await
     }
 
-    async fn totals(&self) -> Result<Totals, GatewayGone> {
-        let totals = try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals())).await?;
+    async fn totals(&self) -> Result<Totals, NoAnswer> {
+        let totals = in_time(try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals()))).await?;
         Ok(totals.into_iter().fold(Totals::default(), |sum, one| Totals {
             connections: sum.connections + one.connections,
             addresses: sum.addresses + one.addresses,
@@ -64,10 +71,14 @@ impl Registry for EmbeddedRegistry {
     }
 }
 
+async fn in_time<T>(answer: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::{Accepted, Delivery, Gateway};
+    use crate::feed::{Accepted, Delivery, Gateway, GatewayGone};
     use std::sync::atomic::AtomicU32;
     use tokio::sync::Semaphore;
 
@@ -82,12 +93,12 @@ mod tests {
         async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
             Err(GatewayGone)
         }
-        async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
+        async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             self.permits.acquire().await.unwrap().forget();
             Ok(vec![("live://1".into(), number)])
         }
-        async fn totals(&self) -> Result<Totals, GatewayGone> {
+        async fn totals(&self) -> Result<Totals, NoAnswer> {
             Ok(Totals { connections: 2, addresses: 1 })
         }
     }
@@ -119,5 +130,20 @@ mod tests {
         let registry = EmbeddedRegistry::new(Route::new(vec![gateway(), gateway()]));
         assert_eq!(registry.rooms().await.unwrap().to_vec(), [("live://1".to_string(), 10)]);
         assert_eq!(registry.totals().await.unwrap(), Totals { connections: 4, addresses: 2 });
+    }
+
+    /// A gateway that does not answer costs its callers a bounded time, those who wait for somebody else's list too; and
+    /// once it answers again, so does the registry.
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let gateway = Arc::new(Slow { asked: AtomicU32::new(0), permits: Semaphore::new(0) });
+        let registry = Arc::new(EmbeddedRegistry::new(Route::new(vec![gateway.clone()])));
+        let began = tokio::time::Instant::now();
+        let asked = (0..20).map(|_| registry.rooms());
+        let answers = futures_util::future::join_all(asked).await;
+        assert!(answers.iter().all(|answer| *answer == Err(NoAnswer::TimedOut)), "{answers:?}");
+        assert_eq!(began.elapsed(), ANSWER_WITHIN, "all of them together, by the runtime's own clock");
+        gateway.permits.add_permits(1);
+        assert!(registry.rooms().await.is_ok());
     }
 }

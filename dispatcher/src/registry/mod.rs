@@ -6,7 +6,7 @@ pub mod nodes;
 
 use std::sync::Arc;
 
-use crate::feed::{GatewayGone, Totals};
+use crate::feed::{NoAnswer, Totals};
 
 /// Rooms with at least one member, and how many each has; in no order.
 pub type Rooms = Arc<[(String, u32)]>;
@@ -14,8 +14,8 @@ pub type Rooms = Arc<[(String, u32)]>;
 /// Who is online.
 #[async_trait::async_trait]
 pub trait Registry: Send + Sync + 'static {
-    /// Rooms with members. Not older than the call.
-    async fn rooms(&self) -> Result<Rooms, GatewayGone>;
-    /// Totals over all gateways.
-    async fn totals(&self) -> Result<Totals, GatewayGone>;
+    /// Rooms with members. Not older than the call; the answer, or that there is none, comes in bounded time.
+    async fn rooms(&self) -> Result<Rooms, NoAnswer>;
+    /// Totals over all gateways, in bounded time too.
+    async fn totals(&self) -> Result<Totals, NoAnswer>;
 }

@@ -12,7 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use halley_dispatcher::assemble::{Dispatcher, Settings, embedded};
 use halley_dispatcher::consume::Drained;
-use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, Target, Totals};
+use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::{DemoInfo, HttpState, router};
 use halley_dispatcher::registry::nodes::NodeInfo;
@@ -29,6 +29,8 @@ pub struct FakeGateway {
     pub totals: Mutex<Totals>,
     pub matched: u64,
     pub gone: AtomicBool,
+    /// Questions about who is online go without an answer.
+    pub silent: AtomicBool,
     /// Each delivery takes a permit and gives it back: without any, it waits.
     pub may_deliver: Semaphore,
 }
@@ -51,6 +53,7 @@ impl FakeGateway {
             totals: Mutex::default(),
             matched: 3,
             gone: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             may_deliver: Semaphore::new(permits),
         })
     }
@@ -61,6 +64,13 @@ impl FakeGateway {
 
     pub fn take(&self) -> Vec<Delivery> {
         std::mem::take(&mut self.delivered.lock().unwrap())
+    }
+
+    fn answer(&self) -> Result<(), NoAnswer> {
+        match self.silent.load(Ordering::SeqCst) {
+            true => Err(NoAnswer::TimedOut),
+            false => self.check().map_err(|GatewayGone| NoAnswer::Gone),
+        }
     }
 
     fn check(&self) -> Result<(), GatewayGone> {
@@ -88,13 +98,13 @@ impl Gateway for FakeGateway {
         Ok(accepted)
     }
 
-    async fn rooms(&self) -> Result<Vec<(String, u32)>, GatewayGone> {
-        self.check()?;
+    async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
+        self.answer()?;
         Ok(self.rooms.lock().unwrap().clone())
     }
 
-    async fn totals(&self) -> Result<Totals, GatewayGone> {
-        self.check()?;
+    async fn totals(&self) -> Result<Totals, NoAnswer> {
+        self.answer()?;
         Ok(*self.totals.lock().unwrap())
     }
 }

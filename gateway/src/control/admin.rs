@@ -38,7 +38,7 @@ use super::handle::{ControlError, ControlHandle};
 use super::health::{Health, Lifecycle, Phase};
 use super::metrics::{self, Metrics};
 use super::trace_stream::{self, Form, TRACES_MAX};
-use crate::feed::intake::{FeedGone, Intake, Select};
+use crate::feed::intake::{Intake, NoAnswer, Select};
 
 /// What the routes work with.
 #[derive(Debug)]
@@ -125,7 +125,8 @@ impl IntoResponse for Refusal {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
         match failure {
-            Failure::Stopping => Refusal::unavailable("stopping", FeedGone.to_string()),
+            Failure::Stopping => Refusal::unavailable("stopping", NoAnswer::Stopping.to_string()),
+            Failure::FeedStuck => Refusal::unavailable("stuck", NoAnswer::TimedOut.to_string()),
             Failure::Control(error @ ControlError::TimedOut) => Refusal::unavailable("stuck", error.to_string()),
             Failure::Control(error) => Refusal::unavailable("busy", error.to_string()),
         }
@@ -225,7 +226,11 @@ async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response
         }
         Err((closed, failure)) => {
             let mut refusal = Refusal::from(failure);
-            refusal.message = format!("{}; {closed} connections were closed before", refusal.message);
+            refusal.message = match (failure, whose) {
+                // The directory has been asked, and does it when it goes on.
+                (Failure::FeedStuck, Whose::Login(_)) => format!("{}; they may still be closed", refusal.message),
+                _ => format!("{}; {closed} connections were closed before", refusal.message),
+            };
             Err(refusal)
         }
     }
@@ -242,7 +247,7 @@ async fn trace(State(admin): State<Arc<Admin>>, headers: HeaderMap, given: Given
     };
     let form = Form::from_accept(headers.get(ACCEPT).and_then(|value| value.to_str().ok()));
     let lines = trace_stream::begin(admin.directory.clone(), admin.lifecycle.clone(), select, form, permit);
-    let lines = lines.await.map_err(|gone| Refusal::from(Failure::from(gone)))?;
+    let lines = lines.await.map_err(|why| Refusal::from(Failure::from(why)))?;
     let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
     Ok(([(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store")], body).into_response())
 }

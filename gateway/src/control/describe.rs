@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::handle::{ControlError, ControlHandle};
 use super::time::Timestamp;
 use crate::conn::close::CloseReason;
-use crate::feed::intake::{DirectoryEntry, FeedGone, Intake, Request, Select};
+use crate::feed::intake::{DirectoryEntry, Intake, NoAnswer, Request, Select};
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard};
 
 /// Connections shown when the caller says nothing else.
@@ -54,7 +54,7 @@ pub struct Shown {
     pub room: String,
     /// Peer address, `null` when it is not known.
     pub peer: Option<String>,
-    /// `tcp` or `websocket`.
+    /// `tcp`, `tcp+tls`, `websocket` or `websocket+tls`.
     pub transport: &'static str,
     /// `handshake`, `auth`, `online` or `closing`.
     pub state: &'static str,
@@ -86,13 +86,18 @@ pub struct Listing {
 pub enum Failure {
     /// The gateway is stopping.
     Stopping,
+    /// Feed does not answer.
+    FeedStuck,
     /// A shard is behind or does not answer.
     Control(ControlError),
 }
 
-impl From<FeedGone> for Failure {
-    fn from(_: FeedGone) -> Failure {
-        Failure::Stopping
+impl From<NoAnswer> for Failure {
+    fn from(why: NoAnswer) -> Failure {
+        match why {
+            NoAnswer::Stopping => Failure::Stopping,
+            NoAnswer::TimedOut => Failure::FeedStuck,
+        }
     }
 }
 
@@ -157,13 +162,14 @@ impl Directory {
         Ok((total, self.intake.ask(|reply| Request::Name { conns, reply }).await?))
     }
 
-    /// End them all, as `ClosedByOperator`. Returns how many were told to; on failure the number comes with it.
+    /// End them all, as `ClosedByOperator`. Returns how many were told to; on failure the number comes with it, and those of a
+    /// key or user may still be ended when feed goes on.
     pub async fn close(&self, whose: Whose) -> Result<u64, (u64, Failure)> {
         let reason = CloseReason::ClosedByOperator;
         match whose {
             Whose::Login(select) => {
                 let asked = self.intake.ask(|reply| Request::Close { select, reason, reply });
-                asked.await.map_err(|gone| (0, gone.into()))
+                asked.await.map_err(|why| (0, why.into()))
             }
             Whose::Room(room) => {
                 let mut closed = 0;

@@ -1,5 +1,6 @@
-//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, no more clients let in, clients
-//! sent away over a while, then everything else; and the bound on all of it. The shards do the closing, `signals` says when.
+//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, those taken handed to the
+//! shards, no more clients let in, clients sent away over a while, then everything else; and the bound on all of it. The shards
+//! do the closing, `signals` says when.
 
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use crate::limits::CLOSE_DEADLINE_MS;
 
 /// Time on top of the drain and the closing deadline before connections that are left are given up, in milliseconds.
 const SLACK_MS: u64 = 2_000;
-/// How long pushes that were taken may take to reach the shards once the clients are gone, in milliseconds.
-const BUS_MS_MAX: u64 = 5_000;
+/// How long pushes that were taken may take to reach the shards before the clients are sent away, in milliseconds. The bus gives
+/// up by itself a little earlier, and says so.
+const BUS_MS_MAX: u64 = 6_000;
 
 /// What a drain works on.
 pub struct Drain {
@@ -24,7 +26,7 @@ pub struct Drain {
     pub stop_ingress: Box<dyn Fn() + Send + Sync>,
     /// Makes the kernel refuse new clients.
     pub shut_doors: Box<dyn Fn() + Send + Sync>,
-    /// Becomes true when every push that was taken has been handed over.
+    /// Becomes true when every push that was taken has been handed over, or given up.
     pub bus_empty: watch::Receiver<bool>,
 }
 
@@ -42,6 +44,8 @@ impl Drain {
     pub async fn run(mut self, over_ms: u64) -> Drained {
         self.lifecycle.enter(Phase::Draining);
         (self.stop_ingress)();
+        // While the clients are still there. A stuck shard, whose ring stays full, is not waited for.
+        within(BUS_MS_MAX, self.bus_empty.wait_for(|empty| *empty)).await;
         let mut states = self.control.states();
         if let Err(error) = self.control.drain(over_ms).await {
             tracing::warn!(%error, "a shard was not told to drain");
@@ -50,8 +54,6 @@ impl Drain {
         (self.shut_doors)();
         let all_drained = states.wait_for(|states| states.iter().all(|state| state.drained));
         let clean = within(over_ms + CLOSE_DEADLINE_MS + SLACK_MS, all_drained).await;
-        // A push that was answered with success is not thrown away because nobody is connected any more: its count is owed.
-        within(BUS_MS_MAX, self.bus_empty.wait_for(|empty| *empty)).await;
         if clean {
             return Drained::Clean;
         }

@@ -8,13 +8,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::trace::TraceSink;
-use crate::limits::ShardSettings;
+use crate::limits::{ANSWER_MS_MAX, ShardSettings};
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, RoomRef};
 
 /// Commands that may wait for the loop; beyond it callers wait in turn.
 pub const COMMANDS_MAX: usize = 1024;
-/// How long a shard may take to answer, in milliseconds. A turn takes far less, so one that does not answer is stuck.
-pub const ANSWER_MS_MAX: u64 = 2_000;
 
 /// Why the control loop could not do it. The gateway's fault, never the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

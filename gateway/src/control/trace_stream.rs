@@ -17,7 +17,7 @@ use super::describe::{Directory, connection_name};
 use super::health::Lifecycle;
 use super::time::Timestamp;
 use super::trace::{TraceRecord, TraceSink, TraceSource};
-use crate::feed::intake::{DirectoryEntry, FeedGone, Select, WatchNews, WatchSink, WatchSource};
+use crate::feed::intake::{DirectoryEntry, NoAnswer, Select, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, TraceEvent};
 
 /// Traces at once.
@@ -88,7 +88,7 @@ pub async fn begin(
     select: Select,
     form: Form,
     permit: OwnedSemaphorePermit,
-) -> Result<mpsc::Receiver<Bytes>, FeedGone> {
+) -> Result<mpsc::Receiver<Bytes>, NoAnswer> {
     let (news_sink, news) = WatchSink::new(NEWS_MAX);
     directory.intake.watch(select.clone(), news_sink).await?;
     let (lines, receiver) = mpsc::channel(LINES_MAX);

@@ -5,12 +5,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::conn::close::CloseReason;
 use crate::feed::directory::DirectoryLimits;
+use crate::limits::ANSWER_MS_MAX;
 use crate::mesh::msg::{ConnRef, RoomRef};
 
 /// Requests that may wait for feed; beyond it callers wait in turn.
@@ -259,6 +261,33 @@ impl std::fmt::Display for FeedGone {
 
 impl std::error::Error for FeedGone {}
 
+/// Why a question has no answer. The gateway's fault, never the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The feed thread is gone (the gateway is stopping).
+    Stopping,
+    /// Feed did not answer within [`ANSWER_MS_MAX`]: it keeps a push for a shard whose ring stays full, and reads no further
+    /// request meanwhile. What was asked for may still take effect.
+    TimedOut,
+}
+
+impl From<FeedGone> for NoAnswer {
+    fn from(_: FeedGone) -> NoAnswer {
+        NoAnswer::Stopping
+    }
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoAnswer::Stopping => FeedGone.fmt(f),
+            NoAnswer::TimedOut => f.write_str("the gateway does not answer, /healthz says which part of it is stuck"),
+        }
+    }
+}
+
+impl std::error::Error for NoAnswer {}
+
 impl Intake {
     /// A new door and the end that `feed::node` reads.
     pub fn new() -> (Intake, mpsc::Receiver<Request>) {
@@ -266,25 +295,63 @@ impl Intake {
         (Intake { requests }, receiver)
     }
 
-    /// Ask and wait for the answer. Waits while [`INTAKE_REQUESTS_MAX`] others wait.
-    pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, FeedGone> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.send(make(reply)).await.map_err(|_| FeedGone)?;
-        answer.await.map_err(|_| FeedGone)
+    /// Ask and wait for the answer, [`ANSWER_MS_MAX`] at most, the wait behind [`INTAKE_REQUESTS_MAX`] others included.
+    pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NoAnswer> {
+        in_time(self.wait(make)).await
     }
 
-    /// Deliver pushes in order; returns when they are in the gateway's memory.
+    /// Deliver pushes in order; returns when they are in the gateway's memory. Waits as long as a shard's ring is full: that is
+    /// how the bus, and calls over gRPC with their own deadlines, are held back.
     pub async fn deliver(&self, pushes: Vec<Push>) -> Result<Vec<Accepted>, FeedGone> {
-        self.ask(|reply| Request::Deliver { pushes, reply }).await
+        self.wait(|reply| Request::Deliver { pushes, reply }).await
     }
 
     /// Watch logins; see [`Request::Watch`].
-    pub async fn watch(&self, select: Select, news: WatchSink) -> Result<(), FeedGone> {
-        self.requests.send(Request::Watch { select, news }).await.map_err(|_| FeedGone)
+    pub async fn watch(&self, select: Select, news: WatchSink) -> Result<(), NoAnswer> {
+        in_time(self.send(Request::Watch { select, news })).await
     }
 
     /// Change the limits on logins; see [`Request::SetLimits`].
-    pub async fn set_limits(&self, limits: DirectoryLimits) -> Result<(), FeedGone> {
-        self.requests.send(Request::SetLimits { limits }).await.map_err(|_| FeedGone)
+    pub async fn set_limits(&self, limits: DirectoryLimits) -> Result<(), NoAnswer> {
+        in_time(self.send(Request::SetLimits { limits })).await
+    }
+
+    async fn wait<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, FeedGone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(make(reply)).await?;
+        answer.await.map_err(|_| FeedGone)
+    }
+
+    async fn send(&self, request: Request) -> Result<(), FeedGone> {
+        self.requests.send(request).await.map_err(|_| FeedGone)
+    }
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, FeedGone>>) -> Result<T, NoAnswer> {
+    match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(NoAnswer::TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While feed reads nothing, a question ends in bounded time, whether it is still before the door or behind it; a push
+    /// waits.
+    #[tokio::test(start_paused = true)]
+    async fn questions_do_not_wait_for_ever_and_pushes_do() {
+        let (intake, requests) = Intake::new();
+        let ask = || intake.ask(|reply| Request::Totals { reply });
+        let asked: Vec<_> = (0..INTAKE_REQUESTS_MAX + 1).map(|_| ask()).collect();
+        let answers = futures_util::future::join_all(asked).await;
+        assert!(answers.iter().all(|answer| *answer == Err(NoAnswer::TimedOut)));
+        let (news, _source) = WatchSink::new(1);
+        assert_eq!(intake.watch(Select::Mid(1), news).await, Err(NoAnswer::TimedOut), "the door is full");
+        let pushing = tokio::time::timeout(Duration::from_secs(3600), intake.deliver(Vec::new())).await;
+        assert!(pushing.is_err(), "it was given up");
+        drop(requests);
+        assert_eq!(ask().await, Err(NoAnswer::Stopping));
     }
 }

@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::mesh::async_wake::AsyncDoorbell;
 use crate::mesh::msg::{FeedToShard, ShardToFeed};
@@ -21,7 +21,7 @@ use crate::mesh::wake::Doorbell;
 
 use super::deliver::Route;
 use super::directory::{Directory, DirectoryLimits};
-use super::intake::Request;
+use super::intake::{Accepted, Request};
 use super::receipts::Receipts;
 use super::requests::{Job, Listings};
 use super::stats::{FeedCounts, FeedStats};
@@ -75,6 +75,8 @@ pub(super) struct Feed {
     pub(super) route: Route,
     /// The request under way.
     pub(super) job: Option<Job>,
+    /// Answers to tell when the rings are flushed.
+    pub(super) delivered: Vec<(oneshot::Sender<Vec<Accepted>>, Vec<Accepted>)>,
     /// The request that ended the last sleep.
     pub(super) next_request: Option<Request>,
     pub(super) listings: Listings,
@@ -107,6 +109,7 @@ impl FeedNode {
             watches: Watches::default(),
             route: Route::default(),
             job: None,
+            delivered: Vec::new(),
             next_request: None,
             listings: Listings::default(),
             full_shard: None,
@@ -174,6 +177,8 @@ impl FeedNode {
         feed.more |= !feed.stalled && feed.directory.rooms.stale_len() > 0;
         feed.list_rooms();
         feed.links.flush();
+        // Whoever asked may have stopped waiting.
+        feed.delivered.drain(..).for_each(|(reply, accepted)| drop(reply.send(accepted)));
         feed.counts.requests_waiting = self.requests.len() as u64;
         feed.publish();
     }

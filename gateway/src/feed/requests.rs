@@ -144,7 +144,8 @@ impl Feed {
                     accepted.push(done);
                     pushes.pop_front();
                 }
-                answer(reply, accepted);
+                // Whoever hears it may tell a shard something behind them: they must be there to see first.
+                self.delivered.push((reply, accepted));
             }
             Job::Close { mut conns, reason, mut closed, reply } => {
                 while let Some(&(shard, conn)) = conns.last() {

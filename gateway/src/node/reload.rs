@@ -119,7 +119,9 @@ impl Reloader {
         if let Err(error) = targets.control.settings(Arc::new(settings)).await {
             tracing::warn!(%error, "a shard did not take the new settings");
         }
-        let _ = targets.intake.set_limits(convert::directory_limits(&merged)).await;
+        if let Err(error) = targets.intake.set_limits(convert::directory_limits(&merged)).await {
+            tracing::warn!(%error, "the directory did not take the new limits on logins");
+        }
         self.current = merged;
         Ok(changes)
     }

@@ -63,9 +63,11 @@ impl Core {
         if self.broadcasts.paced.len() == PACED_BROADCASTS_MAX
             && let Some(oldest) = self.broadcasts.paced.pop_front()
         {
+            self.counts.broadcasts_hurried += 1;
             self.finish(oldest);
         }
         self.broadcasts.paced.push_back(paced);
+        self.counts.broadcasts_paced = self.broadcasts.paced.len() as u64;
     }
 
     fn hears(&self, slot: u32, op: i32) -> bool {
@@ -83,27 +85,33 @@ impl Core {
         self.payloads.release(paced.id);
     }
 
-    /// All that is left of all of them, oldest first.
-    pub(super) fn finish_broadcasts(&mut self) {
-        while let Some(oldest) = self.broadcasts.paced.pop_front() {
-            self.finish(oldest);
+    /// From now on they go on as fast as the queues are flushed, oldest first.
+    pub(super) fn hurry_broadcasts(&mut self) {
+        for paced in self.broadcasts.paced.iter_mut().filter(|paced| paced.per_second != u32::MAX) {
+            paced.per_second = u32::MAX;
+            self.counts.broadcasts_hurried += 1;
         }
     }
 
-    /// Move every paced broadcast on as far as its rate allows.
+    /// Move every paced broadcast on as far as its rate allows. While a queue is half full only the oldest goes on: each turn adds
+    /// one push of it to a connection at most, and then flushes.
     pub(super) fn broadcast_paced(&mut self) {
         if self.broadcasts.paced.is_empty() {
             return;
         }
         let mut under_way = std::mem::take(&mut self.broadcasts.paced);
         for index in 0..under_way.len() {
+            if index > 0 && self.pressure {
+                break;
+            }
             let op = under_way[index].op;
             let ahead = under_way.iter().take(index).filter(|other| other.op == op).map(|other| other.next_slot).min();
             let paced = &mut under_way[index];
             let due = (self.now.ms - paced.began_ms + 1).saturating_mul(u64::from(paced.per_second)) / 1000;
+            let due = if paced.per_second == u32::MAX { u64::MAX } else { due.max(1) };
             let limit =
                 ahead.unwrap_or(u32::MAX).min(paced.end_slot).min(paced.next_slot.saturating_add(SLOTS_PER_TURN));
-            while paced.next_slot < limit && paced.delivered < due.max(1) {
+            while paced.next_slot < limit && paced.delivered < due {
                 let slot = paced.next_slot;
                 paced.next_slot += 1;
                 if self.hears(slot, op) {
@@ -120,5 +128,6 @@ impl Core {
             !done
         });
         self.broadcasts.paced = under_way;
+        self.counts.broadcasts_paced = self.broadcasts.paced.len() as u64;
     }
 }

@@ -213,9 +213,6 @@ impl Core {
     }
 
     pub(super) fn begin_drain(&mut self, over_ms: u64) {
-        self.acceptor.stopped = true;
-        // Whoever is still owed a paced broadcast gets it before the goodbye.
-        self.finish_broadcasts();
         let mut slots: Vec<u32> =
             (0..self.conns.end()).filter(|slot| self.conns.peek(*slot).state != ConnState::Free).collect();
         slots.shuffle(&mut self.random);

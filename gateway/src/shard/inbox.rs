@@ -9,11 +9,21 @@ use crate::conn::{Flags, NO_ROOM};
 
 use super::{Core, ShardLinks};
 
+/// An order to drain that waits for what was there before it: pushes in the ring from feed, and broadcasts under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DrainOrder {
+    over_ms: u64,
+    /// Messages from feed that come first; `None` before they are counted.
+    messages_left: Option<usize>,
+}
+
 impl Core {
     /// Handle what arrived; true when control says stop.
     pub(super) fn inbox(&mut self, links: &mut ShardLinks) -> bool {
         let mut depth = 0;
-        while depth < INBOX_MESSAGES_PER_TURN && !self.pressure {
+        // Once only broadcasts are left to wait for, no further one may come in between.
+        let hurrying = self.drain_order.is_some_and(|order| order.messages_left == Some(0));
+        while depth < INBOX_MESSAGES_PER_TURN && !self.pressure && !hurrying {
             let Some(message) = links.from_feed.pop() else { break };
             depth += 1;
             self.feed_says(message);
@@ -23,6 +33,18 @@ impl Core {
         for _ in 0..INBOX_MESSAGES_PER_TURN {
             let Some(message) = links.from_control.pop() else { break };
             stop |= self.control_says(message);
+        }
+        if let Some(order) = &mut self.drain_order {
+            let left = order.messages_left.map_or_else(|| links.from_feed.depth(), |left| left.saturating_sub(depth));
+            order.messages_left = Some(left);
+            let over_ms = order.over_ms;
+            if left == 0 {
+                self.hurry_broadcasts();
+                if !self.broadcasts.is_pacing() {
+                    self.drain_order = None;
+                    self.begin_drain(over_ms);
+                }
+            }
         }
         stop
     }
@@ -84,7 +106,10 @@ impl Core {
             ControlToShard::ServeListeners { owner, on } => self.acceptor.serve(owner, on, self.now.ms),
             ControlToShard::RefuseWhenFull { on } => self.acceptor.refuse_when_full(on, self.now.ms),
             ControlToShard::Settings(settings) => self.settings = settings,
-            ControlToShard::Drain { over_ms } => self.begin_drain(over_ms),
+            ControlToShard::Drain { over_ms } => {
+                self.acceptor.stopped = true;
+                self.drain_order = Some(DrainOrder { over_ms, messages_left: None });
+            }
             ControlToShard::Stop => return true,
         }
         false

@@ -213,6 +213,7 @@ pub struct Core {
     stalled_bytes: u64,
     /// A connection the kernel takes from has much waiting: flush before taking more from feed.
     pressure: bool,
+    drain_order: Option<inbox::DrainOrder>,
     drain: Option<ending::Drain>,
 }
 
@@ -259,6 +260,7 @@ impl<I: Io> Shard<I> {
             due: Vec::new(),
             stalled_bytes: 0,
             pressure: false,
+            drain_order: None,
             drain: None,
         };
         Shard { io, core, links, stats: parts.stats, events: Vec::new(), stopping: false }

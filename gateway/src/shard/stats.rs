@@ -54,7 +54,7 @@ counters! {
     authenticated,
     /// Gauge: connections not logged in yet.
     pending_handshakes,
-    /// Gauge: rooms with members.
+    /// Gauge: rooms with members, or held by a request under way.
     rooms,
     /// Gauge: bytes waiting in all send queues.
     queued_bytes,
@@ -72,6 +72,10 @@ counters! {
     accept_errors,
     /// Logins since start.
     logins,
+    /// Gauge: paced broadcasts under way.
+    broadcasts_paced,
+    /// Paced broadcasts that did not keep their pace: 64 others came, or the gateway drains.
+    broadcasts_hurried,
     /// Frames received.
     frames_in,
     /// Bytes received.
@@ -120,6 +124,6 @@ counters! {
     ring_no_buffers,
     /// Gauge: messages waiting in the ring from feed at the last look.
     inbox_depth,
-    /// Times news for feed found the ring full and was kept for the next turn.
+    /// Times news for feed, or reports for control, found their ring full and were kept for the next turn.
     news_deferred,
 }

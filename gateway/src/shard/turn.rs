@@ -151,7 +151,7 @@ impl Core {
         {
             return Wait::No;
         }
-        if !told || self.broadcasts.is_pacing() || self.drain.is_some() {
+        if !told || self.broadcasts.is_pacing() || self.drain.is_some() || self.drain_order.is_some() {
             return Wait::AtMost(SOON);
         }
         let tick = TICK_MS - self.now.ms % TICK_MS;

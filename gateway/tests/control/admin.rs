@@ -314,3 +314,27 @@ async fn traces_are_bounded() {
     crate::support::eventually(|| (gateway.admin.traces_free() > 0).then_some(())).await;
     assert_eq!(gateway.ask("GET", "/v1/trace?key=a", "*/*", "127.0.0.1:9").await.status(), StatusCode::OK);
 }
+
+/// While feed keeps a push for a stuck shard and answers nobody, every admin question ends with a 503 that says so.
+#[tokio::test]
+async fn a_feed_that_does_not_answer_is_503_for_everybody() {
+    let (control, _fakes) = start(1, 64, None);
+    let (intake, _never_read) = Intake::new();
+    let metrics = Metrics::new(vec![Arc::default()]);
+    let admin = Admin::new(control, intake, metrics, Lifecycle::default(), Guard::local());
+    let (_heard, shards) = mpsc::unbounded_channel();
+    let (_watch, watches) = mpsc::unbounded_channel();
+    let gateway =
+        Gateway { routes: router(Arc::clone(&admin)), lifecycle: Lifecycle::default(), admin, shards, watches };
+    let asked = [("GET", "key=a"), ("GET", "room=x"), ("DELETE", "mid=7"), ("DELETE", "room=x")];
+    let answers = futures_util::future::join_all(asked.map(|(method, query)| {
+        let gateway = &gateway;
+        async move { gateway.json(method, &format!("/v1/connections?{query}")).await }
+    }));
+    for ((status, answer), asked) in answers.await.into_iter().zip(asked) {
+        assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("stuck")), "{asked:?}");
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("does not answer"), "{message}");
+        assert_eq!(message.contains("may still be closed"), asked == ("DELETE", "mid=7"), "{asked:?}: {message}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use halley_gateway::conn::close::CloseReason;
 use halley_gateway::limits::{ShardSettings, SlowConsumer};
-use halley_gateway::mesh::msg::ShardTarget;
+use halley_gateway::mesh::msg::{ControlToShard, ShardTarget};
 
 use crate::rig::{Rig, TCP};
 
@@ -103,4 +103,49 @@ fn close_ends_those_who_do_not_fit_the_shard() {
     assert_eq!((counts.drops_shard_full, counts.drops_oldest, counts.authenticated), (0, 0, 1));
     read_on(&mut rig, &[]);
     assert_eq!(got(&rig, 2), (0..=PUSHES).collect::<Vec<_>>(), "who reads misses nothing");
+}
+
+/// Pushes that were in the ring before the order to drain are delivered before anybody is sent away, even where the shard takes them
+/// in several turns because queues fill.
+#[test]
+fn a_drain_waits_for_the_pushes_before_it() {
+    let settings = ShardSettings { queue_bytes_max: BOUND as u32, ..Default::default() };
+    let mut rig = Rig::new(16, settings);
+    let client = rig.log_in(TCP);
+    for _ in 0..50 {
+        rig.push(ShardTarget::All { per_second: 0 }, FILLER);
+    }
+    rig.say(ControlToShard::Drain { over_ms: 0 });
+    rig.turns(60);
+    assert_eq!(got(&rig, client), (0..50).collect::<Vec<_>>());
+    let counts = rig.counts();
+    assert_eq!((counts.closes[CloseReason::Drain as usize], counts.drops_closed), (1, 0));
+}
+
+/// Paced broadcasts that a drain hurries all arrive, in their order, and do not fill memory meanwhile: as many as fit the queues
+/// leave before the next are taken.
+#[test]
+fn hurried_broadcasts_keep_to_the_queues() {
+    const LONG: usize = 20_000;
+    let mut rig = Rig::new(16, ShardSettings::default());
+    for _ in 0..3 {
+        rig.log_in(TCP);
+    }
+    for _ in 0..60 {
+        rig.push(ShardTarget::All { per_second: 1 }, LONG);
+    }
+    rig.turns(3);
+    assert_eq!((rig.counts().broadcasts_paced, rig.counts().broadcasts_hurried), (60, 0));
+    rig.say(ControlToShard::Drain { over_ms: 0 });
+    let bound = 3 * u64::from(ShardSettings::default().queue_bytes_max);
+    for _ in 0..200 {
+        rig.turn();
+        assert!(rig.counts().queued_bytes <= bound, "{} bytes wait", rig.counts().queued_bytes);
+    }
+    for client in 0..3 {
+        assert_eq!(got(&rig, client), (0..60).collect::<Vec<_>>());
+    }
+    let counts = rig.counts();
+    assert_eq!((counts.broadcasts_paced, counts.broadcasts_hurried), (0, 60));
+    assert_eq!(counts.closes[CloseReason::Drain as usize], 3);
 }

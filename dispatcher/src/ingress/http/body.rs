@@ -1,5 +1,5 @@
 //! Reading request bodies. Owns the bound on one body, on all of them together, and on the time they may take; knows nothing
-//! of what is in them. A request that finds no room waits for it within that time.
+//! of what is in them. A request that finds no room waits for it, for a bounded time too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a body may take to arrive, the wait for room included.
+/// How long a request may wait for room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a body may take to arrive once it has room.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What one permit of the shared bound stands for.
@@ -60,16 +63,14 @@ impl Bodies {
         }
         // One body alone must always find room, or it would wait for ever.
         let permits = permits_of(announced.unwrap_or(bytes_max)).min(self.permits);
-        let read = async {
-            let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| BodyError::Busy)?;
-            let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, bytes_max).collect());
-            match collected.await {
-                Ok(Ok(collected)) => Ok(Read { bytes: collected.to_bytes(), _room: room }),
-                Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { bytes_max }),
-                Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
-            }
-        };
-        tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(BodyError::Busy))
+        let room = tokio::time::timeout(ROOM_TIMEOUT, self.room.clone().acquire_many_owned(permits));
+        let Ok(Ok(room)) = room.await else { return Err(BodyError::Busy) };
+        let collected = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, bytes_max).collect());
+        match collected.await {
+            Ok(Ok(collected)) => Ok(Read { bytes: collected.to_bytes(), _room: room }),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge { bytes_max }),
+            Ok(Err(_)) | Err(_) => Err(BodyError::Broken),
+        }
     }
 }
 
@@ -107,5 +108,21 @@ mod tests {
         assert_eq!(read().await.err(), Some(BodyError::Busy));
         drop(first);
         assert!(read().await.is_ok());
+    }
+
+    /// Who stalls is told so, whether he had to wait for room before or not.
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_stalls_is_not_told_that_others_are_in_the_way() {
+        let bodies = Bodies::new(1);
+        let headers = HeaderMap::new();
+        let stalled = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(bodies.read(&headers, stalled(), 5).await.err(), Some(BodyError::Broken));
+        let first = bodies.read(&headers, Body::from("x"), 5).await.ok().unwrap();
+        let second = bodies.read(&headers, stalled(), 5);
+        let leave = async {
+            tokio::time::sleep(ROOM_TIMEOUT / 2).await;
+            drop(first);
+        };
+        assert_eq!(tokio::join!(second, leave).0.err(), Some(BodyError::Broken));
     }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::query::{BindError, Binder, Query};
 use super::{HttpState, State, json};
-use crate::feed::{GatewayGone, Target};
+use crate::feed::{NoAnswer, Target};
 use crate::ingress::access::Denied;
 use crate::ingress::http::body::BodyError;
 use crate::ingress::{Push, PushError};
@@ -80,8 +80,8 @@ fn body_error(error: BodyError) -> Response {
     }
 }
 
-fn gateway_gone(GatewayGone: GatewayGone) -> Response {
-    answer(SERVER_ERROR, "the gateway is stopping")
+fn no_answer(why: NoAnswer) -> Response {
+    answer(SERVER_ERROR, &why.to_string())
 }
 
 /// What the parameters of a push route ask for.
@@ -197,7 +197,7 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
     };
     let rooms = match state.registry.rooms().await {
         Ok(rooms) => rooms,
-        Err(gone) => return gateway_gone(gone),
+        Err(why) => return no_answer(why),
     };
     let of_type = rooms.iter().filter_map(|(room, count)| {
         let room_id = room.strip_prefix(&prefix)?;
@@ -226,7 +226,7 @@ pub(super) async fn online_room(state: State, request: Request) -> Response {
     };
     let rooms = match state.registry.rooms().await {
         Ok(rooms) => rooms,
-        Err(gone) => return gateway_gone(gone),
+        Err(why) => return no_answer(why),
     };
     // Ordered by id, as Go writes maps.
     let mut counts: BTreeMap<&str, u32> = ids.iter().map(|id| (id.as_str(), 0)).collect();
@@ -248,7 +248,7 @@ struct Total {
 pub(super) async fn online_total(state: State) -> Response {
     match state.registry.totals().await {
         Ok(totals) => data(Total { conn_count: totals.connections, ip_count: totals.addresses }),
-        Err(gone) => gateway_gone(gone),
+        Err(why) => no_answer(why),
     }
 }
 
@@ -262,6 +262,6 @@ pub(super) async fn nodes_weighted(state: State, request: Request) -> Response {
 pub(super) async fn nodes_instances(state: State) -> Response {
     match state.registry.totals().await {
         Ok(totals) => data(state.node.load().instances(totals)),
-        Err(gone) => gateway_gone(gone),
+        Err(why) => no_answer(why),
     }
 }

@@ -16,7 +16,12 @@ const PLAIN: &[Plain<Counts>] = &[
     ("halley_connections", Kind::Gauge, "Connections, whatever their state.", |c| c.connections),
     ("halley_connections_authenticated", Kind::Gauge, "Connections that logged in.", |c| c.authenticated),
     ("halley_handshakes_pending", Kind::Gauge, "Connections not logged in yet.", |c| c.pending_handshakes),
-    ("halley_rooms", Kind::Gauge, "Rooms with members in the shard.", |c| c.rooms),
+    (
+        "halley_rooms",
+        Kind::Gauge,
+        "Rooms in the shard: those with members, and those that a request under way holds.",
+        |c| c.rooms,
+    ),
     ("halley_queued_bytes", Kind::Gauge, "Bytes waiting in all send queues.", |c| c.queued_bytes),
     ("halley_tls_buffered_bytes", Kind::Gauge, "Bytes of TLS records that are not whole yet, or not sent yet.", |c| {
         c.tls_buffered_bytes
@@ -27,6 +32,13 @@ const PLAIN: &[Plain<Counts>] = &[
     ("halley_partial_bytes", Kind::Gauge, "Bytes of partly received frames and messages.", |c| c.partial_bytes),
     ("halley_slots_used", Kind::Gauge, "Direct descriptors in use.", |c| c.slots_used),
     ("halley_inbox_depth", Kind::Gauge, "Messages from feed waiting at the last look.", |c| c.inbox_depth),
+    ("halley_broadcasts_paced", Kind::Gauge, "Paced broadcasts under way.", |c| c.broadcasts_paced),
+    (
+        "halley_broadcasts_hurried_total",
+        Kind::Counter,
+        "Paced broadcasts that did not keep their pace: too many others came, or a drain.",
+        |c| c.broadcasts_hurried,
+    ),
     ("halley_accepted_total", Kind::Counter, "Accepted connections.", |c| c.accepted),
     ("halley_accept_errors_total", Kind::Counter, "Accepts that ended with an error.", |c| c.accept_errors),
     ("halley_logins_total", Kind::Counter, "Logins.", |c| c.logins),
@@ -45,7 +57,12 @@ const PLAIN: &[Plain<Counts>] = &[
     ("halley_ring_submissions_total", Kind::Counter, "Submission queue entries.", |c| c.ring_submissions),
     ("halley_ring_overflows_total", Kind::Counter, "Completions through the overflow list.", |c| c.ring_overflows),
     ("halley_ring_no_buffers_total", Kind::Counter, "Receives that found no buffer.", |c| c.ring_no_buffers),
-    ("halley_news_deferred_total", Kind::Counter, "News for feed kept because its ring was full.", |c| c.news_deferred),
+    (
+        "halley_news_deferred_total",
+        Kind::Counter,
+        "Turns that kept news for feed, or reports for control, because a ring was full.",
+        |c| c.news_deferred,
+    ),
 ];
 
 /// One counter of a family that is split by a label: the label's text and the count.

@@ -105,6 +105,8 @@ fn distinct_counts() -> Counts {
         accepted: value(),
         accept_errors: value(),
         logins: value(),
+        broadcasts_paced: value(),
+        broadcasts_hurried: value(),
         frames_in: value(),
         bytes_in: value(),
         deliveries: value(),

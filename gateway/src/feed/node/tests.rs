@@ -2,14 +2,11 @@
 //! full rings delay but never lose, reorder or stop anything.
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::*;
 use crate::conn::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
-use crate::feed::intake::{
-    Accepted, Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews, WatchSink, WatchSource,
-};
+use crate::feed::intake::{Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, Login, ReceiptId, RoomRef, ShardPush, ShardTarget};
 use crate::mesh::port::channel;
 

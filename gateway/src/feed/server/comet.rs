@@ -8,9 +8,13 @@ use halley_protocol::proto::goim_comet::{
     BroadcastReply, BroadcastReq, BroadcastRoomReply, BroadcastRoomReq, PushMsgReply, PushMsgReq, RoomsReply, RoomsReq,
 };
 use halley_protocol::proto::goim_protocol::Proto;
+use hashbrown::HashSet;
 use tonic::{Request, Response, Status};
 
-use crate::feed::intake::{self, Body, FeedGone, Intake, Push, Target};
+use crate::feed::intake::{self, Body, Intake, Push, Target};
+
+/// Keys of one piece of a push to many: feed looks up one piece in one turn, and does other work between two.
+const KEYS_PER_PIECE: usize = 10_000;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -26,8 +30,29 @@ impl CometService {
 
     async fn push(&self, target: Target, op: i32, proto: Proto) -> Result<(), Status> {
         let push = Push { target, op, body: Some(body(proto)?), count: false };
-        self.intake.deliver(vec![push]).await.map_err(gone)?;
-        Ok(())
+        self.deliver(vec![push]).await
+    }
+
+    /// A job sends all keys of a push in one message, whatever their number, so none is refused. The pieces are one request:
+    /// nothing comes between them. A key named twice is still given the push once.
+    async fn push_to_keys(&self, keys: Vec<String>, op: i32, proto: Proto) -> Result<(), Status> {
+        if keys.len() <= KEYS_PER_PIECE {
+            return self.push(Target::Keys(keys), op, proto).await;
+        }
+        let body = body(proto)?;
+        let mut known = HashSet::with_capacity(keys.len());
+        let mut pushes = Vec::new();
+        for keys in keys.chunks(KEYS_PER_PIECE) {
+            let piece = keys.iter().filter(|key| known.insert(key.as_str())).cloned().collect();
+            pushes.push(Push { target: Target::Keys(piece), op, body: Some(body.clone()), count: false });
+            // This is feed's thread too.
+            tokio::task::yield_now().await;
+        }
+        self.deliver(pushes).await
+    }
+
+    async fn deliver(&self, pushes: Vec<Push>) -> Result<(), Status> {
+        self.intake.deliver(pushes).await.map(drop).map_err(unavailable)
     }
 }
 
@@ -37,7 +62,7 @@ impl Comet for CometService {
     async fn push_msg(&self, request: Request<PushMsgReq>) -> Result<Response<PushMsgReply>, Status> {
         match request.into_inner() {
             PushMsgReq { keys, proto: Some(proto), proto_op } if !keys.is_empty() => {
-                self.push(Target::Keys(keys), proto_op, proto).await?;
+                self.push_to_keys(keys, proto_op, proto).await?;
                 Ok(Response::new(PushMsgReply {}))
             }
             _ => Err(Status::unknown("rpc pushmsg arg error")),
@@ -69,7 +94,7 @@ impl Comet for CometService {
 
     /// The rooms with members.
     async fn rooms(&self, _request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
-        let rooms = self.intake.ask(|reply| intake::Request::Rooms { reply }).await.map_err(gone)?;
+        let rooms = self.intake.ask(|reply| intake::Request::Rooms { reply }).await.map_err(unavailable)?;
         Ok(Response::new(RoomsReply { rooms: rooms.iter().map(|(room, _)| (room.clone(), true)).collect() }))
     }
 }
@@ -92,6 +117,6 @@ fn body(proto: Proto) -> Result<Body, Status> {
     }
 }
 
-fn gone(error: FeedGone) -> Status {
+fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }

@@ -387,3 +387,29 @@ fn serving_ends_when_told_and_finishes_calls() {
         }
     });
 }
+
+/// However many keys a push names, none is refused or lost: they come through the door in pieces of one request, in order, each key
+/// once.
+#[test]
+fn a_push_to_many_keys_comes_in_pieces() {
+    against(|address, seen| async move {
+        let mut job = CometClient::new(channel(address).await);
+        let mut keys: Vec<String> = (0..25_000).map(|number| format!("k{number}")).collect();
+        keys.extend(["k0", "k24999"].map(str::to_owned));
+        let proto = Some(Proto { ver: 1, op: 9, seq: 0, body: Bytes::from_static(T1) });
+        job.push_msg(PushMsgReq { keys: keys.clone(), proto_op: 1000, proto }).await.expect("accepted");
+        let pieces: Vec<String> = seen.borrow().clone();
+        let names = |piece: &String| {
+            piece
+                .strip_prefix("keys ")
+                .and_then(|rest| rest.strip_suffix(" op 1000: raw T1"))
+                .expect("a push to keys")
+                .split(',')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let pieces: Vec<Vec<String>> = pieces.iter().map(names).collect();
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [10_000, 10_000, 5_000]);
+        assert_eq!(pieces.concat(), keys[..25_000]);
+    });
+}

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::body::BodyError;
 use super::query::{Binder, Query};
 use super::{State, json};
+use crate::feed::NoAnswer;
 use crate::ingress::access::Denied;
 use crate::ingress::admit::{Invalid, Limits};
 use crate::ingress::{Push, PushError, Pushed};
@@ -167,8 +168,10 @@ pub(super) async fn online(state: State, request: Request) -> Response {
             return error(StatusCode::BAD_REQUEST, "bad_request", &message);
         }
     };
-    let (Ok(totals), Ok(rooms)) = (state.registry.totals().await, state.registry.rooms().await) else {
-        return stopping();
+    let (totals, rooms) = match tokio::try_join!(state.registry.totals(), state.registry.rooms()) {
+        Ok(answers) => answers,
+        Err(NoAnswer::Gone) => return stopping(),
+        Err(why @ NoAnswer::TimedOut) => return try_later(StatusCode::SERVICE_UNAVAILABLE, "stuck", &why.to_string()),
     };
     let with_members = rooms.iter().filter(|(_, count)| *count > 0);
     let mut top: Vec<OnlineRoom<'_>> = with_members.map(|(room, count)| OnlineRoom { room, count: *count }).collect();
