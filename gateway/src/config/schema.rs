@@ -85,7 +85,8 @@ settings! {
         /// Connections of one source address (IPv4 address or IPv6 /64) at once. 0 = no limit: many phones may share one
         /// address.
         live max_connections_per_address: u32 = 0, in 0..=16_000_000;
-        /// Connections of one shard that have not logged in yet. Beyond it the oldest of them ends.
+        /// Connections of one shard that have not logged in yet. Beyond it one of the 64 oldest ends: the oldest that has
+        /// not said a word, or else the oldest.
         live max_pending_handshakes: u32 = 16_384, in 1..=16_000_000;
         /// Time for TLS, upgrade and login together, in milliseconds.
         live handshake_timeout_ms: u64 = 8_000, in 250..=600_000;

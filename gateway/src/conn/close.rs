@@ -3,7 +3,7 @@
 
 use halley_protocol::websocket::CloseCode;
 
-/// Who caused the end of a connection.
+/// Who caused the end of a connection. `control::ends` logs by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The client left, or broke a rule.
@@ -89,7 +89,7 @@ reasons! {
     /// More handshakes were pending than `max_pending_handshakes`.
     HandshakeLimit = ("handshake_limit", Ours, Some(CloseCode::TRY_AGAIN), "too many logins at once"),
     /// Every shard is full.
-    ServerFull = ("server_full", Ours, Some(CloseCode::TRY_AGAIN), "server is full"),
+    ServerFull = ("server_full", Ours, None, ""),
     /// The TLS handshake or a TLS record failed.
     TlsFailed = ("tls_failed", Peer, None, ""),
     /// An operator closed it.

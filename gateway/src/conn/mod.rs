@@ -102,8 +102,6 @@ impl Flags {
     pub const ADDRESS_HELD: Flags = Flags(1 << 10);
     /// At least one byte came.
     pub const SPOKE: Flags = Flags(1 << 11);
-    /// The WebSocket close frame is queued or sent.
-    pub const CLOSE_SENT: Flags = Flags(1 << 12);
     /// The peer's address is known or will stay unknown.
     pub const PEER_KNOWN: Flags = Flags(1 << 13);
     /// In the list of connections whose replies pile up.

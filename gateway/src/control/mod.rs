@@ -18,6 +18,7 @@
 pub mod admin;
 pub mod describe;
 pub mod drain;
+pub mod ends;
 pub mod guard;
 pub mod handle;
 pub mod health;

@@ -31,6 +31,7 @@ use crate::config::{Config, Loaded, Sources, check, convert, load};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
+use crate::control::ends::Ends;
 use crate::control::health::{Lifecycle, Phase};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::certificates::Certificates;
@@ -140,6 +141,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         admin,
         listeners: services.admin,
         http,
+        ends_told: Ends::new(shard_stats),
         drain: Drain {
             control: handle,
             lifecycle: lifecycle.clone(),

@@ -15,6 +15,7 @@ use tonic::service::Routes;
 use crate::config::convert;
 use crate::control::admin::Admin;
 use crate::control::drain::{Drain, Drained};
+use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
 use crate::control::node::{ControlNode, ControlParts};
 use crate::control::signals::{Signals, Wish, end_at_second_stop};
@@ -133,6 +134,8 @@ pub struct Control {
     pub listeners: Vec<AdminListener>,
     /// The servers on them.
     pub http: HttpServers,
+    /// Logs why connections ended.
+    pub ends_told: Ends,
     /// How to stop.
     pub drain: Drain,
     /// How to reload.
@@ -173,18 +176,21 @@ impl Control {
                 handle.stop().await;
                 Ok(())
             };
+            let mut ends_told = self.ends_told;
             let chores = async {
                 let chores = async {
                     tokio::join!(
                         steer(&self.handle),
                         supervisor::watch(&self.handle, &self.intake),
                         log::tell_left_out(),
+                        ends_told.watch(),
                     )
                 };
                 tokio::select! {
                     _ = chores => {}
                     () = stop(self.stopping.clone()) => {}
                 }
+                ends_told.tell();
                 Ok(())
             };
             up.now();

@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use crate::conn::close::CloseReason;
 use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags};
-use crate::limits::CLOSE_DEADLINE_MS;
+use crate::limits::{CLOSE_DEADLINE_MS, DEADLINES_PER_TURN};
 use crate::mesh::msg::{ConnRef, ShardToControl, TraceEvent};
 
 use super::timers::NEVER;
@@ -174,15 +174,16 @@ impl Core {
         self.counts.connections -= 1;
     }
 
-    /// What is due by now.
+    /// What is due by now, as far as the turn's budget goes.
     pub(super) fn timers(&mut self) {
         let tick = self.now.tick();
         if tick == self.swept_tick {
             return;
         }
-        self.swept_tick = tick;
         let mut due = std::mem::take(&mut self.due);
-        self.deadlines.sweep(tick, &mut due);
+        if self.deadlines.sweep(tick, DEADLINES_PER_TURN, &mut due) {
+            self.swept_tick = tick;
+        }
         for slot in due.drain(..) {
             match self.conns.peek(slot).state {
                 ConnState::Closing | ConnState::Lingering => self.abort(slot, CloseReason::CloseTimeout),

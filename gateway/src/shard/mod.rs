@@ -193,7 +193,7 @@ pub struct Core {
     throttled: Vec<ConnRef>,
     /// Connections on their way out.
     goodbyes: ending::Goodbyes,
-    /// The last tick whose deadlines were looked at.
+    /// The last tick whose deadlines were all looked at.
     swept_tick: u32,
     /// Receives that found no buffer, for the next turn.
     hungry: Vec<ConnRef>,

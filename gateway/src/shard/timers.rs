@@ -33,11 +33,15 @@ impl Deadlines {
         group.earliest = group.earliest.min(tick);
     }
 
-    /// Collect the slots whose deadline is `now` or earlier, and forget those deadlines.
-    pub fn sweep(&mut self, now: u32, due: &mut Vec<u32>) {
+    /// Collect the slots whose deadline is `now` or earlier, and forget those deadlines. Stops at the first group with something
+    /// due once `due` has `at_most` slots; returns whether that was not so.
+    pub fn sweep(&mut self, now: u32, at_most: usize, due: &mut Vec<u32>) -> bool {
         for (index, group) in self.groups.iter_mut().enumerate() {
             if group.earliest > now {
                 continue;
+            }
+            if due.len() >= at_most {
+                return false;
             }
             let mut earliest = NEVER;
             for (at, tick) in group.ticks.iter_mut().enumerate() {
@@ -49,6 +53,7 @@ impl Deadlines {
             }
             group.earliest = earliest;
         }
+        true
     }
 }
 
@@ -56,7 +61,7 @@ impl Deadlines {
 mod tests {
     use super::*;
 
-    /// Every deadline fires exactly once, at its tick, after being put off any number of times.
+    /// Every deadline fires exactly once, at its tick, after being put off any number of times; few at once.
     #[test]
     fn fires_once_when_due() {
         let mut deadlines = Deadlines::default();
@@ -72,8 +77,18 @@ mod tests {
                 deadlines.set(slot, tick);
                 wanted[slot as usize] = tick;
             }
-            let mut due = Vec::new();
-            deadlines.sweep(now, &mut due);
+            let (mut due, mut turns) = (Vec::new(), 0);
+            loop {
+                let mut some = Vec::new();
+                let all = deadlines.sweep(now, 7, &mut some);
+                assert!(some.len() < 7 + GROUP_SLOTS, "{} at once", some.len());
+                due.append(&mut some);
+                turns += 1;
+                if all {
+                    break;
+                }
+            }
+            assert!(turns <= 8, "each of 8 groups once: {turns}");
             let expected: Vec<u32> = (0..2000).filter(|slot| wanted[*slot as usize] <= now).collect();
             due.sort_unstable();
             assert_eq!(due, expected);

@@ -121,8 +121,13 @@ impl Core {
                 match decoder.next(&mut input[taken..], self.settings.message_bytes_max) {
                     Ok((_, Item::Incomplete)) => break,
                     Ok((consumed, item)) => {
-                        // The frames in a whole message are counted one by one; everything else counts as one.
-                        let frames = u32::from(!matches!(item, Item::Data { end: true, .. }));
+                        let frames = match item {
+                            // The goim frames in a whole message are counted one by one, whatever it was cut into on its way.
+                            Item::Data { end: true, .. } => 0,
+                            // A fragment counts, empty or not, when it is whole; a piece of one does not.
+                            Item::Data { .. } => u32::from(!decoder.is_inside_frame()),
+                            _ => 1,
+                        };
                         if !self.within_rate(slot, frames, consumed) {
                             continue;
                         }

@@ -147,6 +147,7 @@ impl Core {
             || !self.handshaking.is_empty()
             || !self.orders.is_empty()
             || self.pressure
+            || self.swept_tick != self.now.tick()
             || waits_for_send
         {
             return Wait::No;

@@ -109,7 +109,7 @@ fn close_ends_those_who_do_not_fit_the_shard() {
 /// in several turns because queues fill.
 #[test]
 fn a_drain_waits_for_the_pushes_before_it() {
-    let settings = ShardSettings { queue_bytes_max: BOUND as u32, ..Default::default() };
+    let settings = ShardSettings { queue_bytes_max: 1_000, ..Default::default() };
     let mut rig = Rig::new(16, settings);
     let client = rig.log_in(TCP);
     for _ in 0..50 {

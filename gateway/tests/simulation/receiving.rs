@@ -1,7 +1,7 @@
 //! What a client may send: floods of fragments end by name and in bounded memory, and reading goes on where it had to stop.
 
 use halley_gateway::conn::close::CloseReason;
-use halley_gateway::limits::{REPLY_BYTES_MAX, ShardSettings};
+use halley_gateway::limits::{REPLY_BYTES_MAX, Rate, ShardSettings};
 use halley_protocol::goim::op;
 
 use crate::client::KEY_OP;
@@ -87,4 +87,33 @@ fn a_throttled_receive_resumes() {
         assert_eq!(rig.counts().bytes_in - read_before, sent);
         assert_eq!((rig.counts().queued_bytes, rig.counts().partial_bytes), (0, 0));
     }
+}
+
+/// How fast a client talks does not depend on how the network cuts what it says: a message counts as the goim frames in it, a
+/// fragment as one, however many pieces it comes in. Empty fragments count too, or they could be sent without end.
+#[test]
+fn frames_are_counted_and_not_the_pieces_they_come_in() {
+    let frames = Rate { per_second: 1, burst: 7 };
+    let mut rig = Rig::new(16, ShardSettings { frames, ..Default::default() });
+    let index = rig.log_in(WEBSOCKET);
+    let id = rig.id(index);
+    for fragments in [1, 3] {
+        let client = &mut rig.clients[index];
+        let seq = client.say(op::HEARTBEAT, b"", [1, 2, 3, 4], fragments);
+        client.expected.push_back((op::HEARTBEAT_REPLY, seq, Vec::new()));
+        let bytes: Vec<u8> = client.outgoing.drain(..).collect();
+        for byte in bytes {
+            rig.shard.io().write(id, &[byte]);
+            rig.turns(3);
+        }
+        assert!(rig.clients[index].expected.is_empty(), "{fragments} fragments are answered");
+    }
+    // One message in one frame and one in three: four of seven. The login is not counted.
+    for empty in 0..4 {
+        assert_eq!(rig.clients[index].closed, None, "after {empty} empty fragments");
+        rig.clients[index].say_raw(if empty == 0 { 2 } else { 0 }, false, b"", [0; 4]);
+        rig.turns(6);
+    }
+    assert_eq!(rig.clients[index].closed, Some(1008));
+    assert_eq!(rig.counts().closes[CloseReason::FrameRate as usize], 1);
 }

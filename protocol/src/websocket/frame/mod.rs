@@ -114,6 +114,11 @@ impl Decoder {
         self.message.is_none()
     }
 
+    /// Whether a data frame's header was taken and its payload is not whole yet.
+    pub fn is_inside_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
     /// Take the next step: bytes consumed and what they were. `message_bytes_max` bounds the sum of a message's pieces
     /// and is checked on the frame header, before its bytes come.
     ///
