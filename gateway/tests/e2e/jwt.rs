@@ -94,16 +94,19 @@ fn other_tokens_are_refused_and_counted() {
 #[test]
 fn a_login_ends_with_its_token_unless_refreshed() {
     let gateway = start("");
-    let short = |key: &str| signed(&json!({ "exp": now_s() + 2, "key": key }));
-    for transport in Transport::BOTH {
+    let mut pairs = Transport::BOTH.map(|transport| {
+        let short = |name: &str| signed(&json!({ "exp": now_s() + 5, "key": format!("{name} {transport:?}") }));
         let mut lets_go = transport.connect(&gateway);
-        lets_go.login(&short("lets-go"));
+        lets_go.login(&short("lets go"));
         let mut refreshes = transport.connect(&gateway);
         refreshes.login(&short("refreshes"));
         let reply = refreshes.ask(op::AUTH, 5, signed(&json!({ "key": "refreshes" })));
         assert_eq!(reply, Frame::new(op::AUTH_REPLY, 5, ""));
+        (transport, lets_go, refreshes)
+    });
+    for (transport, lets_go, refreshes) in &mut pairs {
         lets_go.expect_close(4003);
-        assert_eq!(gateway.push_key("refreshes", 1000, "still here"), 1);
+        assert_eq!(gateway.push_key(&format!("refreshes {transport:?}"), 1000, "still here"), 1);
         assert_eq!(refreshes.receive().text(), "still here");
     }
     gateway.wait_closes("token_expired", 2);
