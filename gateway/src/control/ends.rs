@@ -1,5 +1,5 @@
 //! Why connections ended, for the log. Owns the comparison of the shards' counters with what was told before: one line for each
-//! party at fault, at most every [`TELL_EVERY`], however many connections ended. No shard writes a line.
+//! party at fault, every 10 seconds at most, however many connections ended. No shard writes a line.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
