@@ -1,11 +1,12 @@
-//! Accepted gRPC connections. Owns their number and the accept loop, which no error ends: without a descriptor to spare it
-//! tries again shortly (goim's defect C20 made for clients what this avoids for jobs).
+//! Accepted gRPC connections. Owns their number, the time each has to say that it speaks HTTP/2, and the accept loop, which no
+//! error ends: without a descriptor to spare it tries again shortly (goim's defect C20 made for clients what this avoids for
+//! jobs). Understands nothing of what it reads. Next: tonic.
 
 use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -13,12 +14,17 @@ use futures_util::stream::unfold;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::feed::stats::FeedStats;
 
 /// How long to leave the listener alone after it failed.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Length of what a client says first (RFC 9113 §3.4), in bytes.
+const PREFACE_BYTES: usize = 24;
+/// How long it may take to come, all of it. From then on the pings of HTTP/2 find out who is gone.
+pub const PREFACE_TIME: Duration = Duration::from_secs(10);
 
 /// How many connections there may be, on all listeners together, and where they are counted.
 #[derive(Clone, Debug)]
@@ -63,7 +69,22 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct Accepted {
     stream: TcpStream,
+    /// `None` once it is here.
+    preface: Option<Preface>,
     _place: Place,
+}
+
+/// What is still to come of a client's first words, and until when.
+#[derive(Debug)]
+struct Preface {
+    bytes_left: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Preface {
+    fn awaited() -> Preface {
+        Preface { bytes_left: PREFACE_BYTES, deadline: Box::pin(sleep(PREFACE_TIME)) }
+    }
 }
 
 /// The connections of a listener, for ever. None is accepted while all places are taken.
@@ -75,14 +96,15 @@ pub fn incoming(listener: TcpListener, places: Places) -> impl Stream<Item = Res
                 Ok((stream, _)) => {
                     // Without it answers are late, not wrong.
                     let _ = stream.set_nodelay(true);
-                    let connection = Accepted { stream, _place: Place::taken(&places, permit) };
+                    let place = Place::taken(&places, permit);
+                    let connection = Accepted { stream, preface: Some(Preface::awaited()), _place: place };
                     return Some((Ok(connection), (listener, places, false)));
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(%error, "cannot accept gRPC connections, trying again");
                     }
-                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    sleep(ACCEPT_RETRY).await;
                 }
             }
         }
@@ -98,8 +120,26 @@ impl Connected for Accepted {
 }
 
 impl AsyncRead for Accepted {
+    /// Fails with `TimedOut` when nothing more is there and the preface is late.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let Accepted { stream, preface, .. } = &mut *self;
+        let Some(Preface { bytes_left, deadline }) = preface else {
+            return Pin::new(stream).poll_read(cx, buf);
+        };
+        let before = buf.filled().len();
+        match Pin::new(stream).poll_read(cx, buf) {
+            Poll::Pending => {
+                ready!(deadline.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            read => {
+                *bytes_left = bytes_left.saturating_sub(buf.filled().len() - before);
+                if *bytes_left == 0 {
+                    *preface = None;
+                }
+                read
+            }
+        }
     }
 }
 

@@ -41,7 +41,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Serve goim's `Comet` and whatever `push` holds on every listener until `stop` resolves; then finish what is under
 /// way, for at most five seconds. HTTP/2 with prior knowledge, without TLS. Pings of clients are answered at any rate: goim's
-/// come every ten seconds, also without a call. An error is one of the transport's own and ends only that listener.
+/// come every ten seconds, also without a call. Who does not begin to speak HTTP/2 within ten seconds is closed. An error is one of the transport's own and ends only that listener.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     intake: Intake,

@@ -22,6 +22,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use super::incoming::PREFACE_TIME;
 use super::*;
 use crate::feed::intake::{self, Body, Target};
 
@@ -275,7 +276,7 @@ fn pings_without_calls_are_answered_and_never_punished() {
     const ACK: u8 = 1;
     against(async |address, _| {
         let mut stream = TcpStream::connect(address).await.expect("it listens");
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+        stream.write_all(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat()).await.expect("sent");
         for number in 0..1_000_u64 {
             let mut ping = [0, 0, 8, PING, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             ping[9..].copy_from_slice(&number.to_be_bytes());
@@ -316,6 +317,64 @@ fn a_connection_beyond_the_bound_is_served_when_another_ends() {
         assert_eq!(stats.read().grpc_connections, 0);
         assert!(accepted.next().await.is_some());
     });
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Who says nothing, or too little, gives the place back in time; who has said the preface may be silent for longer.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_say_the_preface_is_closed() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let (intake, _requests) = Intake::new();
+    let stats = Arc::<FeedStats>::default();
+    let served = serve(vec![listener], intake, None, Arc::clone(&stats), std::future::pending());
+    let test = async {
+        let connect = async |words: &[u8]| {
+            let mut client = TcpStream::connect(address).await.expect("it listens");
+            client.write_all(words).await.expect("sent");
+            client
+        };
+        let ended = async |mut client: TcpStream| {
+            let mut rest = Vec::new();
+            let end = client.read_to_end(&mut rest);
+            tokio::time::timeout(2 * PREFACE_TIME, end).await.is_ok()
+        };
+        let silent = connect(b"").await;
+        let short = connect(&PREFACE[..PREFACE.len() - 1]).await;
+        let speaking = connect(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat()).await;
+        assert_eq!(tokio::join!(ended(silent), ended(short), ended(speaking)), (true, true, false));
+    };
+    tokio::select! {
+        _ = served => panic!("nobody told it to stop"),
+        () = test => {}
+    }
+}
+
+/// A preface that comes in pieces, but in time, is passed on whole.
+#[tokio::test(start_paused = true)]
+async fn a_slow_preface_is_passed_on_whole() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+    let mut accepted = Box::pin(incoming(listener, Places::new(1, Arc::default())));
+    let Some(Ok(mut first)) = accepted.next().await else { panic!("it never ends") };
+    let (mut read, late) = (vec![0; PREFACE.len()], b"late");
+    let write = async {
+        for piece in PREFACE.chunks(6) {
+            tokio::time::sleep(PREFACE_TIME / 5).await;
+            client.write_all(piece).await.expect("sent");
+        }
+        tokio::time::sleep(2 * PREFACE_TIME).await;
+        client.write_all(late).await.expect("sent");
+    };
+    let reading = async {
+        first.read_exact(&mut read).await.expect("in time");
+        let mut rest = [0; 4];
+        first.read_exact(&mut rest).await.expect("nothing more is awaited");
+        assert_eq!(&rest, late);
+    };
+    tokio::join!(write, reading);
+    assert_eq!(read, PREFACE);
 }
 
 /// An answer for the push API, from whoever implements it.
