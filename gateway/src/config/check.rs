@@ -7,9 +7,13 @@ use super::load::ConfigError;
 use super::schema::Config;
 use super::value::{AdminAddress, Auth, Insecure};
 
+/// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the server and
+/// the place in the log.
+const ENVELOPE_BYTES: u64 = 4096;
+
 /// Refuses what cannot work, and what is dangerous without having been asked for.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    for problem in [clients, twice, tls, jwt, queues, bodies, log_level, admin] {
+    for problem in [clients, twice, tls, jwt, queues, bodies, bus, log_level, admin] {
         problem(config).map_or(Ok(()), |sentence| Err(ConfigError(sentence)))?;
     }
     for danger in dangers(config) {
@@ -171,6 +175,17 @@ fn bodies(config: &Config) -> Option<String> {
     let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
     (u64::from(one) > all)
         .then(|| format!("ingress.body_bytes_max ({one}) is above ingress.bodies_bytes_max ({all}): lower it"))
+}
+
+fn bus(config: &Config) -> Option<String> {
+    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bus_bytes_max);
+    let needed = u64::from(one) + ENVELOPE_BYTES;
+    (needed > all).then(|| {
+        format!(
+            "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and its \
+             envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
+        )
+    })
 }
 
 fn log_level(config: &Config) -> Option<String> {

@@ -240,7 +240,7 @@ settings! {
         restart page_hosts: Vec<String> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;
-        /// Bytes that may wait on the embedded bus.
+        /// Bytes that may wait on the embedded bus; at least body_bytes_max and 4096.
         restart bus_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
     }
 

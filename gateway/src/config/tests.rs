@@ -208,6 +208,8 @@ fn contradictions_are_refused() {
         ("auth = \"jwt\"", "needs a key"),
         ("[jwt]\nclaim_mid = \"\"", "jwt.claim_mid is empty"),
         ("[queues]\nqueue_bytes_max = 100_000\nshard_queue_bytes_max = 70_000", "lower it"),
+        ("[ingress]\nbus_bytes_max = 1_000_000", "raise it to at least 1004096"),
+        ("[ingress]\nbus_bytes_max = 100_000\nbody_bytes_max = 95_905", "no room for the largest message"),
         ("[log]\nlevel = \"halley=loud\"", "is no level"),
     ];
     for (text, part) in cases {
@@ -218,6 +220,11 @@ fn contradictions_are_refused() {
         check(&parsed("tcp_listen = \"127.0.0.1:0\"\nws_listen = \"127.0.0.1:0\"")),
         Ok(()),
         "free ports differ"
+    );
+    assert_eq!(
+        check(&parsed("[ingress]\nbus_bytes_max = 100_000\nbody_bytes_max = 95_904")),
+        Ok(()),
+        "just room enough"
     );
     let split = "insecure = [\"open_auth\"]\ntcp_listen = [\"0.0.0.0:3101\", \"[::]:3101\"]\n[sockets]\nipv6_only = ";
     assert!(check(&parsed(&format!("{split}false"))).is_err());
