@@ -26,7 +26,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
@@ -158,9 +157,8 @@ async fn wrong_method() -> Refusal {
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message }
 }
 
-/// Parameters as they come; a name that is none of these is refused, so that a typing error closes nobody else.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The parameters that the routes of connections take between them.
+#[derive(Default)]
 struct Parameters {
     key: Option<String>,
     mid: Option<String>,
@@ -168,33 +166,52 @@ struct Parameters {
     limit: Option<String>,
 }
 
-/// The query of a request, or what is wrong with it.
-type Given = Result<Query<Parameters>, QueryRejection>;
+/// The query of a request as it comes, or what is wrong with it.
+type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 impl Parameters {
-    fn read(given: Given) -> Result<Parameters, Refusal> {
-        given.map(|Query(parameters)| parameters).map_err(|wrong| {
-            // The reason stands behind the library's own words.
-            let text = wrong.body_text();
-            let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
-            Refusal::bad_request(format!("the query is wrong: {reason}"))
-        })
+    /// The parameters, of which this route takes the `known` ones. Any other name is refused, so that a typing error closes
+    /// nobody else.
+    fn read(given: Given, known: &[&str]) -> Result<Parameters, Refusal> {
+        let Query(pairs) = given.map_err(|wrong| Refusal::bad_request(wrong.body_text()))?;
+        let mut parameters = Parameters::default();
+        for (name, value) in pairs {
+            let place = match name.as_str() {
+                "key" => Some(&mut parameters.key),
+                "mid" => Some(&mut parameters.mid),
+                "room" => Some(&mut parameters.room),
+                "limit" => Some(&mut parameters.limit),
+                _ => None,
+            };
+            let Some(place) = place.filter(|_| known.contains(&name.as_str())) else {
+                let names = known.join(", ");
+                return Err(Refusal::bad_request(format!("the query is wrong: no {name:?} here, only {names}")));
+            };
+            if place.replace(value).is_some() {
+                return Err(Refusal::bad_request(format!("the query is wrong: {name} is given twice")));
+            }
+        }
+        Ok(parameters)
     }
 
     /// The one of key, mid and room that is given.
     fn whose(&self) -> Result<Whose, Refusal> {
-        let one = |name: &str, value: &String| match value.as_str() {
-            "" => Err(Refusal::bad_request(format!("{name} must not be empty"))),
-            value => Ok(value.to_owned()),
-        };
         match (&self.key, &self.mid, &self.room) {
-            (Some(key), None, None) => Ok(Whose::Login(Select::Key(one("key", key)?))),
-            (None, Some(mid), None) => match mid.parse() {
-                Ok(mid) if mid > 0 => Ok(Whose::Login(Select::Mid(mid))),
+            (None, None, Some(room)) => Ok(Whose::Room(not_empty("room", room)?)),
+            (Some(_), None, None) | (None, Some(_), None) => self.login().map(Whose::Login),
+            _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
+        }
+    }
+
+    /// The one of key and mid that is given.
+    fn login(&self) -> Result<Select, Refusal> {
+        match (&self.key, &self.mid) {
+            (Some(key), None) => Ok(Select::Key(not_empty("key", key)?)),
+            (None, Some(mid)) => match mid.parse() {
+                Ok(mid) if mid > 0 => Ok(Select::Mid(mid)),
                 _ => Err(Refusal::bad_request("mid must be a whole number above 0")),
             },
-            (None, None, Some(room)) => Ok(Whose::Room(one("room", room)?)),
-            _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
+            _ => Err(Refusal::bad_request("give either key or mid")),
         }
     }
 
@@ -207,18 +224,21 @@ impl Parameters {
     }
 }
 
+fn not_empty(name: &str, value: &str) -> Result<String, Refusal> {
+    match value {
+        "" => Err(Refusal::bad_request(format!("{name} must not be empty"))),
+        value => Ok(value.to_owned()),
+    }
+}
+
 async fn list(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(given)?;
+    let parameters = Parameters::read(given, &["key", "mid", "room", "limit"])?;
     let listing = admin.directory.list(parameters.whose()?, parameters.limit()?).await?;
     Ok(axum::Json(listing).into_response())
 }
 
 async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(given)?;
-    if parameters.limit.is_some() {
-        return Err(Refusal::bad_request("closing has no limit: it ends all of them"));
-    }
-    let whose = parameters.whose()?;
+    let whose = Parameters::read(given, &["key", "mid", "room"])?.whose()?;
     match admin.directory.close(whose.clone()).await {
         Ok(closed) => {
             tracing::info!(%whose, closed, "an operator closed connections");
@@ -237,10 +257,7 @@ async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response
 }
 
 async fn trace(State(admin): State<Arc<Admin>>, headers: HeaderMap, given: Given) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(given)?;
-    let Whose::Login(select) = parameters.whose()? else {
-        return Err(Refusal::bad_request("a room cannot be traced: give a key or a mid"));
-    };
+    let select = Parameters::read(given, &["key", "mid"])?.login()?;
     let Ok(permit) = Arc::clone(&admin.traces).try_acquire_owned() else {
         let message = format!("{TRACES_MAX} traces run already: end one first");
         return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, code: "busy", message });

@@ -31,6 +31,8 @@ pub enum Denied {
     NotLocal,
     /// From a web page of somebody else, and no token is configured.
     ForeignPage,
+    /// Asked for under a host name that nobody named as ours, and no token is configured.
+    ForeignHost,
 }
 
 impl Denied {
@@ -46,7 +48,11 @@ impl fmt::Display for Denied {
             Denied::NoToken => "this needs the admin token: send 'Authorization: Bearer <admin_token>'",
             Denied::WrongToken => "that is not the admin token",
             Denied::NotLocal => "only this machine may use the admin routes: configure admin_token to allow others",
-            Denied::ForeignPage => "web pages of other sites may not use the admin routes",
+            Denied::ForeignPage => "web pages of other sites may not use the admin routes without the admin token",
+            Denied::ForeignHost => {
+                "the host name of this request is not among ingress.page_hosts: name it there, ask by IP address or as \
+                 localhost, or configure admin_token and send it"
+            }
         })
     }
 }
@@ -109,7 +115,11 @@ impl Guard {
             }
             Some(Err(_)) => false,
         };
-        if same_place && self.is_own_host(host) { Ok(()) } else { Err(Denied::ForeignPage) }
+        match (same_place, self.is_own_host(host)) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Denied::ForeignHost),
+            (false, _) => Err(Denied::ForeignPage),
+        }
     }
 
     /// Whether a `Host` value is one of ours, whatever the port.
@@ -165,10 +175,11 @@ mod tests {
             (None, &[host], Err(Denied::NotLocal)),
             (local, &[host, ("x-forwarded-for", "192.0.2.1")], Err(Denied::NotLocal)),
             (local, &[host, ("forwarded", "for=192.0.2.1")], Err(Denied::NotLocal)),
-            (local, &[("host", "evil.example")], Err(Denied::ForeignPage)),
-            (local, &[("host", "127.0.0.1.evil.example")], Err(Denied::ForeignPage)),
-            (local, &[], Err(Denied::ForeignPage)),
+            (local, &[("host", "evil.example")], Err(Denied::ForeignHost)),
+            (local, &[("host", "127.0.0.1.evil.example")], Err(Denied::ForeignHost)),
+            (local, &[], Err(Denied::ForeignHost)),
             (local, &[host, ("origin", "http://evil.example")], Err(Denied::ForeignPage)),
+            (local, &[("host", "evil.example"), ("origin", "http://evil.example")], Err(Denied::ForeignHost)),
             (local, &[host, ("origin", "null")], Err(Denied::ForeignPage)),
             (local, &[host, ("origin", "http://127.0.0.1:8080")], Err(Denied::ForeignPage)),
         ] {
@@ -189,7 +200,7 @@ mod tests {
             (&[("host", "push.internal"), ("origin", "https://push.internal")], Ok(())),
             (&[("host", "push.internal"), ("origin", "https://evil.example")], Err(Denied::ForeignPage)),
             (&[("host", "push.internal"), ("origin", "ftp://push.internal")], Err(Denied::ForeignPage)),
-            (&[("host", "other.internal")], Err(Denied::ForeignPage)),
+            (&[("host", "other.internal")], Err(Denied::ForeignHost)),
         ] {
             let (map, extensions) = request(Some("127.0.0.1:1"), headers);
             assert_eq!(guard.check(&map, &extensions), expected, "{headers:?}");
