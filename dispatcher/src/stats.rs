@@ -76,7 +76,7 @@ impl Outcome {
     }
 }
 
-/// The counters, all ascending.
+/// The counters, all ascending but for the bytes of bodies.
 #[derive(Debug, Default)]
 pub struct Stats {
     pushes: [[AtomicU64; Outcome::ALL.len()]; Kind::ALL.len()],
@@ -86,6 +86,8 @@ pub struct Stats {
     delivered: AtomicU64,
     batches: AtomicU64,
     skipped_records: AtomicU64,
+    bodies_bytes: AtomicU64,
+    bodies_refused: AtomicU64,
 }
 
 impl Stats {
@@ -122,6 +124,28 @@ impl Stats {
     /// Records on the bus that were no push.
     pub fn skipped_records(&self) -> u64 {
         self.skipped_records.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of request bodies in memory, in steps of 1 KiB.
+    pub fn bodies_bytes(&self) -> u64 {
+        self.bodies_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Request bodies that found no room in time.
+    pub fn bodies_refused(&self) -> u64 {
+        self.bodies_refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn bodies_grew(&self, bytes: usize) {
+        self.bodies_bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn bodies_shrank(&self, bytes: usize) {
+        self.bodies_bytes.fetch_sub(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn body_refused(&self) {
+        self.bodies_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn push(&self, kind: Kind, outcome: Outcome, body_bytes: usize) {

@@ -325,7 +325,7 @@ impl Collect for IngressMetrics {
                 family.sample(&[("kind", &kind.label()), ("outcome", &outcome.label())], stats.pushes(kind, outcome));
             }
         }
-        let plain: [(&'static str, MetricKind, &str, u64); 8] = [
+        let plain: [(&'static str, MetricKind, &str, u64); 10] = [
             (
                 "halley_ingress_denied_total",
                 MetricKind::Counter,
@@ -353,6 +353,18 @@ impl Collect for IngressMetrics {
                 stats.delivered_records(),
             ),
             ("halley_bus_batches_total", MetricKind::Counter, "Hand-overs they took.", stats.delivered_batches()),
+            (
+                "halley_ingress_bodies_bytes",
+                MetricKind::Gauge,
+                "Bytes of request bodies in memory.",
+                stats.bodies_bytes(),
+            ),
+            (
+                "halley_ingress_bodies_refused_total",
+                MetricKind::Counter,
+                "Request bodies that found no room in time.",
+                stats.bodies_refused(),
+            ),
             ("halley_bus_skipped_total", MetricKind::Counter, "Records that were no push.", stats.skipped_records()),
         ];
         for (name, kind, help, value) in plain {

@@ -42,7 +42,7 @@ pub struct HttpState {
 impl HttpState {
     /// The state of one router. Ports in `node` and `demo` are the bound ones.
     pub fn new(ingress: Arc<Ingress>, registry: Arc<dyn Registry>, node: NodeInfo, demo: DemoInfo) -> Arc<HttpState> {
-        let bodies = Bodies::new(ingress.limits().bodies_bytes_max);
+        let bodies = Bodies::new(ingress.limits().bodies_bytes_max, Arc::clone(ingress.stats()));
         Arc::new(HttpState { ingress, registry, node: ArcSwap::from_pointee(node), demo, bodies })
     }
 
