@@ -2,9 +2,9 @@
 //! they are sent in; waits for no listener, but loses events for a slow one and tells it how many. Ends when the client
 //! leaves or the gateway drains.
 //!
-//! A trace may begin before its user connects. `queued` is what was put in the send queue: when it leaves is the
-//! kernel's business. What comes in the instant of the login, before the shard knows that somebody watches, is not shown:
-//! `traced` says from where on nothing is missed.
+//! A trace may begin before its user connects: `login` is said of who logs in meanwhile, `online` of who was there
+//! before. `queued` is what was put in the send queue: when it leaves is the kernel's business. What comes in the instant
+//! of the login, before the shard knows that somebody watches, is not shown: `traced` says from where on nothing is missed.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -118,7 +118,8 @@ impl Trace {
                 () = self.lines.closed() => return Err(Left),
                 news = watch.news.recv() => {
                     match news {
-                        Some(WatchNews::Opened(entry)) => self.opened(entry).await?,
+                        Some(WatchNews::There(entry)) => self.opened("online", entry).await?,
+                        Some(WatchNews::Opened(entry)) => self.opened("login", entry).await?,
                         Some(WatchNews::Gone { shard, conn }) => self.gone(shard, conn).await?,
                         None => {
                             self.stop();
@@ -143,11 +144,11 @@ impl Trace {
         }
     }
 
-    async fn opened(&mut self, entry: DirectoryEntry) -> Result<(), Left> {
+    async fn opened(&mut self, event: &str, entry: DirectoryEntry) -> Result<(), Left> {
         let DirectoryEntry { shard, conn, key, mid, peer } = entry;
         self.open.insert((shard, conn), false);
         let peer = peer.map(|peer| peer.to_string());
-        self.line("login", Some((shard, conn)), json!({ "key": key, "mid": mid, "peer": peer })).await?;
+        self.line(event, Some((shard, conn)), json!({ "key": key, "mid": mid, "peer": peer })).await?;
         match self.directory.control.trace(shard, conn, self.sink.clone()).await {
             Ok(()) => Ok(()),
             Err(error) => self.line("not_traced", Some((shard, conn)), json!({ "message": error.to_string() })).await,

@@ -109,6 +109,8 @@ pub type RoomList = Arc<Vec<(String, u32)>>;
 /// News about watched logins.
 #[derive(Clone, Debug)]
 pub enum WatchNews {
+    /// A login that is meant was there before the watch began.
+    There(DirectoryEntry),
     /// A login that is meant is known now.
     Opened(DirectoryEntry),
     /// It is gone.

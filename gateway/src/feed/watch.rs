@@ -45,7 +45,7 @@ impl Watches {
             return;
         }
         for place in logins.select(&select) {
-            self.dropped += u64::from(!news.give(WatchNews::Opened(logins.describe(place))));
+            self.dropped += u64::from(!news.give(WatchNews::There(logins.describe(place))));
         }
         self.watches.push(Watch { select, news });
     }

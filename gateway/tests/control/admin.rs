@@ -285,6 +285,25 @@ async fn a_trace_tells_a_users_life_from_before_the_login() {
 }
 
 #[tokio::test]
+async fn a_trace_tells_who_was_there_from_who_logs_in() {
+    let mut gateway = gateway();
+    let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();
+    assert_eq!(line(&mut body, "").await["event"], "watching");
+    let (_, news) = gateway.watches.recv().await.expect("a watch");
+    assert!(news.give(WatchNews::There(entry(0, conn(1), "a"))));
+    assert!(news.give(WatchNews::Opened(entry(1, conn(2), "b"))));
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let line = line(&mut body, "").await;
+        // What the shards report may come between.
+        if let Some(key) = line["key"].as_str() {
+            told.push(format!("{} {key}", line["event"]));
+        }
+    }
+    assert_eq!(told, ["\"online\" a", "\"login\" b"]);
+}
+
+#[tokio::test]
 async fn a_trace_tells_how_much_news_was_lost() {
     let mut gateway = gateway();
     let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();

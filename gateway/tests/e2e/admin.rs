@@ -101,6 +101,10 @@ fn a_trace_shows_what_happens_to_a_user() {
     gateway.push_key("phone", 1000, "0123456789");
     let queued = std::iter::repeat_with(|| next("queued")).find(|line| line["op"] == 1000).expect("the push");
     assert_eq!(queued["bytes"], 2 + 16 + 16 + 10, "its size on the wire");
+    let (_, _, body) = http::open(gateway.http(), "GET", "/v1/trace?mid=8", &[], b"");
+    let shown = BufReader::new(body).lines().nth(1).expect("a line").expect("a line");
+    let shown: Value = serde_json::from_str(&shown).expect("one JSON object a line");
+    assert_eq!((&shown["event"], &shown["key"]), (&json!("online"), &json!("other")), "there before the trace");
     drop(client);
     let closed = next("closed");
     assert!(["peer_closed", "peer_reset"].contains(&closed["reason"].as_str().expect("a reason")), "{closed}");

@@ -90,6 +90,7 @@ fn a_watch_tells_who_is_there_who_comes_and_who_goes() {
     fn told(heard: &mut WatchSource) -> Vec<String> {
         std::iter::from_fn(|| heard.news.try_recv().ok())
             .map(|news| match news {
+                WatchNews::There(entry) => format!("there {}.{} {}", entry.shard, entry.conn.slot, entry.key),
                 WatchNews::Opened(entry) => format!("opened {}.{} {}", entry.shard, entry.conn.slot, entry.key),
                 WatchNews::Gone { shard, conn } => format!("gone {shard}.{}", conn.slot),
             })
@@ -104,9 +105,9 @@ fn a_watch_tells_who_is_there_who_comes_and_who_goes() {
     bench.log_in(0, 4, "b", 9);
     bench.say(0, ShardToFeed::Gone { conn: first });
     bench.node.turn();
-    assert_eq!(told(&mut user), ["opened 0.1 a", "opened 1.2 b", "gone 1.2", "gone 0.1"], "a kicked login is gone too");
+    assert_eq!(told(&mut user), ["there 0.1 a", "opened 1.2 b", "gone 1.2", "gone 0.1"], "a kicked login is gone too");
     assert_eq!(told(&mut key), ["opened 1.2 b", "gone 1.2", "opened 0.4 b"]);
-    assert_eq!(told(&mut slow), ["opened 0.1 a"], "what does not fit is dropped");
+    assert_eq!(told(&mut slow), ["there 0.1 a"], "what does not fit is dropped");
     assert_eq!((slow.take_lost(), slow.take_lost(), user.take_lost()), (3, 0, 0), "and counted for who missed it");
     let counts = bench.stats.read();
     assert_eq!((counts.watches, counts.watch_news_dropped), (3, 3));
