@@ -90,7 +90,7 @@ impl Collect for Shards {
         }
         let labelled = [
             ("halley_drops_total", "Pushes dropped.", "cause", DROPS),
-            ("halley_denied_total", "Requests beyond what the token allows.", "what", DENIED),
+            ("halley_denied_total", "Rooms and ops refused: beyond the token or the bounds.", "what", DENIED),
         ];
         for (name, help, label, values) in labelled {
             let mut family = out.family(name, Kind::Counter, help);
