@@ -2,6 +2,7 @@
 //! accepted connections inherit; accepts nothing itself. `node` hands the sockets to the shards' rings, to feed and to control.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
@@ -12,8 +13,11 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-/// Times a free port is asked for before giving up: another process may take the one that the kernel picked.
-const FREE_PORT_TRIES: usize = 8;
+/// Times an address is tried before it counts as taken. Another process may take the free port that the kernel picked; and of two
+/// that begin to listen in one instant each may see the other's attempt and fail, though neither serves.
+const TRIES: usize = 8;
+/// Longest wait between two of them; a random part of it sets the two apart.
+const WAIT_MS_MAX: u64 = 16;
 
 /// Options of clients' sockets, set on the listener and inherited.
 #[derive(Clone, Debug)]
@@ -125,24 +129,18 @@ pub fn listen_shared(
     options: &SocketOptions,
 ) -> Result<Vec<TcpListener>, ListenError> {
     let failed = |error: io::Error| ListenError::new(&address, &error);
-    let mut tries = FREE_PORT_TRIES;
-    let first = loop {
-        match client_socket(address, options).and_then(|socket| listen(socket, address, options.backlog)) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && address.port() == 0 && tries > 1 => tries -= 1,
-            other => break other.map_err(failed)?,
-        }
-    };
+    let first = tried(|| listen(client_socket(address, options)?, address, options.backlog)).map_err(failed)?;
     let bound =
         first.local_addr().and_then(|bound| bound.as_socket().ok_or(ErrorKind::Unsupported.into())).map_err(failed)?;
     first.set_reuse_port(true).map_err(failed)?;
     let mut listeners = vec![TcpListener::from(first)];
     for _ in 1..shards {
-        let next = client_socket(address, options)
-            .and_then(|socket| {
-                socket.set_reuse_port(true)?;
-                listen(socket, bound, options.backlog)
-            })
-            .map_err(failed)?;
+        let next = tried(|| {
+            let socket = client_socket(address, options)?;
+            socket.set_reuse_port(true)?;
+            listen(socket, bound, options.backlog)
+        })
+        .map_err(failed)?;
         listeners.push(TcpListener::from(next));
     }
     Ok(listeners)
@@ -151,13 +149,27 @@ pub fn listen_shared(
 /// One listener for a server that runs on a runtime.
 pub fn listen_alone(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener, ListenError> {
     let options = SocketOptions { ipv6_only, ..SocketOptions::default() };
-    client_socket(address, &options)
-        .and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            listen(socket, address, options.backlog)
-        })
-        .map(TcpListener::from)
-        .map_err(|error| ListenError::new(&address, &error))
+    tried(|| {
+        let socket = client_socket(address, &options)?;
+        socket.set_nonblocking(true)?;
+        listen(socket, address, options.backlog)
+    })
+    .map(TcpListener::from)
+    .map_err(|error| ListenError::new(&address, &error))
+}
+
+/// Try again, up to a bound, while the address seems taken.
+fn tried<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let random = RandomState::new().hash_one(());
+                std::thread::sleep(Duration::from_millis(random % (WAIT_MS_MAX + 1)));
+            }
+            other => return other,
+        }
+    }
+    attempt()
 }
 
 /// A bare socket with every option that connections inherit; buffer sizes count only when set before listening.
