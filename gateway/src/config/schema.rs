@@ -65,8 +65,8 @@ settings! {
         live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
         /// Values of the Origin header from which browsers may connect, such as "https://app.example.org". Empty = all.
         live origins: Vec<String> = Vec::new();
-        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Those who do not close by themselves
-        /// have 5 seconds more, so the process may take that much longer to exit: leave a service manager room for it.
+        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits it is as a
+        /// rule up to 5 s more, up to 13 s more if the bus is full or a shard is stuck: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
         /// File that gets the bound addresses as JSON once every listener accepts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();
