@@ -68,6 +68,7 @@ async fn mistakes_are_invalid_arguments() {
         (PushRequest { target: None, ..to_room("r", "", "") }, "name a target"),
         (PushRequest { op: 0, ..to_room("r", "", "") }, "op must not be 0"),
         (PushRequest { body: "123".into(), ..to_room("r", "", "") }, "3 bytes, at most 2"),
+        (PushRequest { op: 9, dry_run: true, ..to_room("r", "", "") }, "must be whole goim frames"),
         (to_room("", "", ""), "name the room"),
         (to_room("", "live", ""), "name the room"),
         (to_room("r", "live", "1"), "name the room"),

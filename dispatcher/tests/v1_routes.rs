@@ -62,6 +62,24 @@ async fn a_dry_run_counts_past_the_bus() {
     assert_eq!(stand.gateway.take(), [expected]);
 }
 
+/// A dry run with a message that the push itself would be refused for is refused in the same words; without one it counts.
+#[tokio::test]
+async fn a_dry_run_looks_at_its_message() {
+    let limits = Limits { body_bytes_max: 8, ..Limits::default() };
+    let stand = Stand::with(Settings { limits, ..Settings::default() }, FakeGateway::new());
+    for (push, status) in [
+        (r#"{"target":{"all":true},"op":9,"text":"x""#, 400),
+        (r#"{"target":{"all":true},"op":1,"text":"123456789""#, 413),
+    ] {
+        let (real, dry) =
+            (stand.push(&format!("{push}}}")).await, stand.push(&format!(r#"{push},"dry_run":true}}"#)).await);
+        assert_eq!((real.status.as_u16(), dry.status), (status, real.status), "{dry:?}");
+        assert_eq!(dry.body, real.body);
+    }
+    assert!(stand.gateway.take().is_empty(), "nothing was counted");
+    assert_eq!(stand.push(r#"{"target":{"all":true},"op":9,"dry_run":true}"#).await.body, r#"{"matched":3}"#);
+}
+
 #[tokio::test]
 async fn errors_have_a_status_a_code_and_a_sentence() {
     let limits = Limits { body_bytes_max: 8, ..Limits::default() };

@@ -35,11 +35,11 @@ impl PushMethods for PushService {
         let target = target.ok_or_else(|| Status::invalid_argument("name a target: keys, mids, room or all"))?;
         let target = target_of(target)?;
         Limits::check_own(&target, op).map_err(|invalid| status(&invalid.into()))?;
+        let push = Push { target, op, body };
         let reply = if dry_run {
-            let matched = self.ingress.dry_run(target, op).await.map_err(|error| status(&error))?;
+            let matched = self.ingress.dry_run(push).await.map_err(|error| status(&error))?;
             PushReply { id: String::new(), matched }
         } else {
-            let push = Push { target, op, body };
             let Pushed { id, matched } = self.ingress.push_counted(push).await.map_err(|error| status(&error))?;
             PushReply { id: id.to_string(), matched }
         };

@@ -171,17 +171,22 @@ impl Ingress {
         Ok(Pushed { id, matched })
     }
 
-    /// How many connections a push would match now. Sends nothing and does not touch the bus.
-    pub async fn dry_run(&self, target: Target, op: i32) -> Result<Option<u64>, PushError> {
-        let kind = Kind::from(&target);
-        let outcome = self.count(target, op).await;
+    /// How many connections a push would match now. Sends nothing and does not touch the bus. A push that would be refused for
+    /// what it is, is refused here too; one whose message is empty stands for one with any message.
+    pub async fn dry_run(&self, push: Push) -> Result<Option<u64>, PushError> {
+        let kind = Kind::from(&push.target);
+        let outcome = self.count(push).await;
         let ended = outcome.as_ref().map_or_else(PushError::outcome, |_| Outcome::DryRun);
         self.stats.push(kind, ended, 0);
         outcome
     }
 
-    async fn count(&self, target: Target, op: i32) -> Result<Option<u64>, PushError> {
-        self.limits.check(&target, 0)?;
+    async fn count(&self, push: Push) -> Result<Option<u64>, PushError> {
+        let Push { target, op, body } = push;
+        self.limits.check(&target, body.len())?;
+        if !body.is_empty() {
+            Limits::check_message(op, &body)?;
+        }
         let delivery = Delivery { target, op, body: None, count: true };
         let counts = async {
             let mut counts = self.route.deliver(vec![delivery]).await.map_err(|_| PushError::Stopping)?;

@@ -131,10 +131,11 @@ pub(super) async fn push(state: State, request: Request) -> Response {
     if let Err(invalid) = Limits::check_own(&target, op) {
         return push_error(&invalid.into());
     }
+    let push = Push { target, op, body };
     let outcome = if dry_run {
-        state.ingress.dry_run(target, op).await.map(|matched| PushAnswer { id: None, matched })
+        state.ingress.dry_run(push).await.map(|matched| PushAnswer { id: None, matched })
     } else {
-        let pushed = state.ingress.push_counted(Push { target, op, body }).await;
+        let pushed = state.ingress.push_counted(push).await;
         pushed.map(|Pushed { id, matched }| PushAnswer { id: Some(id.to_string()), matched })
     };
     match outcome {
