@@ -21,7 +21,7 @@ use crate::session::{AuthRefusal, Identity};
 pub const LOGINS_WAITING_MAX: usize = 16_384;
 /// Refreshes of one shard that may wait, at most one of each connection; beyond it they are refused as `Unavailable`.
 pub const REFRESHES_WAITING_MAX: usize = 16_384;
-/// Age at which a waiting login is refused undecided, in milliseconds: soon the handshake timeout would end it anyway,
+/// Age at which a waiting first login is refused undecided, in milliseconds: soon the handshake timeout would end it anyway,
 /// and the time is better spent on those that can still succeed.
 pub const LOGIN_WAIT_MS_MAX: u64 = 5_000;
 
@@ -133,7 +133,7 @@ impl Decider {
     /// Decide on the next login of a queue.
     pub fn decide_next(&mut self, queue: &mut LoginQueue, now: Instant) -> Option<Decision> {
         let Waiting { conn, token, refresh, since } = queue.pop()?;
-        let in_time = now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
+        let in_time = refresh.is_some() || now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
         let Some(jwt) = self.jwt.as_ref().filter(|_| in_time) else {
             return Some(self.refuse(conn));
         };

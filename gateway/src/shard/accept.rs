@@ -224,7 +224,9 @@ impl Core {
         self.conns.reach(slot);
         self.acceptor.used += 1;
         if self.acceptor.tokens != i64::MAX {
-            self.acceptor.tokens -= 1000;
+            let doors = i64::try_from(self.acceptor.doors.len()).unwrap_or(i64::MAX / 1000);
+            // No deeper than one for each listener: what came in while a rate was being set is not paid for.
+            self.acceptor.tokens = (self.acceptor.tokens - 1000).max(-1000 * doors);
         }
         self.counts.accepted += 1;
         self.counts.slots_used = u64::from(self.acceptor.used);

@@ -97,7 +97,8 @@ impl Core {
                 if let Some(found) = self.conns.get(conn) {
                     if on {
                         found.flags.set(Flags::TRACED);
-                        self.trace(conn.slot, || TraceEvent::Began);
+                        // One for each command of control, whose number is bounded; without it a trace never says `traced`.
+                        self.reports.push_back(ShardToControl::Traced { conn, event: TraceEvent::Began });
                     } else {
                         found.flags.clear(Flags::TRACED);
                     }

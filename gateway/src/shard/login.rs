@@ -51,12 +51,13 @@ impl Core {
 
     /// A fresh token on a live connection.
     pub(super) fn refresh(&mut self, slot: u32, frame: Frame<'_>) {
+        if self.reports.len() >= REPORTS_WAITING_MAX {
+            self.counts.refusals[AuthRefusal::Unavailable as usize] += 1;
+            return;
+        }
         let conn = self.conns.at(slot);
         conn.extra().request = Some(PendingRequest::Refresh { version: frame.version, seq: frame.seq });
         let (mid, conn) = (conn.mid, conn.reference(slot));
-        if self.reports.len() >= REPORTS_WAITING_MAX {
-            return self.undecided(slot);
-        }
         self.reports.push_back(ShardToControl::Authenticate { conn, token: frame.body.into(), refresh: Some(mid) });
     }
 

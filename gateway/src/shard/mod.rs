@@ -197,8 +197,7 @@ pub struct Core {
     swept_tick: u32,
     /// Receives that found no buffer, for the next turn.
     hungry: Vec<ConnRef>,
-    /// TLS handshakes with something to read, the longest waiting first.
-    handshaking: Queue<ConnRef>,
+    handshakes: receive::Handshakes,
     /// Connections with news for feed.
     news: Queue<ConnRef>,
     /// Receipts for feed: at most as many as feed has asked for.
@@ -251,7 +250,7 @@ impl<I: Io> Shard<I> {
             goodbyes: Vec::new(),
             swept_tick: 0,
             hungry: Vec::new(),
-            handshaking: Queue::new(),
+            handshakes: receive::Handshakes::new(),
             news: Queue::new(),
             receipts: VecDeque::new(),
             reports: VecDeque::new(),

@@ -7,8 +7,34 @@ use crate::conn::{ConnState, Flags};
 use crate::io::Errno;
 use crate::limits::{REPLY_BYTES_MAX, TLS_HANDSHAKES_PER_TURN};
 use crate::mesh::msg::ConnRef;
+use crate::table::queue::Queue;
 
 use super::{Core, Order};
+
+/// TLS handshakes with something to read, the longest waiting first.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    /// Those whose first words were answered: what they say next costs little.
+    answered: Queue<ConnRef>,
+    fresh: Queue<ConnRef>,
+}
+
+impl Handshakes {
+    pub(super) fn new() -> Handshakes {
+        Handshakes { answered: Queue::new(), fresh: Queue::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.answered.is_empty() && self.fresh.is_empty()
+    }
+
+    fn pop(&mut self, fresh_first: bool) -> Option<ConnRef> {
+        if fresh_first {
+            return self.fresh.pop_front().or_else(|| self.answered.pop_front());
+        }
+        self.answered.pop_front().or_else(|| self.fresh.pop_front())
+    }
+}
 
 impl Core {
     pub(super) fn readable(&mut self, conn: ConnRef, armed: bool) {
@@ -30,25 +56,27 @@ impl Core {
             found.flags.has(Flags::RECEIVING) || found.flags.has(Flags::PAUSED) || found.state == ConnState::Gone;
         if !blocked && found.flags.take(Flags::UNREAD) {
             found.flags.set(Flags::RECEIVING);
-            let costly = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::Handshaking);
-            if costly {
-                self.handshaking.push_back(conn);
-            } else {
-                self.orders.push(Order::Receive(conn));
+            let tls = found.tls.as_ref().filter(|_| found.state.is_open());
+            match tls.filter(|tls| tls.progress() == TlsProgress::Handshaking) {
+                Some(tls) if tls.is_answered() => self.handshakes.answered.push_back(conn),
+                Some(_) => self.handshakes.fresh.push_back(conn),
+                None => self.orders.push(Order::Receive(conn)),
             }
         }
     }
 
-    /// Read on the handshakes whose turn it is; the others keep their bytes in the kernel. Each waits here once at most.
+    /// Read on the handshakes whose turn it is; the others keep their bytes in the kernel. Each waits here once at most. Those
+    /// that were answered go before fresh ones, or a crowd of these would let nobody finish in time; one place is the fresh ones',
+    /// or slow talkers among the others would let nobody in.
     pub(super) fn shake_hands(&mut self) {
-        let mut budget = TLS_HANDSHAKES_PER_TURN;
-        while budget > 0
-            && let Some(conn) = self.handshaking.pop_front()
+        let mut place = 0;
+        while place < TLS_HANDSHAKES_PER_TURN
+            && let Some(conn) = self.handshakes.pop(place == 0)
         {
-            if self.conns.get(conn).is_some_and(|found| found.state != ConnState::Gone) {
-                self.orders.push(Order::Receive(conn));
-                budget -= 1;
-            }
+            let Some(found) = self.conns.get(conn).filter(|found| found.state != ConnState::Gone) else { continue };
+            // Who was given up meanwhile costs nothing: what it says is thrown away.
+            place += usize::from(found.state.is_open());
+            self.orders.push(Order::Receive(conn));
         }
     }
 

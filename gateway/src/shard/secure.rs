@@ -41,6 +41,12 @@ impl Core {
     /// Ciphertext came.
     pub(super) fn decrypt(&mut self, conn: ConnRef, bytes: &mut [u8]) {
         let slot = conn.slot;
+        let found = self.conns.peek(slot);
+        let shaking = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::Handshaking);
+        if shaking && !found.state.is_open() {
+            // Nobody waits for the end of this handshake any more.
+            return;
+        }
         let mut plain = std::mem::take(&mut self.plain);
         let taken = self.with_session(slot, |tls| (tls.receive(bytes, &mut plain), !tls.outgoing().is_empty()));
         let Some((progress, answers)) = taken else { return };

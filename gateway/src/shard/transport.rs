@@ -83,7 +83,9 @@ impl Core {
             return;
         }
         if !frames.is_empty() {
-            self.partial(slot).frames = frames;
+            let partial = self.partial(slot);
+            debug_assert!(partial.frames.is_empty(), "decoding was begun again before it was over");
+            partial.frames = frames;
             return self.count_partial(slot);
         }
         let partial = self.partial(slot);

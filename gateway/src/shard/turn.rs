@@ -144,7 +144,7 @@ impl Core {
         // Sends succeed in silence, so nothing would wake us for those who wait for one to be out.
         let waits_for_send = self.goodbyes.iter().chain(&self.throttled).any(|conn| self.is_in_flight(conn.slot));
         if !self.dirty.is_empty()
-            || !self.handshaking.is_empty()
+            || !self.handshakes.is_empty()
             || !self.orders.is_empty()
             || self.pressure
             || self.swept_tick != self.now.tick()

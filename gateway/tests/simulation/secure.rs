@@ -47,8 +47,8 @@ struct Secured {
 }
 
 impl Secured {
-    /// Connected, and logged in as one that accepts [`KEY_OP`].
-    fn log_in(rig: &mut Rig, config: &Arc<ClientConfig>) -> Secured {
+    /// Connected, with a login to send that accepts [`KEY_OP`]; nothing is said yet.
+    fn connect(rig: &mut Rig, config: &Arc<ClientConfig>) -> Secured {
         let index = rig.connect(TCP);
         rig.clients[index].reading = false;
         let name = ServerName::try_from(NAME).expect("a name");
@@ -58,6 +58,12 @@ impl Secured {
         rig.clients[index].say(op::AUTH, token.as_bytes(), [0; 4], 1);
         let login: Vec<u8> = rig.clients[index].outgoing.drain(..).collect();
         client.session.writer().write_all(&login).expect("kept until the handshake is over");
+        client
+    }
+
+    /// Connected and logged in.
+    fn log_in(rig: &mut Rig, config: &Arc<ClientConfig>) -> Secured {
+        let mut client = Secured::connect(rig, config);
         for _ in 0..20 {
             client.talk(rig);
             rig.turn();
@@ -184,4 +190,29 @@ fn tls_handshakes_of_a_turn_are_bounded() {
         assert!(turns < 100, "{} of {CROWD} have ended", ended(&rig));
     }
     assert!(ended(&rig) >= CROWD as u64 * 7 / 10, "most had their turn");
+}
+
+/// A crowd larger than what can be read in a handshake's time lets as many in as its half, not nobody; and when it is over, who
+/// comes then finds the door free.
+#[test]
+fn a_crowd_of_tls_handshakes_still_lets_clients_in() {
+    const TURN_MS: u64 = 4;
+    const TURNS: usize = 100;
+    const READS: usize = TURNS * TLS_HANDSHAKES_PER_TURN;
+    let (server, config) = configs();
+    let handshake_timeout_ms = TURNS as u64 * TURN_MS;
+    let mut rig = Rig::new(1024, ShardSettings { tls: Some(server), handshake_timeout_ms, ..Default::default() });
+    let mut crowd: Vec<Secured> = (0..READS * 3 / 2).map(|_| Secured::connect(&mut rig, &config)).collect();
+    let until = rig.ms + handshake_timeout_ms + 2_000;
+    while rig.ms < until {
+        for client in &mut crowd {
+            client.talk(&mut rig);
+        }
+        rig.turn();
+        rig.ms += TURN_MS;
+    }
+    let logins = rig.counts().logins;
+    assert!(logins >= READS as u64 / 3, "{logins} of {} got in, with time for {READS} reads", crowd.len());
+    assert!(rig.counts().closes[CloseReason::HandshakeTimeout as usize] > 0, "the crowd was too large for all");
+    Secured::log_in(&mut rig, &config);
 }

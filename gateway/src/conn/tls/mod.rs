@@ -74,6 +74,8 @@ pub struct TlsSession {
     closed: bool,
     /// Messages that end in `outgoing`.
     messages: u32,
+    /// The peer's first words were answered.
+    answered: bool,
 }
 
 impl fmt::Debug for TlsSession {
@@ -95,6 +97,7 @@ impl TlsSession {
             outgoing: Vec::new(),
             sent: 0,
             messages: 0,
+            answered: false,
             progress: TlsProgress::Handshaking,
             closed: false,
         })
@@ -126,10 +129,11 @@ impl TlsSession {
         if self.progress == TlsProgress::Handshaking || self.closed {
             return Err(TlsError::NotOpen);
         }
-        self.messages += messages;
         let records = plaintext.len().div_ceil(RECORD_BYTES_MAX);
         let room = plaintext.len() + records * RECORD_OVERHEAD_BYTES;
-        self.write(room, |traffic, out| traffic.encrypt(plaintext, out))
+        self.write(room, |traffic, out| traffic.encrypt(plaintext, out))?;
+        self.messages += messages;
+        Ok(())
     }
 
     /// Say that nothing more will be sent, so that the peer can tell our end from an attacker's. Does nothing before the
@@ -169,6 +173,11 @@ impl TlsSession {
         self.progress
     }
 
+    /// Whether the handshake is under way and its costly half, the private key's work, is done.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
     /// Bytes held in buffers, for the gauges.
     pub fn buffered_bytes(&self) -> usize {
         self.incoming.capacity() + self.outgoing.capacity()
@@ -191,6 +200,7 @@ impl TlsSession {
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode_into(&mut self.outgoing, |out| data.encode(out))?;
+                    self.answered = true;
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.progress = TlsProgress::PeerClosed,
