@@ -32,9 +32,12 @@ pub const TICK_MS: u64 = 250;
 pub const CLOSE_DEADLINE_MS: u64 = 5_000;
 /// Replies waiting in one connection beyond which we stop reading from it, in bytes.
 pub const REPLY_BYTES_MAX: u32 = 64 * 1024;
-/// How long a question between threads may wait for its answer, in milliseconds. A turn takes far less, so what does not answer
-/// is stuck, or waits for what is.
+/// How long a question between threads that one turn answers may wait, in milliseconds. A turn takes far less, so what does not
+/// answer is stuck, or waits for what is.
 pub const ANSWER_MS_MAX: u64 = 2_000;
+/// How long the question for all rooms may wait for its list, in milliseconds. Feed makes it over many turns, beside its other
+/// work, and a list under way is finished before the next begins.
+pub const LIST_MS_MAX: u64 = 30_000;
 /// Paced broadcasts under way in one shard; one more finishes the oldest at once.
 pub const PACED_BROADCASTS_MAX: usize = 64;
 /// Longest key or room name accepted, in bytes.

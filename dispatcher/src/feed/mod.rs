@@ -56,7 +56,7 @@ impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             NoAnswer::Gone => "the gateway is stopping",
-            NoAnswer::TimedOut => "the gateway does not answer, /healthz says which part of it is stuck",
+            NoAnswer::TimedOut => "the gateway does not answer in time, /healthz says whether a part of it is stuck",
         })
     }
 }

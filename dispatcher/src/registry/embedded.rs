@@ -1,6 +1,6 @@
 //! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask, one
-//! list of rooms is under way at a time, and nobody gets one that is older than his request. Keeps nothing when nobody asks
-//! for longer than the last answer.
+//! list of rooms is under way at a time, and nobody gets one that is older than his request. A list that was begun is finished
+//! whoever still waits for it, so that those behind it get theirs. Keeps nothing but the last list.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,11 @@ use super::{Registry, Rooms};
 use crate::feed::{NoAnswer, Totals};
 use crate::route::Route;
 
-/// How long an answer may take, the wait for another's list included: who asks holds one of the listener's places.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long the totals may take: who asks holds one of the listener's places.
+const TOTALS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a list of rooms may take, and how long who asks waits for one, the list under way before it included: a gateway with
+/// very many rooms makes it beside its other work.
+const LIST_WITHIN: Duration = Duration::from_secs(30);
 
 /// The registry of a process that holds its gateways itself.
 pub struct EmbeddedRegistry {
@@ -23,47 +26,55 @@ pub struct EmbeddedRegistry {
     /// Number of the last list that was begun, from 1.
     begun: AtomicU64,
     /// The last list that arrived, with its number. Locked by whoever fetches the next.
-    latest: Mutex<(u64, Rooms)>,
+    latest: Arc<Mutex<(u64, Rooms)>>,
 }
 
 impl EmbeddedRegistry {
     /// Asks these gateways.
     pub fn new(route: Route) -> EmbeddedRegistry {
-        EmbeddedRegistry { route, begun: AtomicU64::new(0), latest: Mutex::new((0, Rooms::from([]))) }
+        EmbeddedRegistry { route, begun: AtomicU64::new(0), latest: Arc::new(Mutex::new((0, Rooms::from([])))) }
     }
 
-    async fn fetch(&self) -> Result<Rooms, NoAnswer> {
-        let mut lists = try_join_all(self.route.gateways().iter().map(|gateway| gateway.rooms())).await?;
-        if lists.len() == 1 {
-            return Ok(lists.remove(0).into());
+    async fn newer_than(&self, number: u64) -> Result<Rooms, NoAnswer> {
+        let mut latest = self.latest.clone().lock_owned().await;
+        if latest.0 > number {
+            return Ok(latest.1.clone());
         }
-        let mut sums: HashMap<String, u32> = HashMap::new();
-        for (room, count) in lists.into_iter().flatten() {
-            let sum = sums.entry(room).or_default();
-            *sum = sum.saturating_add(count);
-        }
-        Ok(Arc::from_iter(sums))
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let route = self.route.clone();
+        // A task of its own, which holds the lock to its end: who waits here may give up.
+        let fetched = tokio::spawn(async move {
+            *latest = (number, in_time(LIST_WITHIN, fetch(&route)).await?);
+            Ok(latest.1.clone())
+        });
+        // It can be cut short only when the process ends.
+        fetched.await.unwrap_or(Err(NoAnswer::Gone))
     }
+}
+
+async fn fetch(route: &Route) -> Result<Rooms, NoAnswer> {
+    let mut lists = try_join_all(route.gateways().iter().map(|gateway| gateway.rooms())).await?;
+    if lists.len() == 1 {
+        return Ok(lists.remove(0).into());
+    }
+    let mut sums: HashMap<String, u32> = HashMap::new();
+    for (room, count) in lists.into_iter().flatten() {
+        let sum = sums.entry(room).or_default();
+        *sum = sum.saturating_add(count);
+    }
+    Ok(Arc::from_iter(sums))
 }
 
 #[async_trait::async_trait]
 impl Registry for EmbeddedRegistry {
     async fn rooms(&self) -> Result<Rooms, NoAnswer> {
         let begun_before = self.begun.load(Ordering::SeqCst);
-        in_time(async {
-            let mut latest = self.latest.lock().await;
-            if latest.0 > begun_before {
-                return Ok(latest.1.clone());
-            }
-            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            *latest = (number, self.fetch().await?);
-            Ok(latest.1.clone())
-        })
-        .await
+        in_time(LIST_WITHIN, self.newer_than(begun_before)).await
     }
 
     async fn totals(&self) -> Result<Totals, NoAnswer> {
-        let totals = in_time(try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals()))).await?;
+        let asked = try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals()));
+        let totals = in_time(TOTALS_WITHIN, asked).await?;
         Ok(totals.into_iter().fold(Totals::default(), |sum, one| Totals {
             connections: sum.connections + one.connections,
             addresses: sum.addresses + one.addresses,
@@ -71,8 +82,8 @@ impl Registry for EmbeddedRegistry {
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
-    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
+async fn in_time<T>(within: Duration, answer: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
+    tokio::time::timeout(within, answer).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
 
 #[cfg(test)]
@@ -142,8 +153,69 @@ mod tests {
         let asked = (0..20).map(|_| registry.rooms());
         let answers = futures_util::future::join_all(asked).await;
         assert!(answers.iter().all(|answer| *answer == Err(NoAnswer::TimedOut)), "{answers:?}");
-        assert_eq!(began.elapsed(), ANSWER_WITHIN, "all of them together, by the runtime's own clock");
-        gateway.permits.add_permits(1);
+        assert_eq!(began.elapsed(), LIST_WITHIN, "all of them together, by the runtime's own clock");
+        gateway.permits.add_permits(9);
         assert!(registry.rooms().await.is_ok());
+    }
+
+    /// A gateway whose lists take a while.
+    struct Long {
+        takes: Duration,
+        begun: AtomicU32,
+        made: AtomicU32,
+    }
+
+    #[async_trait::async_trait]
+    impl Gateway for Long {
+        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+            Err(GatewayGone)
+        }
+        async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(self.takes).await;
+            Ok(vec![("live://1".into(), self.made.fetch_add(1, Ordering::SeqCst) + 1)])
+        }
+        async fn totals(&self) -> Result<Totals, NoAnswer> {
+            Err(NoAnswer::Gone)
+        }
+    }
+
+    impl Long {
+        fn new(millis: u64) -> (Arc<Long>, EmbeddedRegistry) {
+            let takes = Duration::from_millis(millis);
+            let gateway = Arc::new(Long { takes, begun: AtomicU32::new(0), made: AtomicU32::new(0) });
+            let registry = EmbeddedRegistry::new(Route::new(vec![gateway.clone()]));
+            (gateway, registry)
+        }
+    }
+
+    /// Those who come while a long list is under way are answered too, by the next.
+    #[tokio::test(start_paused = true)]
+    async fn long_lists_are_answered_however_many_ask() {
+        let (gateway, registry) = Long::new(1_200);
+        let ask = |at_ms| {
+            let registry = &registry;
+            async move {
+                tokio::time::sleep(Duration::from_millis(at_ms)).await;
+                registry.rooms().await.map(|rooms| rooms[0].1)
+            }
+        };
+        let answers = tokio::join!(ask(0), ask(100), ask(200));
+        assert_eq!(answers, (Ok(1), Ok(2), Ok(2)));
+        assert_eq!(gateway.begun.load(Ordering::SeqCst), 2);
+    }
+
+    /// Who gives up does not take the list along: it is finished, and whoever waits behind it has his turn.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_outlives_who_asked_for_it() {
+        let (gateway, registry) = Long::new(20_000);
+        let gave_up = tokio::time::timeout(Duration::from_secs(1), registry.rooms());
+        let (gave_up, later) = tokio::join!(gave_up, async {
+            tokio::time::sleep(Duration::from_secs(12)).await;
+            registry.rooms().await
+        });
+        assert!(gave_up.is_err());
+        assert_eq!(later.map(|rooms| rooms[0].1), Ok(2), "the second list that was made to its end");
+        assert_eq!(gateway.begun.load(Ordering::SeqCst), 2);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::conn::close::CloseReason;
 use crate::feed::directory::DirectoryLimits;
-use crate::limits::ANSWER_MS_MAX;
+use crate::limits::{ANSWER_MS_MAX, LIST_MS_MAX};
 use crate::mesh::msg::{ConnRef, RoomRef};
 
 /// Requests that may wait for feed; beyond it callers wait in turn.
@@ -245,6 +245,16 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// How long whoever asks waits for the answer at most, in milliseconds.
+    fn answer_ms_max(&self) -> u64 {
+        match self {
+            Request::Rooms { .. } => LIST_MS_MAX,
+            _ => ANSWER_MS_MAX,
+        }
+    }
+}
+
 /// The sending half of the door, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Intake {
@@ -269,7 +279,7 @@ pub enum NoAnswer {
     /// The feed thread is gone (the gateway is stopping).
     Stopping,
     /// Feed did not answer within [`ANSWER_MS_MAX`]: it keeps a push for a shard whose ring stays full, and reads no further
-    /// request meanwhile. What was asked for may still take effect.
+    /// request meanwhile. Or a list of rooms took longer than [`LIST_MS_MAX`]. What was asked for may still take effect.
     TimedOut,
 }
 
@@ -283,7 +293,9 @@ impl std::fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             NoAnswer::Stopping => FeedGone.fmt(f),
-            NoAnswer::TimedOut => f.write_str("the gateway does not answer, /healthz says which part of it is stuck"),
+            NoAnswer::TimedOut => {
+                f.write_str("the gateway does not answer in time, /healthz says whether a part of it is stuck")
+            }
         }
     }
 }
@@ -297,30 +309,33 @@ impl Intake {
         (Intake { requests }, receiver)
     }
 
-    /// Ask and wait for the answer, [`ANSWER_MS_MAX`] at most, the wait behind [`INTAKE_REQUESTS_MAX`] others included.
+    /// Ask and wait for the answer, [`ANSWER_MS_MAX`] at most, or [`LIST_MS_MAX`] for the list of rooms; the wait behind
+    /// [`INTAKE_REQUESTS_MAX`] others is part of it.
     pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NoAnswer> {
-        in_time(self.wait(make)).await
+        let (reply, answer) = oneshot::channel();
+        let request = make(reply);
+        in_time(request.answer_ms_max(), self.wait(request, answer)).await
     }
 
     /// Deliver pushes in order; returns when they are in the gateway's memory. Waits as long as a shard's ring is full: that is
     /// how the bus, and calls over gRPC with their own deadlines, are held back.
     pub async fn deliver(&self, pushes: Vec<Push>) -> Result<Vec<Accepted>, FeedGone> {
-        self.wait(|reply| Request::Deliver { pushes, reply }).await
+        let (reply, accepted) = oneshot::channel();
+        self.wait(Request::Deliver { pushes, reply }, accepted).await
     }
 
     /// Watch logins; see [`Request::Watch`].
     pub async fn watch(&self, select: Select, news: WatchSink) -> Result<(), NoAnswer> {
-        in_time(self.send(Request::Watch { select, news })).await
+        in_time(ANSWER_MS_MAX, self.send(Request::Watch { select, news })).await
     }
 
     /// Change the limits on logins; see [`Request::SetLimits`].
     pub async fn set_limits(&self, limits: DirectoryLimits) -> Result<(), NoAnswer> {
-        in_time(self.send(Request::SetLimits { limits })).await
+        in_time(ANSWER_MS_MAX, self.send(Request::SetLimits { limits })).await
     }
 
-    async fn wait<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, FeedGone> {
-        let (reply, answer) = oneshot::channel();
-        self.send(make(reply)).await?;
+    async fn wait<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, FeedGone> {
+        self.send(request).await?;
         answer.await.map_err(|_| FeedGone)
     }
 
@@ -329,8 +344,8 @@ impl Intake {
     }
 }
 
-async fn in_time<T>(answer: impl Future<Output = Result<T, FeedGone>>) -> Result<T, NoAnswer> {
-    match tokio::time::timeout(Duration::from_millis(ANSWER_MS_MAX), answer).await {
+async fn in_time<T>(ms_max: u64, answer: impl Future<Output = Result<T, FeedGone>>) -> Result<T, NoAnswer> {
+    match tokio::time::timeout(Duration::from_millis(ms_max), answer).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(NoAnswer::TimedOut),
     }
@@ -355,5 +370,21 @@ mod tests {
         assert!(pushing.is_err(), "it was given up");
         drop(requests);
         assert_eq!(ask().await, Err(NoAnswer::Stopping));
+    }
+
+    /// A list of rooms, which takes many turns, may take longer than an answer of one turn, but not for ever either.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_rooms_has_more_time() {
+        let (intake, mut requests) = Intake::new();
+        let late = async {
+            let Some(Request::Rooms { reply }) = requests.recv().await else { panic!("asked for rooms") };
+            tokio::time::sleep(Duration::from_millis(2 * ANSWER_MS_MAX)).await;
+            reply.send(Arc::default()).expect("still waited for");
+        };
+        let (rooms, ()) = tokio::join!(intake.ask(|reply| Request::Rooms { reply }), late);
+        assert!(rooms.is_ok(), "{rooms:?}");
+        let began = tokio::time::Instant::now();
+        assert_eq!(intake.ask(|reply| Request::Rooms { reply }).await, Err(NoAnswer::TimedOut));
+        assert_eq!(began.elapsed(), Duration::from_millis(LIST_MS_MAX), "by the runtime's own clock");
     }
 }
