@@ -2,9 +2,11 @@
 //! for everything that can be wrong before the gateway serves, and the ready file. What it does while serving is in `e2e`.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,9 +30,30 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
 }
 
 fn finish(command: &mut Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (status.code().expect("it exits by itself"), text(stdout), text(stderr))
+    let Output { status, stdout, stderr } = output(command.stdout(Stdio::piped()));
+    let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    let code = status.code().unwrap_or_else(|| panic!("it does not exit by itself: {status}\n{stdout}{stderr}"));
+    (code, stdout, stderr)
+}
+
+fn output(command: &mut Command) -> Output {
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    in_time(Pid::from_child(&child), || child.wait_with_output().unwrap())
+}
+
+/// Waits for something that the end of this process would bring, too; after [`PATIENCE`] the process is killed.
+fn in_time<T>(process: Pid, wait: impl FnOnce() -> T) -> T {
+    let (waits, waited) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waited.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = kill_process(process, Signal::KILL);
+            }
+        });
+        let come = wait();
+        drop(waits);
+        come
+    })
 }
 
 /// A gateway on free ports, ended by its process id.
@@ -79,8 +102,10 @@ impl Running {
     }
 
     fn end(&mut self, signal: Signal) -> i32 {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        self.child.wait().unwrap().code().expect("it exits by itself")
+        let process = Pid::from_child(&self.child);
+        kill_process(process, signal).unwrap();
+        let status = in_time(process, || self.child.wait().unwrap());
+        status.code().unwrap_or_else(|| panic!("it does not exit by itself: {status}\n{}", self.log()))
     }
 }
 
@@ -113,7 +138,7 @@ fn what_cannot_be_printed_is_said() {
     let folder = TempDir::new().unwrap();
     for arguments in [&["default-config"][..], &["version"], &["--version"], &["--help"], &["-h"], &["check-config"]] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = program(folder.path(), arguments).stdout(full).output().unwrap();
+        let output = self::output(program(folder.path(), arguments).stdout(full));
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let begin = "halley-gateway: cannot write to standard output: No space left on device";
@@ -121,7 +146,7 @@ fn what_cannot_be_printed_is_said() {
 
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = program(folder.path(), arguments).stdout(writer).output().unwrap();
+        let output = self::output(program(folder.path(), arguments).stdout(writer));
         assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments:?}");
     }
 }
@@ -296,13 +321,16 @@ fn without_descriptors_it_is_one_sentence_and_exit_code_4() {
 fn with_as_many_descriptors_as_are_asked_for_it_serves() {
     for (limit, shards) in [(65, 1), (65, 4), (110, 16)] {
         let mut child = limited(limit, shards).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let process = Pid::from_child(&child);
         let mut first = String::new();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut first).unwrap();
-        if first.is_empty() {
-            panic!("{limit}: {:?}", child.wait_with_output());
-        }
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{first}");
+        let output = in_time(process, || {
+            BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+            if !first.is_empty() {
+                kill_process(process, Signal::TERM).unwrap();
+            }
+            child.wait_with_output().unwrap()
+        });
+        assert!(!first.is_empty() && output.status.code() == Some(0), "{limit}: {first:?} {output:?}");
     }
 }
 
