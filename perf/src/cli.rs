@@ -136,7 +136,10 @@ impl Subject {
             return Ok(path);
         }
         let own = std::env::current_exe().map_err(|_| Failure::new("name the gateway with --gateway"))?;
-        Ok(own.with_file_name("halley-gateway"))
+        let gateway = own.with_file_name("halley-gateway");
+        // Reports name it as somebody in the repository would.
+        let here = std::env::current_dir().ok().and_then(|here| Some(gateway.strip_prefix(here).ok()?.to_path_buf()));
+        Ok(here.unwrap_or(gateway))
     }
 
     fn program(self) -> Result<Program> {

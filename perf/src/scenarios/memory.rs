@@ -146,7 +146,8 @@ fn by_mapping(weighing: &Weighed, clients: u32) -> Table {
     let mut table = Table::new(&["mapping", "set up for 1, KiB", "all clients, KiB", "bytes a connection"]);
     for (name, bytes) in grown.into_iter().filter(|(_, bytes)| *bytes != 0.0).take(MAPPINGS_SHOWN) {
         table.row(&[
-            name.clone(),
+            // A file's name says enough.
+            name.rsplit('/').next().unwrap_or(name).to_owned(),
             format!("{:.0}", of(&weighing.one, name) / 1024.0),
             format!("{:.0}", of(&weighing.all, name) / 1024.0),
             format!("{:.1}", ratio(bytes, f64::from(clients))),
