@@ -44,7 +44,7 @@ Examples:
       Push to a room of a running gateway.
 
 Signals:
-  SIGTERM, SIGINT  send clients away over drain_seconds, then exit: as a rule up to 5 s more, up to 13 s more if the bus
+  SIGTERM, SIGINT  send clients away over drain_seconds, then exit: as a rule up to 5 s more, up to 30 s more if the bus
                    is full or a shard is stuck; a second one exits at once
   SIGHUP           read the configuration again and take over what needs no restart
 

@@ -139,7 +139,8 @@ impl Subject {
         let gateway = own.with_file_name("halley-gateway");
         // Reports name it as somebody in the repository would.
         let here = std::env::current_dir().ok().and_then(|here| Some(gateway.strip_prefix(here).ok()?.to_path_buf()));
-        Ok(here.unwrap_or(gateway))
+        // A bare name would be looked for elsewhere.
+        Ok(here.filter(|path| path.components().count() > 1).unwrap_or(gateway))
     }
 
     fn program(self) -> Result<Program> {

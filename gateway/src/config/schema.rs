@@ -66,7 +66,7 @@ settings! {
         /// Values of the Origin header from which browsers may connect, such as "https://app.example.org". Empty = all.
         live origins: Vec<String> = Vec::new();
         /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits it is as a
-        /// rule up to 5 s more, up to 13 s more if the bus is full or a shard is stuck: leave a service manager room for it.
+        /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
         /// File that gets the bound addresses as JSON once every listener accepts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();

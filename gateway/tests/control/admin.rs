@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use crate::support::{conn, start};
+use crate::support::{PATIENCE, conn, start};
 
 /// A gateway of two shards. Mid 7 has the keys `a` on shard 0 and `b` on shard 1; the room `live://1` has both.
 struct Gateway {
@@ -243,7 +243,13 @@ async fn metrics_are_served_as_prometheus_reads_them() {
 /// The next line of a trace, without its time.
 async fn line(body: &mut Body, prefix: &str) -> Value {
     loop {
-        let frame = body.frame().await.expect("a line").expect("no error").into_data().expect("data");
+        let frame = tokio::time::timeout(PATIENCE, body.frame())
+            .await
+            .expect("a line in time")
+            .expect("a line")
+            .expect("no error")
+            .into_data()
+            .expect("data");
         let text = std::str::from_utf8(&frame).expect("text");
         if let Some(json) = text.strip_prefix(prefix).filter(|json| json.len() > 2) {
             let mut line: Value = serde_json::from_str(json).expect("JSON");

@@ -11,7 +11,7 @@ use halley_gateway::mesh::wake::Doorbell;
 use halley_gateway::session::auth::jwt::JwtAuth;
 
 /// How long a test waits for what must come; only a failing test waits this long.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The shard's ring ends.
 pub struct FakeShard {

@@ -10,13 +10,16 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::stats::Stats;
 
-/// How long a body may wait for room, all its waits together. Short: bodies that have begun wait for each other.
+/// How long a body may wait for room, all its waits together: at most, and at least. Each draws its own time, for bodies that
+/// have begun wait for each other: those that give up first make room for the rest.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+const ROOM_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// How long a body may take to arrive, its waits for room not counted.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -94,7 +97,8 @@ impl Bodies {
         }
         let mut room = Room { permit: None, stats: Arc::clone(&self.stats) };
         let mut bytes = BytesMut::new();
-        let (mut read_left, mut room_left) = (READ_TIMEOUT, ROOM_TIMEOUT);
+        let mut read_left = READ_TIMEOUT;
+        let mut room_left = None;
         loop {
             let began = Instant::now();
             let Ok(frame) = tokio::time::timeout(read_left, body.frame()).await else { return Err(BodyError::Broken) };
@@ -110,12 +114,15 @@ impl Bodies {
             let missing = wanted - room.permits();
             if missing > 0 {
                 let began = Instant::now();
-                let more = tokio::time::timeout(room_left, self.room.clone().acquire_many_owned(missing)).await;
+                let left = *room_left.get_or_insert_with(|| {
+                    rand::rngs::SmallRng::from_os_rng().random_range(ROOM_TIMEOUT_MIN..=ROOM_TIMEOUT)
+                });
+                let more = tokio::time::timeout(left, self.room.clone().acquire_many_owned(missing)).await;
                 let Ok(Ok(more)) = more else {
                     self.stats.body_refused();
                     return Err(BodyError::Busy);
                 };
-                room_left = room_left.saturating_sub(began.elapsed());
+                room_left = Some(left.saturating_sub(began.elapsed()));
                 room.add(more);
             }
             bytes.extend_from_slice(&data);
@@ -183,6 +190,29 @@ mod tests {
         let (crowd, other) = tokio::join!(crowd, other);
         assert!(other.is_ok());
         assert!(crowd.into_iter().all(|read| read.err() == Some(BodyError::Broken)));
+    }
+
+    /// Twice as many senders as there is room for, all of whom have half of it: some give up, and the others get through.
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_wait_for_each_other_do_not_all_give_up() {
+        const SENDERS: usize = 64;
+        let bodies = bodies(SENDERS / 2 * 16 * 1024);
+        let halves = || {
+            let pieces =
+                futures_util::stream::iter([0, 1].map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![1; 8 * 1024]))));
+            Body::from_stream(pieces.then(async |piece| {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                piece
+            }))
+        };
+        let headers = HeaderMap::new();
+        let senders = (0..SENDERS).map(|_| async {
+            // Given back at once, as when a push has been taken in.
+            bodies.read(&headers, halves(), 64 * 1024).await.map(drop)
+        });
+        let read = futures_util::future::join_all(senders).await;
+        let through = read.iter().filter(|read| read.is_ok()).count();
+        assert!(through > SENDERS / 2, "{through} of {SENDERS} got through");
     }
 
     /// What is held is shown, and nothing when nothing is held any more; who found no room is counted.

@@ -173,7 +173,8 @@ impl TlsSession {
         self.progress
     }
 
-    /// Whether the handshake is under way and its costly half, the private key's work, is done.
+    /// Whether the handshake is under way and its first answer is made: unless that asked for another try, the private key's work,
+    /// its costly half, is done.
     pub fn is_answered(&self) -> bool {
         self.answered
     }
