@@ -9,7 +9,9 @@
 //!   point to 127.0.0.1 (DNS rebinding) is none of these.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+use halley_protocol::caller::{bearer, is_own_host, same_bytes};
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,30 +156,8 @@ impl Access {
         let Some(("http" | "https", authority)) = origin.split_once("://") else {
             return false;
         };
-        authority.eq_ignore_ascii_case(host) && self.is_own_host(host)
+        authority.eq_ignore_ascii_case(host) && is_own_host(host, &self.hosts)
     }
-
-    fn is_own_host(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        name.parse::<IpAddr>().is_ok()
-            || name.eq_ignore_ascii_case("localhost")
-            || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
-    }
-}
-
-/// The token in an `Authorization` value (RFC 6750 §2.1).
-fn bearer(authorization: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = authorization.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
-/// Compares without stopping at the first difference, so that the time taken tells nothing but the length.
-fn same_bytes(ours: &[u8], theirs: &[u8]) -> bool {
-    let differences = ours.iter().zip(theirs).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
-    ours.len() == theirs.len() && differences == 0
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@
 //! Everybody else needs the admin token. Without one configured nobody else may.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
 use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN};
 use axum::http::{Extensions, HeaderMap};
+use halley_protocol::caller::{bearer, is_own_host, same_bytes};
 
 /// Put into a request's extensions by a listener on a Unix socket. Over TCP it is `ConnectInfo<SocketAddr>`; a request
 /// with neither comes from nowhere known and is not local.
@@ -115,35 +116,12 @@ impl Guard {
             }
             Some(Err(_)) => false,
         };
-        match (same_place, self.is_own_host(host)) {
+        match (same_place, is_own_host(host, &self.hosts)) {
             (true, true) => Ok(()),
             (true, false) => Err(Denied::ForeignHost),
             (false, _) => Err(Denied::ForeignPage),
         }
     }
-
-    /// Whether a `Host` value is one of ours, whatever the port.
-    fn is_own_host(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        name.parse::<IpAddr>().is_ok()
-            || name.eq_ignore_ascii_case("localhost")
-            || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
-    }
-}
-
-/// The token in an `Authorization` value (RFC 6750 §2.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
-
-/// Compares without stopping at the first difference, so that the time taken tells nothing but the length.
-fn same_bytes(ours: &[u8], theirs: &[u8]) -> bool {
-    let differences = ours.iter().zip(theirs).fold(0, |sum, (a, b)| std::hint::black_box(sum | (a ^ b)));
-    ours.len() == theirs.len() && differences == 0
 }
 
 #[cfg(test)]

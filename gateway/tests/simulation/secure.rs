@@ -80,7 +80,7 @@ impl Secured {
         while !arrived.is_empty() {
             self.session.read_tls(&mut arrived).expect("a slice");
             self.session.process_new_packets().expect("proper TLS");
-            // Nothing more to read, for now, is an error to this interface.
+            // This interface calls it an error that nothing more has come.
             let _ = self.session.reader().read_to_end(&mut self.received);
         }
         let mut out = Vec::new();
