@@ -1,7 +1,12 @@
 //! How a server process of ours is run, whatever it serves.
 //!
+//! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
+//! - [`access`]: who may ask for what.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
 
+pub mod access;
+pub mod address;
 pub mod panics;
+pub mod serve;

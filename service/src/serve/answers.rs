@@ -1,0 +1,32 @@
+//! Answers that are made below every route: what a peer is told before its request is whole, or because of what no route may
+//! be asked. Owns their bytes and the shape of an error for programs and people.
+
+use axum::body::Body;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+/// The header did not come within its time.
+pub const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// There is no memory for a header of this size now.
+pub const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+/// Somebody else needs the connection's place.
+pub const NO_PLACE: &[u8] = NO_ROOM;
+
+/// An error as `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let text = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// As [`error`], for what may be tried again in a second.
+pub fn try_later(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let mut response = error(status, code, message);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,1 @@
+//! Calls before their messages are decoded.

@@ -1,0 +1,112 @@
+//! One HTTP/1 connection. Owns the way of a request from the library to the routes and of the answer back: what no route may see
+//! is answered here, answers end the connection where they must, and the library's panics end no more than it. The socket's
+//! clocks are `stream`'s.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::Service as _;
+
+use super::answer::{Answer, HeldByAnswer};
+use super::answers;
+use super::connection::Connection;
+use super::request::{self, Followed};
+use super::stream::{Progress, Speech, Stream};
+use crate::access::Peer;
+use crate::panics::{ContainedFuture, Ours};
+
+/// Bytes of one request's header. A target takes 64 KiB of it at most, which is the library's own bound.
+pub const HEAD_BYTES_MAX: usize = 128 * 1024;
+/// How long a connection that must make room has for its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serve `router` on one connection to its end.
+pub(super) async fn run<S>(io: S, mut connection: Connection, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let progress = Progress::new(connection.place, connection.share, Speech::Http1);
+    let stream = Stream::new(io, Speech::Http1, connection.clocks, Arc::clone(&progress));
+    let (peer, closing) = (connection.peer, connection.closing.clone());
+    let service = service_fn({
+        let progress = Arc::clone(&progress);
+        move |request| {
+            let last = || *closing.borrow();
+            Ours::new(respond(router.clone(), peer, Arc::clone(&progress), last(), request))
+        }
+    });
+    let http = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
+    let mut http = ContainedFuture::new("hyper", http);
+    loop {
+        tokio::select! {
+            // What went wrong on one connection is its peer's business; the peer sees it closed.
+            _ = &mut http => return,
+            () = progress.place().evicted() => break,
+            () = connection.stopping.wait() => {
+                if let Some(http) = http.as_mut() {
+                    http.graceful_shutdown();
+                }
+            }
+        }
+    }
+    if progress.refuse(answers::NO_PLACE) {
+        let _ = tokio::time::timeout(LAST_WORDS, http).await;
+    }
+}
+
+/// Paths that are answered on a kept place too.
+fn asks_how_we_are(path: &str) -> bool {
+    path == "/healthz" || path == "/readyz"
+}
+
+async fn respond(
+    mut router: Router,
+    peer: Peer,
+    progress: Arc<Progress>,
+    last: bool,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let head_held = progress.request_begun();
+    let checked = request::check(request.version(), request.uri(), request.headers());
+    let kept = progress.place().is_kept();
+    let refused = match checked {
+        Err(why) => Some(answers::error(StatusCode::BAD_REQUEST, "bad_request", why)),
+        Ok(()) if kept && !asks_how_we_are(request.uri().path()) => {
+            let message = "too many connections are open: close idle ones, or try again in a moment";
+            Some(answers::try_later(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
+        }
+        Ok(()) => None,
+    };
+    let wrong = refused.is_some();
+    let mut request = request.map(|body| Followed::new(body, Arc::clone(&progress)));
+    let mut response = match refused {
+        Some(response) => {
+            drop(request);
+            response
+        }
+        None => {
+            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(progress.share().clone());
+            if let Peer::Tcp(address) = peer {
+                request.extensions_mut().insert(ConnectInfo(address));
+            }
+            router.call(request.map(Body::new)).await?
+        }
+    };
+    if last || kept || wrong || progress.is_unread() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let held = (head_held, response.extensions_mut().remove::<HeldByAnswer>());
+    Ok(response.map(|body| Answer::new(body, held, Some(progress))))
+}

@@ -1,0 +1,196 @@
+//! One HTTP/2 connection with gRPC calls. Owns its settings and its life: how many calls at once and how much of their messages
+//! may lie unread, how long one call may last down to its answer, and the end of a connection without calls or of old age. What a
+//! call is answered is `grpc`'s.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::{Answer, HeldByAnswer};
+use super::answers;
+use super::budget::Share;
+use super::connection::Connection;
+use super::grpc::Grpc;
+use super::places::Phase;
+use super::request;
+use super::stream::{Progress, Speech, Stream};
+use crate::access::Peer;
+use crate::panics::{ContainedFuture, Ours};
+
+/// Calls under way on one connection; a client waits with further ones.
+pub const STREAMS_MAX: u32 = 64;
+/// HTTP/2 window of a call, in bytes.
+pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Window of a connection, in bytes: what all its calls together may leave unread outside of the budget.
+pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes of a call's answer that the library may hold unsent.
+const SEND_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a call's header.
+const HEAD_BYTES_MAX: u32 = 16 * 1024;
+/// Silence after which the server pings, and how long it then waits.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection of this age is asked to go (GOAWAY), so that clients spread over new servers; up to a tenth later.
+const AGE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+/// What is left of a connection that was asked to go has so long.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long a call lasts at most, until its answer is out.
+const CALL_LIFE: Duration = Duration::from_secs(60);
+/// How long a connection that must make room has for its last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The calls of one connection.
+#[derive(Debug)]
+struct Calls {
+    progress: Arc<Progress>,
+    active: AtomicUsize,
+    idle_since: Mutex<Instant>,
+    changed: Notify,
+}
+
+impl Calls {
+    fn begin(self: &Arc<Calls>) -> Call {
+        if self.active.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.progress.place().enter(Phase::Work);
+            self.changed.notify_one();
+        }
+        Call(Arc::clone(self))
+    }
+
+    /// Resolves when there has been no call for so long.
+    async fn idle(&self, time: Duration) {
+        loop {
+            let since = *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner);
+            let busy = self.active.load(Ordering::Acquire) > 0;
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = sleep_until(since + time), if !busy => return,
+            }
+        }
+    }
+}
+
+/// One call, until it is dropped.
+struct Call(Arc<Calls>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.progress.place().enter(Phase::Idle);
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+/// Runs each call from its header to the last byte of its answer, for a bounded time.
+#[derive(Clone)]
+struct RunCalls(Arc<Calls>);
+
+impl<F> Executor<F> for RunCalls
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, future: F) {
+        let call = self.0.begin();
+        tokio::spawn(async move {
+            // Whoever does not take his answer in time loses the call: dropping it resets the stream.
+            let _ = tokio::time::timeout(CALL_LIFE, ContainedFuture::new("h2", future)).await;
+            drop(call);
+        });
+    }
+}
+
+/// Serve calls on one connection to its end.
+pub(super) async fn run<S>(io: S, mut connection: Connection, grpc: Grpc)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let share = connection.share.clone();
+    let progress = Progress::new(connection.place, connection.share, Speech::Http2);
+    let stream = Stream::new(io, Speech::Http2, connection.clocks, Arc::clone(&progress));
+    let calls = Arc::new(Calls {
+        progress: Arc::clone(&progress),
+        active: AtomicUsize::new(0),
+        idle_since: Mutex::new(Instant::now()),
+        changed: Notify::new(),
+    });
+    let peer = connection.peer;
+    let service = service_fn(move |request| Ours::new(respond(grpc.clone(), peer, share.clone(), request)));
+    let http = settings(RunCalls(Arc::clone(&calls))).serve_connection(TokioIo::new(stream), service);
+    let mut http = ContainedFuture::new("h2", http);
+    let age = AGE_MAX + SmallRng::from_os_rng().random_range(Duration::ZERO..AGE_MAX / 10);
+    let (old, mut last) = (tokio::time::sleep(age), None);
+    let idle = calls.idle(connection.clocks.idle);
+    tokio::pin!(old, idle);
+    loop {
+        let time = tokio::select! {
+            _ = &mut http => return,
+            () = at(last) => return,
+            () = progress.place().evicted(), if last.is_none() => LAST_WORDS,
+            () = &mut idle, if last.is_none() => LAST_WORDS,
+            () = &mut old, if last.is_none() => GRACE,
+            // Whoever serves bounds the time that is left.
+            () = connection.stopping.wait() => GRACE,
+        };
+        last = Some(Instant::now() + time);
+        if let Some(http) = http.as_mut() {
+            http.graceful_shutdown();
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn settings(calls: RunCalls) -> http2::Builder<RunCalls> {
+    let mut builder = http2::Builder::new(calls);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BYTES_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
+
+async fn respond(
+    grpc: Grpc,
+    peer: Peer,
+    share: Share,
+    mut request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    let mut response = match request::check(request.version(), request.uri(), request.headers()) {
+        Err(why) => answers::error(StatusCode::BAD_REQUEST, "bad_request", why),
+        Ok(()) => {
+            request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(share);
+            grpc.call(request).await
+        }
+    };
+    let held = response.extensions_mut().remove::<HeldByAnswer>();
+    Ok(response.map(|body: Body| Answer::new(body, (None, held), None)))
+}

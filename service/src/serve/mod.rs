@@ -1,0 +1,196 @@
+//! Serving HTTP and gRPC to anybody who connects. Owns the one accept loop of every such listener and what its connections share:
+//! the bounds on them, the budget of bytes, the counters, the end. It binds nothing, and knows no route and no method.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `listener` | what is accepted from |
+//! | `places` | who may be connected, and who makes room |
+//! | `budget` | the bytes that strangers may make us hold |
+//! | `stream` | a socket with its clocks, below the HTTP library |
+//! | `http1`, `http2` | one connection |
+//! | `request`, `body` | what every request must keep to; reading its body |
+//! | `grpc` | a call before its message is decoded |
+//! | `answer`, `answers` | an answer on its way out; answers that no route makes |
+//! | `stats` | counters |
+
+pub mod answer;
+pub mod answers;
+pub mod body;
+pub mod budget;
+mod connection;
+pub mod grpc;
+mod http1;
+mod http2;
+pub mod listener;
+pub mod places;
+mod request;
+pub mod stats;
+mod stream;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use budget::Budget;
+use connection::{Connection, Stopping};
+use grpc::Grpc;
+use listener::{Listener, accept};
+use places::{Admission, Place, PlaceLimits, Places};
+use stats::ListenerStats;
+
+pub use http1::HEAD_BYTES_MAX;
+pub use http2::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX};
+pub use stream::{Clocks, HEAD_BYTES_FREE};
+
+/// Places kept beside the others of each listener, for who asks how the process is.
+pub const KEPT_PLACES: usize = 16;
+
+/// Times for HTTP: a connection may be idle longer than the 90 s after which common clients give up theirs, so that they close
+/// first and no request meets a closed one.
+pub const HTTP_CLOCKS: Clocks = Clocks {
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(120),
+    write: Duration::from_secs(30),
+    linger: Duration::from_secs(30),
+    linger_silence: Duration::from_secs(5),
+};
+
+/// Times for gRPC: clients connect again by themselves, so those without calls need not stay.
+pub const GRPC_CLOCKS: Clocks = Clocks {
+    idle: Duration::from_secs(300),
+    linger: Duration::from_secs(2),
+    linger_silence: Duration::from_secs(1),
+    ..HTTP_CLOCKS
+};
+
+/// Bounds on one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Who may be connected.
+    pub places: PlaceLimits,
+    /// How long a peer may take for what it does.
+    pub clocks: Clocks,
+    /// How long requests under way may take to finish after the stop.
+    pub finish_within: Duration,
+}
+
+impl ServeLimits {
+    /// So many connections, half of them from one address at most, for HTTP.
+    pub fn http(places_max: usize) -> ServeLimits {
+        let places = PlaceLimits { places_max, per_address_max: (places_max / 2).max(1), kept: KEPT_PLACES };
+        ServeLimits { places, clocks: HTTP_CLOCKS, finish_within: Duration::from_secs(5) }
+    }
+
+    /// So many connections, half of them from one address at most, for gRPC, where nobody asks how the process is.
+    pub fn grpc(places_max: usize) -> ServeLimits {
+        let http = ServeLimits::http(places_max);
+        ServeLimits { places: PlaceLimits { kept: 0, ..http.places }, clocks: GRPC_CLOCKS, ..http }
+    }
+}
+
+/// What the listeners of a process share; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    budget: Budget,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+impl Serving {
+    /// Listeners that take from this budget.
+    pub fn new(budget: Budget) -> Serving {
+        Serving { budget, closing: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// What strangers may make the process hold.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Let every answer from now on be the last of its connection: the process will stop.
+    pub fn close_soon(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+/// What is served on a listener.
+#[derive(Clone, Debug)]
+pub enum Application {
+    /// Routes, over HTTP/1.
+    Http(Router),
+    /// Methods, over HTTP/2.
+    Grpc(Grpc),
+}
+
+/// Serve until `stop` resolves, then let requests under way finish.
+pub async fn serve<L: Listener>(
+    listener: L,
+    application: Application,
+    limits: ServeLimits,
+    serving: Serving,
+    stats: Arc<ListenerStats>,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Places::new(limits.places);
+    stats.watch(&places);
+    let stopping = watch::Sender::new(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let next = async {
+            let (io, peer) = accept(&listener, &places, &stats).await;
+            (io, peer, admit(&places, peer.block(), &stats).await)
+        };
+        let (io, peer, place) = tokio::select! {
+            accepted = next => accepted,
+            () = &mut stop => break,
+        };
+        // Those that ended meanwhile are forgotten here, so that the set is no larger than the connections.
+        while connections.try_join_next().is_some() {}
+        let connection = Connection {
+            place,
+            share: serving.budget.share(peer.block()),
+            clocks: limits.clocks,
+            peer,
+            closing: serving.closing.subscribe(),
+            stopping: Stopping::new(stopping.subscribe()),
+        };
+        let (application, counted) = (application.clone(), stats.count());
+        connections.spawn(async move {
+            match application {
+                Application::Http(router) => http1::run(io, connection, router).await,
+                Application::Grpc(grpc) => http2::run(io, connection, grpc).await,
+            }
+            drop(counted);
+        });
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    // Whoever takes longer is cut off as the set is dropped.
+    let _ = tokio::time::timeout(limits.finish_within, all).await;
+}
+
+/// A place, waited for if need be. That a bound was reached is said once in a while.
+async fn admit(places: &Places, address: crate::address::AddressBlock, stats: &ListenerStats) -> Place {
+    loop {
+        match places.admit(address, Instant::now()) {
+            Admission::Admitted(place) => return place,
+            Admission::Kept(place) => {
+                if stats.may_tell() {
+                    tracing::warn!(
+                        listener = stats.name(),
+                        connections = stats.connections(),
+                        "no further connection finds a place: all are busy, or one address holds all it may"
+                    );
+                }
+                return place;
+            }
+            Admission::Full => places.freed().await,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Who gets a place and who leaves for it.
+
+use super::*;
+
+const LIMITS: PlaceLimits = PlaceLimits { places_max: 4, per_address_max: 2, kept: 2 };
+
+fn address(number: u32) -> AddressBlock {
+    AddressBlock::V4(number)
+}
+
+#[track_caller]
+fn admitted(places: &Places, number: u32) -> Place {
+    match places.admit(address(number), Instant::now()) {
+        Admission::Admitted(place) => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn kept(places: &Places, number: u32) -> Place {
+    match places.admit(address(number), Instant::now()) {
+        Admission::Kept(place) if place.is_kept() => place,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn pass(duration: Duration) {
+    tokio::time::advance(duration).await;
+}
+
+/// The longest idle leaves, wherever it comes from, and whoever asks again is no longer the longest.
+#[tokio::test(start_paused = true)]
+async fn idle_connections_make_room_longest_idle_first() {
+    let places = Places::new(LIMITS);
+    let old: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
+    old[0].enter(Phase::Work);
+    old[0].enter(Phase::Idle);
+    let _fifth = admitted(&places, 9);
+    assert_eq!(old.iter().map(Place::is_evicted).collect::<Vec<_>>(), [false, true, false, false]);
+    let _sixth = admitted(&places, 9);
+    assert_eq!(old.iter().map(Place::is_evicted).collect::<Vec<_>>(), [false, true, true, false]);
+    assert_eq!(places.evicted(Phase::Idle), 2);
+    tokio::time::timeout(Duration::from_secs(1), old[1].evicted()).await.expect("it is told");
+}
+
+/// An address that has its share makes room among its own, though places are free.
+#[tokio::test(start_paused = true)]
+async fn one_address_holds_its_share_and_no_more() {
+    let places = Places::new(LIMITS);
+    let other = admitted(&places, 2);
+    let (first, second) = (admitted(&places, 1), admitted(&places, 1));
+    let third = admitted(&places, 1);
+    assert_eq!([&other, &first, &second, &third].map(Place::is_evicted), [false, true, false, false]);
+    // All its own wait for us: nobody else leaves for it.
+    second.enter(Phase::Work);
+    third.enter(Phase::Work);
+    let health = kept(&places, 1);
+    assert!(!other.is_evicted());
+    assert_eq!(places.turned_away(), (1, 0));
+    drop((second, health));
+    let _again = admitted(&places, 1);
+}
+
+/// Who is slow has its time, and leaves after it: in the order of the phases, and within one the oldest first.
+#[tokio::test(start_paused = true)]
+async fn slow_ones_leave_after_their_time() {
+    let places = Places::new(LIMITS);
+    let all: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
+    for (place, phase) in all.iter().zip([Phase::Body, Phase::Answer, Phase::Head, Phase::Head]) {
+        place.enter(phase);
+    }
+    drop(kept(&places, 9));
+    assert_eq!(places.turned_away(), (0, 1));
+    pass(GRACE).await;
+    let mut busy = Vec::new();
+    for (number, expected) in (10..).zip([2, 3, 1, 0]) {
+        assert!(!all[expected].is_evicted());
+        busy.push(admitted(&places, number));
+        busy.last().expect("just pushed").enter(Phase::Work);
+        assert!(all[expected].is_evicted(), "{expected}");
+    }
+    drop(kept(&places, 20));
+    assert_eq!(Phase::ALL.map(|phase| places.evicted(phase)), [0, 0, 2, 1, 1, 0]);
+}
+
+/// Kept places are for a moment: whoever does not use his makes room, and nobody else gets more of them.
+#[tokio::test(start_paused = true)]
+async fn kept_places_go_round() {
+    let places = Places::new(LIMITS);
+    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
+    busy.iter().for_each(|place| place.enter(Phase::Work));
+    let (first, second) = (kept(&places, 1), kept(&places, 1));
+    first.enter(Phase::Head);
+    let third = kept(&places, 2);
+    assert_eq!([&first, &second, &third].map(Place::is_evicted), [true, false, false], "who came first");
+    second.enter(Phase::Work);
+    third.enter(Phase::Work);
+    assert!(matches!(places.admit(address(7), Instant::now()), Admission::Full));
+    drop(first);
+    assert!(matches!(places.admit(address(7), Instant::now()), Admission::Full), "it held no place any more");
+    places.freed().await;
+    let freed = places.freed();
+    drop(second);
+    tokio::time::timeout(Duration::from_secs(1), freed).await.expect("a place is free");
+    drop(kept(&places, 7));
+    drop(busy);
+    drop(admitted(&places, 7));
+}
+
+/// Want of something else than places ends the first in the order, however young.
+#[tokio::test(start_paused = true)]
+async fn room_is_made_on_demand() {
+    let places = Places::new(LIMITS);
+    let (head, idle) = (admitted(&places, 1), admitted(&places, 2));
+    head.enter(Phase::Head);
+    assert!(places.make_room() && idle.is_evicted() && !head.is_evicted());
+    assert!(places.make_room() && head.is_evicted());
+    assert!(!places.make_room());
+}
+
+/// After any sequence of comings, phases and goings the books are right: nothing is left when all are gone.
+#[test]
+fn the_books_are_right_after_any_sequence() {
+    use proptest::prelude::*;
+    let act = (0..4_u8, 0..6_usize, 0..5_u32, 0..8_usize);
+    proptest!(|(acts in prop::collection::vec(act, 0..200))| {
+        let places = Places::new(LIMITS);
+        let mut live: Vec<Place> = Vec::new();
+        for (what, phase, number, which) in acts {
+            match what {
+                0 | 1 => match places.admit(address(number), Instant::now()) {
+                    Admission::Admitted(place) | Admission::Kept(place) => live.push(place),
+                    Admission::Full => {}
+                },
+                2 if !live.is_empty() => live[which % live.len()].enter(Phase::ALL[phase]),
+                3 if !live.is_empty() => drop(live.swap_remove(which % live.len())),
+                _ => {}
+            }
+            let table = places.table();
+            let staying = |kept: bool| table.entries.iter().filter(|(_, e)| e.kept == kept && !e.leaving).count();
+            prop_assert_eq!((table.used, table.kept.len()), (staying(false), staying(true)));
+            prop_assert!(table.used <= LIMITS.places_max && table.kept.len() <= LIMITS.kept);
+            prop_assert!(table.addresses.values().all(|own| (1..=LIMITS.per_address_max).contains(&own.used)));
+            let may_leave = table.entries.iter().filter(|(_, e)| !e.kept && !e.leaving && e.turn.0 != Phase::Work);
+            prop_assert_eq!(table.order.len(), may_leave.count());
+            prop_assert_eq!(table.addresses.values().map(|own| own.order.len()).sum::<usize>(), table.order.len());
+        }
+        drop(live);
+        let table = places.table();
+        prop_assert!(table.entries.is_empty() && table.order.is_empty() && table.addresses.is_empty());
+        prop_assert_eq!((table.used, table.kept.len()), (0, 0));
+    });
+}

@@ -1,0 +1,398 @@
+//! A socket below the HTTP library. Owns what a peer may do to a connection before anybody above hears of it: how long a header
+//! may take and how many bytes it may hold, how long a connection may say nothing, how long the peer may leave its answer
+//! unread, and the close in stages (RFC 9112 §9.6). It reads no HTTP: the library above says when a request has begun
+//! ([`Progress::request_begun`]) and when it is answered ([`Progress::answered`]).
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::budget::{Held, Share};
+use super::places::{Phase, Place};
+
+/// Header bytes that a connection may hold without taking from the budget.
+pub const HEAD_BYTES_FREE: usize = 16 * 1024;
+/// Bytes read at once, so that the library above never grows its buffer by more.
+const READ_BYTES_MAX: usize = 16 * 1024;
+/// Length of what an HTTP/2 client says first (RFC 9113 §3.4), in bytes.
+const PREFACE_BYTES: usize = 24;
+
+/// How long a peer may take for what it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// For a header, from its first byte to its last, or for the first words of HTTP/2, from the accept on.
+    pub head: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// Without taking a byte of what we write.
+    pub write: Duration,
+    /// To close after we have said everything: in all, and without sending anything.
+    pub linger: Duration,
+    /// See `linger`.
+    pub linger_silence: Duration,
+}
+
+/// What is spoken on a socket, as far as this file must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// One request after the other.
+    Http1,
+    /// Requests at once; the library above keeps the time of each.
+    Http2,
+}
+
+/// Where a connection is between its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    Head,
+    Request,
+}
+
+/// What the socket and the library above tell each other.
+#[derive(Debug)]
+pub struct Progress {
+    place: Place,
+    share: Share,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    stage: Stage,
+    since: Instant,
+    head_bytes: usize,
+    /// What the header holds of the budget.
+    head_held: Option<Held>,
+    /// The peer may still be sending what nobody will read.
+    unread: bool,
+    /// Answer with this and close.
+    refusal: Option<&'static [u8]>,
+}
+
+impl Progress {
+    /// A connection that has said nothing yet.
+    pub fn new(place: Place, share: Share, speech: Speech) -> Arc<Progress> {
+        let stage = match speech {
+            Speech::Http1 => Stage::Idle,
+            Speech::Http2 => Stage::Head,
+        };
+        let state =
+            State { stage, since: Instant::now(), head_bytes: 0, head_held: None, unread: false, refusal: None };
+        let progress = Progress { place, share, state: Mutex::new(state) };
+        progress.place.enter(progress.phase(stage));
+        Arc::new(progress)
+    }
+
+    /// The connection's place.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What its address may hold.
+    pub fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// A header is whole; what it holds of the budget is to be kept as long as the request.
+    pub fn request_begun(&self) -> Option<Held> {
+        self.enter(Stage::Request);
+        let mut state = self.state();
+        state.head_bytes = 0;
+        state.head_held.take()
+    }
+
+    /// The answer to a request is made, down to its last byte.
+    pub fn answered(&self) {
+        self.enter(Stage::Idle);
+    }
+
+    /// Not all of a request's body was read: the peer may still be sending it when the connection is closed.
+    pub fn leave_unread(&self) {
+        self.state().unread = true;
+    }
+
+    /// Whether a request's body was left unread.
+    pub fn is_unread(&self) -> bool {
+        self.state().unread
+    }
+
+    /// Answer a header that is under way with these bytes, and close; false when none is.
+    pub fn refuse(&self, answer: &'static [u8]) -> bool {
+        let mut state = self.state();
+        if state.stage == Stage::Head {
+            state.refusal = Some(answer);
+        }
+        state.stage == Stage::Head
+    }
+
+    fn enter(&self, stage: Stage) {
+        let mut state = self.state();
+        state.stage = stage;
+        state.since = Instant::now();
+        drop(state);
+        self.place.enter(self.phase(stage));
+    }
+
+    fn phase(&self, stage: Stage) -> Phase {
+        match stage {
+            Stage::Idle => Phase::Idle,
+            Stage::Head => Phase::Head,
+            Stage::Request => Phase::Work,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the end of a connection goes on, step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// Bytes of ours that the library above did not make, and how many of them are out.
+    Refusing(&'static [u8], usize),
+    /// FIN.
+    ShuttingDown,
+    /// Reading on until the peer closes: from then, and since it last sent something.
+    Lingering(Instant, Instant),
+    Closed,
+}
+
+/// See the module.
+pub struct Stream<S> {
+    io: S,
+    speech: Speech,
+    clocks: Clocks,
+    progress: Arc<Progress>,
+    /// Since when the peer takes nothing.
+    stuck: Option<Instant>,
+    closing: Option<Closing>,
+    read_timer: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
+    scrap: Vec<u8>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
+    /// Around this socket.
+    pub fn new(io: S, speech: Speech, clocks: Clocks, progress: Arc<Progress>) -> Stream<S> {
+        Stream {
+            io,
+            speech,
+            clocks,
+            progress,
+            stuck: None,
+            closing: None,
+            read_timer: None,
+            write_timer: None,
+            scrap: Vec::new(),
+        }
+    }
+
+    /// Bytes came while no request was under way: they begin, or continue, a header.
+    fn count_head(&mut self, bytes: usize) {
+        let progress = Arc::clone(&self.progress);
+        let mut state = progress.state();
+        if state.stage == Stage::Idle {
+            drop(state);
+            progress.enter(Stage::Head);
+            state = progress.state();
+        }
+        state.head_bytes += bytes;
+        let beyond = state.head_bytes.saturating_sub(HEAD_BYTES_FREE);
+        if self.speech == Speech::Http2 {
+            if state.head_bytes >= PREFACE_BYTES {
+                state.stage = Stage::Request;
+                drop(state);
+                progress.place.enter(Phase::Idle);
+            }
+        } else if beyond > 0 {
+            let held = state.head_held.get_or_insert_with(|| progress.share.hold_nothing());
+            if !held.try_grow_to(beyond) {
+                state.refusal = Some(super::answers::NO_ROOM);
+            }
+        }
+    }
+
+    /// Whether the time of what the peer does now is over; wakes the task when it is.
+    fn poll_clock(&mut self, cx: &mut Context<'_>) -> Poll<Stage> {
+        let (stage, since) = {
+            let state = self.progress.state();
+            (state.stage, state.since)
+        };
+        let time = match stage {
+            Stage::Idle => self.clocks.idle,
+            Stage::Head => self.clocks.head,
+            Stage::Request => return Poll::Pending,
+        };
+        poll_timer(&mut self.read_timer, since + time, cx).map(|()| stage)
+    }
+
+    /// Go on closing. `Ok` when there is nothing left to wait for.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let next = match self.closing.unwrap_or(Closing::ShuttingDown) {
+                Closing::Refusing(answer, out) if out < answer.len() => {
+                    match ready!(self.poll_io_write(cx, |io, cx| io.poll_write(cx, &answer[out..])))? {
+                        0 => Closing::Closed,
+                        bytes => Closing::Refusing(answer, out + bytes),
+                    }
+                }
+                Closing::Refusing(..) => Closing::ShuttingDown,
+                Closing::ShuttingDown => {
+                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                    let state = self.progress.state();
+                    // A header that is not whole, or a body that nobody read: more of it may be on its way.
+                    let more = state.unread || state.stage == Stage::Head || self.speech == Speech::Http2;
+                    drop(state);
+                    self.progress.place.enter(Phase::Linger);
+                    let now = Instant::now();
+                    if more { Closing::Lingering(now, now) } else { Closing::Closed }
+                }
+                Closing::Lingering(began, heard) => match self.poll_linger(cx, began, heard) {
+                    Poll::Ready(true) => Closing::Lingering(began, Instant::now()),
+                    Poll::Ready(false) => Closing::Closed,
+                    Poll::Pending => return Poll::Pending,
+                },
+                Closing::Closed => {
+                    self.closing = Some(Closing::Closed);
+                    return Poll::Ready(Ok(()));
+                }
+            };
+            self.closing = Some(next);
+        }
+    }
+
+    /// Throw away what still comes: true when something did, false when the waiting is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>, began: Instant, heard: Instant) -> Poll<bool> {
+        self.scrap.resize(READ_BYTES_MAX, 0);
+        let mut scrap = ReadBuf::new(&mut self.scrap);
+        match Pin::new(&mut self.io).poll_read(cx, &mut scrap) {
+            Poll::Ready(Ok(())) if !scrap.filled().is_empty() && began.elapsed() < self.clocks.linger => {
+                return Poll::Ready(true);
+            }
+            Poll::Ready(_) => return Poll::Ready(false),
+            Poll::Pending => {}
+        }
+        let end = (began + self.clocks.linger).min(heard + self.clocks.linger_silence);
+        poll_timer(&mut self.read_timer, end, cx).map(|()| false)
+    }
+
+    /// Write, and keep the time for which the peer takes nothing.
+    fn poll_io_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match write(Pin::new(&mut self.io), cx) {
+            Poll::Ready(written) => {
+                if self.stuck.take().is_some() {
+                    let stage = self.progress.state().stage;
+                    self.progress.place.enter(self.progress.phase(stage));
+                }
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                let stuck = *self.stuck.get_or_insert_with(|| {
+                    self.progress.place.enter(Phase::Answer);
+                    Instant::now()
+                });
+                poll_timer(&mut self.write_timer, stuck + self.clocks.write, cx)
+                    .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not take its answer")))
+            }
+        }
+    }
+}
+
+/// Resolves at `deadline`; one timer serves one wait after the other.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+    if timer.deadline() != deadline {
+        timer.as_mut().reset(deadline);
+    }
+    timer.as_mut().poll(cx)
+}
+
+fn aborted() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection was refused")
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream = &mut *self;
+        loop {
+            if let Some(answer) = stream.progress.state().refusal.take() {
+                // Not into the middle of another answer.
+                let out = if stream.stuck.is_some() { answer.len() } else { 0 };
+                stream.closing = Some(Closing::Refusing(answer, out));
+            }
+            if stream.closing.is_some() {
+                let _ = ready!(stream.poll_closing(cx));
+                return Poll::Ready(Err(aborted()));
+            }
+            let room = buf.remaining().min(READ_BYTES_MAX);
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+            let read = Pin::new(&mut stream.io).poll_read(cx, &mut part);
+            let bytes = part.filled().len();
+            match read {
+                Poll::Ready(Ok(())) => {
+                    if bytes > 0 && stream.progress.state().stage != Stage::Request {
+                        stream.count_head(bytes);
+                        if stream.progress.state().refusal.is_some() {
+                            continue;
+                        }
+                    }
+                    buf.advance(bytes);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => match ready!(stream.poll_clock(cx)) {
+                    Stage::Head if stream.speech == Speech::Http1 => {
+                        stream.progress.state().refusal = Some(super::answers::TOO_SLOW);
+                    }
+                    Stage::Head => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    // Nothing was asked, so nothing is answered: the end of the stream ends the connection.
+                    Stage::Idle | Stage::Request => return Poll::Ready(Ok(())),
+                },
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.closing.is_some() {
+            return Poll::Ready(Err(aborted()));
+        }
+        self.poll_io_write(cx, |io, cx| io.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.closing.is_some() {
+            return Poll::Ready(Err(aborted()));
+        }
+        self.poll_io_write(cx, |io, cx| io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Closes in stages: FIN, then whatever the peer still sends is thrown away, until it closes too or takes too long.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_closing(cx)
+    }
+}
