@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use halley_service::access::rules::AccessRules;
 use rand::rngs::SmallRng;
 use rand::{RngCore as _, SeedableRng as _};
 
@@ -10,7 +11,6 @@ use crate::bus::embedded::{BusLimits, EmbeddedConsumer, bus};
 use crate::consume::Consume;
 use crate::feed::Gateway;
 use crate::ingress::Ingress;
-use crate::ingress::access::Access;
 use crate::ingress::admit::Limits;
 use crate::receipts::Receipts;
 use crate::registry::Registry;
@@ -23,8 +23,8 @@ use crate::stats::Stats;
 pub struct Settings {
     /// Bounds on one push.
     pub limits: Limits,
-    /// Who may push.
-    pub access: Access,
+    /// Who may push and ask.
+    pub access: AccessRules,
     /// Bounds on the bus.
     pub bus: BusLimits,
     /// Offset of the first push; see [`bus`].

@@ -69,6 +69,9 @@ mod tests {
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             Ok(Vec::new())
         }
+        async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+            Ok(vec![0; rooms.len()])
+        }
         async fn totals(&self) -> Result<crate::feed::Totals, NoAnswer> {
             Ok(crate::feed::Totals::default())
         }

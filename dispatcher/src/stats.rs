@@ -76,18 +76,15 @@ impl Outcome {
     }
 }
 
-/// The counters, all ascending but for the bytes of bodies.
+/// The counters, all ascending.
 #[derive(Debug, Default)]
 pub struct Stats {
     pushes: [[AtomicU64; Outcome::ALL.len()]; Kind::ALL.len()],
     accepted_bytes: AtomicU64,
-    denied: AtomicU64,
     matched: AtomicU64,
     delivered: AtomicU64,
     batches: AtomicU64,
     skipped_records: AtomicU64,
-    bodies_bytes: AtomicU64,
-    bodies_refused: AtomicU64,
 }
 
 impl Stats {
@@ -99,11 +96,6 @@ impl Stats {
     /// Message bytes of accepted pushes.
     pub fn accepted_bytes(&self) -> u64 {
         self.accepted_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Push requests refused for who sent them, before anything of them was read.
-    pub fn denied(&self) -> u64 {
-        self.denied.load(Ordering::Relaxed)
     }
 
     /// Connections matched, over the pushes that asked for the number.
@@ -126,37 +118,11 @@ impl Stats {
         self.skipped_records.load(Ordering::Relaxed)
     }
 
-    /// Bytes of request bodies in memory, in steps of 1 KiB.
-    pub fn bodies_bytes(&self) -> u64 {
-        self.bodies_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Request bodies that found no room in time.
-    pub fn bodies_refused(&self) -> u64 {
-        self.bodies_refused.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn bodies_grew(&self, bytes: usize) {
-        self.bodies_bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(crate) fn bodies_shrank(&self, bytes: usize) {
-        self.bodies_bytes.fetch_sub(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    pub(crate) fn body_refused(&self) {
-        self.bodies_refused.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(crate) fn push(&self, kind: Kind, outcome: Outcome, body_bytes: usize) {
         self.pushes[kind as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
         if outcome == Outcome::Accepted {
             self.accepted_bytes.fetch_add(u64::try_from(body_bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
-    }
-
-    pub(crate) fn deny(&self) {
-        self.denied.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn add_matched(&self, connections: u64) {

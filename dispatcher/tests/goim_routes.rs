@@ -8,9 +8,9 @@ use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::feed::{Delivery, Target, Totals};
-use halley_dispatcher::ingress::access::Access;
+use halley_dispatcher::ingress::access::PUSH;
 use halley_dispatcher::ingress::admit::Limits;
-use support::{FakeGateway, Stand, call, keys, room};
+use support::{FakeGateway, Stand, call, keys, room, token};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -141,8 +141,8 @@ async fn sizes_are_bounded() {
     let stand = Stand::with(Settings { limits, ..Settings::default() }, FakeGateway::new());
     for (uri, body, expected) in [
         ("/goim/push/keys?keys=k", "123456789", "at most 8 bytes"),
-        ("/goim/push/keys?keys=a&keys=b&keys=c", "x", "3 keys or mids in one push, at most 2"),
-        ("/goim/push/mids?mids=1&mids=2&mids=3", "x", "3 keys or mids in one push, at most 2"),
+        ("/goim/push/keys?keys=a&keys=b&keys=c", "x", "too many keys or mids in one push, at most 2"),
+        ("/goim/push/mids?mids=1&mids=2&mids=3", "x", "too many keys or mids in one push, at most 2"),
         ("/goim/push/room?operation=1&type=live&room=1000", "x", "a key or room of 11 bytes, at most 8"),
     ] {
         let answer = stand.post(uri, body).await;
@@ -198,9 +198,9 @@ async fn totals_and_nodes_are_goims() {
     assert_eq!(instances["data"][0]["metadata"]["conn_count"], "5");
 }
 
-/// Without a token only this machine may push; with one, whoever has it. Reading stays open, as in goim.
+/// Without a token only this machine may push, and whoever names us rightly may ask, as in goim; with one, whoever has it.
 #[tokio::test]
-async fn pushing_is_protected_and_reading_is_not() {
+async fn pushing_is_for_this_machine_and_asking_for_who_knows_us() {
     let uri = "/goim/push/room?operation=1&type=a&room=b";
     let local = Stand::new();
     let remote = |uri| call(if uri == "/goim/online/total" { "GET" } else { "POST" }, uri).peer(Some("192.0.2.7:99"));
@@ -209,16 +209,35 @@ async fn pushing_is_protected_and_reading_is_not() {
     assert_eq!(call("POST", uri).peer(None).send(&local.http).await.status, 403, "an unknown peer is not trusted");
     let proxied = call("POST", uri).header("x-forwarded-for", "192.0.2.7").send(&local.http).await;
     assert_eq!(proxied.status, 403);
-    assert_eq!(remote("/goim/online/total").send(&local.http).await.status, 200);
+    let questions = [
+        "/goim/online/total",
+        "/goim/online/top?type=a&limit=1",
+        "/goim/online/room?type=a&rooms=b",
+        "/goim/nodes/instances",
+    ];
+    let ask = |uri: &'static str, host: &'static str| call("GET", uri).peer(Some("192.0.2.7:99")).header("host", host);
+    for uri in questions {
+        assert_eq!(ask(uri, "192.0.2.1:3111").send(&local.http).await.status, 200, "{uri}");
+        let foreign = ask(uri, "evil.example").send(&local.http).await;
+        assert_eq!((foreign.status.as_u16(), foreign.json()["code"].as_i64()), (403, Some(-403)), "{uri}");
+    }
+    assert_eq!(ask("/goim/nodes/weighted", "conn.goim.io").send(&local.http).await.status, 200, "clients ask it");
 
-    local.ingress.set_access(Access::token("s3cret"));
+    local.ingress.access().replace(token("s3cret-0123456789"));
+    for uri in questions {
+        let without = ask(uri, "192.0.2.1:3111").send(&local.http).await;
+        assert_eq!((without.status.as_u16(), without.json()["code"].as_i64()), (401, Some(-401)), "{uri}");
+        let with = ask(uri, "elsewhere").header("authorization", "Bearer s3cret-0123456789");
+        assert_eq!(with.send(&local.http).await.status, 200, "{uri}");
+    }
+    assert_eq!(ask("/goim/nodes/weighted", "conn.goim.io").send(&local.http).await.status, 200);
     let denied = call("POST", uri).send(&local.http).await;
     assert_eq!((denied.status.as_u16(), denied.header("www-authenticate")), (401, "Bearer"));
     assert_eq!(denied.json()["code"], -401);
-    let allowed = remote(uri).header("authorization", "Bearer s3cret").send(&local.http).await;
+    let allowed = remote(uri).header("authorization", "Bearer s3cret-0123456789").send(&local.http).await;
     assert_eq!(allowed.body, OK);
     assert_eq!(local.delivered().await.len(), 1);
-    assert_eq!(local.ingress.stats().denied(), 4);
+    assert_eq!(local.ingress.access().denied(PUSH), 4);
 }
 
 /// While the gateway stops, pushes and counts are code -500.

@@ -3,27 +3,36 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::feed::{Delivery, Target as Wanted};
-use halley_dispatcher::ingress::access::Access;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
 use halley_protocol::proto::push::push_client::PushClient;
 use halley_protocol::proto::push::push_request::Target;
 use halley_protocol::proto::push::{All, Keys, Mids, PushRequest, Room};
-use support::{FakeGateway, Stand, keys, room};
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use halley_service::serve::budget::Budget;
+use halley_service::serve::grpc::Grpc;
+use halley_service::serve::stats::ListenerStats;
+use halley_service::serve::{Application, ServeLimits, Serving, serve};
+use support::{FakeGateway, Stand, keys, room, token};
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 /// Serves the stand's ingress on a port of its own until the test ends.
 async fn client(stand: &Stand) -> PushClient<Channel> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = grpc::service(stand.ingress.clone());
-    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+    let ingress = stand.ingress.clone();
+    let methods = grpc::methods(*ingress.limits());
+    let access = ingress.access().clone();
+    let calls = Grpc::new(Routes::new(grpc::service(ingress)), methods, access, Duration::from_secs(30));
+    let serving = Serving::new(Budget::new(64 << 20));
+    let (limits, stats) = (ServeLimits::grpc(16), ListenerStats::new("grpc"));
+    tokio::spawn(serve(listener, Application::Grpc(calls), limits, serving, stats, std::future::pending()));
     PushClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap())
 }
 
@@ -102,7 +111,7 @@ async fn a_full_bus_is_exhausted_and_a_stopping_gateway_unavailable() {
 async fn the_token_is_asked_for() {
     let stand = Stand::new();
     let mut client = client(&stand).await;
-    stand.ingress.set_access(Access::token("s3cret"));
+    stand.ingress.access().replace(token("s3cret-0123456789"));
     let with = |token: &str| {
         let mut request = Request::new(to_room("r", "", ""));
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -111,7 +120,7 @@ async fn the_token_is_asked_for() {
     let none = client.push(to_room("r", "", "")).await.unwrap_err();
     assert_eq!(none.code(), Code::Unauthenticated);
     assert_eq!(client.push(with("wrong")).await.unwrap_err().code(), Code::Unauthenticated);
-    assert!(client.push(with("s3cret")).await.is_ok());
+    assert!(client.push(with("s3cret-0123456789")).await.is_ok());
 }
 
 /// A raw push (op 9) of whole frames goes through as it is.

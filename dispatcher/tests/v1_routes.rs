@@ -6,10 +6,9 @@ use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::feed::{Delivery, Target, Totals};
-use halley_dispatcher::ingress::access::Access;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::stats::{Kind, Outcome};
-use support::{FakeGateway, Stand, call, keys, push_call, room};
+use support::{FakeGateway, Stand, call, keys, push_call, room, token};
 
 const ROOM: &str = r#"{"target":{"room":"live://1"},"op":1000,"text":"hi"}"#;
 
@@ -142,13 +141,13 @@ async fn stopping_is_503_and_what_was_accepted_is_delivered() {
 async fn access_is_checked_before_anything_is_read() {
     let stand = Stand::new();
     assert_error(&push_call("{").peer(Some("192.0.2.7:9")).send(&stand.http).await, 403, "forbidden", "push_token");
-    stand.ingress.set_access(Access::token("s3cret"));
+    stand.ingress.access().replace(token("s3cret-0123456789"));
     let none = push_call("{").send(&stand.http).await;
     assert_error(&none, 401, "unauthorized", "Authorization: Bearer");
     assert_eq!(none.header("www-authenticate"), "Bearer");
     let wrong = push_call(ROOM).header("authorization", "Bearer wrong").send(&stand.http).await;
-    assert_error(&wrong, 401, "unauthorized", "not the push token");
-    let right = push_call(ROOM).header("authorization", "Bearer s3cret").peer(Some("192.0.2.7:9"));
+    assert_error(&wrong, 401, "unauthorized", "no token that is configured");
+    let right = push_call(ROOM).header("authorization", "Bearer s3cret-0123456789").peer(Some("192.0.2.7:9"));
     assert_eq!(right.send(&stand.http).await.status, 200);
 }
 
@@ -160,12 +159,12 @@ async fn foreign_pages_may_not_push() {
     let page = |origin: &str, host: &str| push_call(ROOM).header("origin", origin).header("host", host);
     let own = page("http://127.0.0.1:3111", "127.0.0.1:3111");
     assert_eq!(own.send(&stand.http).await.status, 200);
-    for (origin, host) in [
-        ("http://evil.example", "127.0.0.1:3111"),
-        ("http://evil.example:3111", "evil.example:3111"),
-        ("null", "127.0.0.1:3111"),
+    for (origin, host, why) in [
+        ("http://evil.example", "127.0.0.1:3111", "not from one of another site"),
+        ("http://evil.example:3111", "evil.example:3111", "name the host of this request"),
+        ("null", "127.0.0.1:3111", "not from one of another site"),
     ] {
-        assert_error(&page(origin, host).send(&stand.http).await, 403, "forbidden", "pages of other sites");
+        assert_error(&page(origin, host).send(&stand.http).await, 403, "forbidden", why);
     }
     // goim's routes take any content type, so a page could send to them without a preflight.
     let goim = call("POST", "/goim/push/all?operation=1").header("origin", "http://evil.example");

@@ -3,7 +3,7 @@
 //! - [`goim`]: the frame of goim's clients, read from TCP streams, WebSocket messages and batches of pushes.
 //! - [`websocket`]: RFC 6455, server side: upgrade requests, client frames, server frames.
 //! - [`payload`]: a push, framed once for both transports.
-//! - [`caller`]: the headers of an HTTP request that tell who sends it.
+//! - [`field_scan`]: how many elements a protobuf message has, before it is decoded.
 //! - [`proto`]: the protobuf messages of goim's components and of our push API.
 //!
 //! Decoders read the caller's slice and answer with ranges or borrowed frames; what is not whole yet stays with the
@@ -13,7 +13,7 @@
 //!
 //! Architecture Invariant: nothing here knows who is connected, what time it is, or what a room is.
 
-pub mod caller;
+pub mod field_scan;
 pub mod goim;
 pub mod payload;
 pub mod proto;

@@ -80,6 +80,8 @@ pub trait Gateway: Send + Sync + 'static {
     async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone>;
     /// Rooms with members, and how many.
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer>;
+    /// How many members each of these rooms has, in their order.
+    async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer>;
     /// Totals.
     async fn totals(&self) -> Result<Totals, NoAnswer>;
 }

@@ -1,25 +1,56 @@
-//! The ingress over gRPC: `halley.push.v1.Push`, the same as `POST /v1/push` for services. Owns the translation and the
-//! status codes; opens no listener: the service is mounted on the gateway's.
+//! The ingress over gRPC: `halley.push.v1.Push`, the same as `POST /v1/push` for services. Owns the translation, the status
+//! codes and what its messages weigh; opens no listener, and hears only of callers who may push and of messages that are whole:
+//! [`halley_service::serve::grpc`] sees to both.
 
 use std::sync::Arc;
 
+use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::push::push_request::Target as RequestTarget;
 use halley_protocol::proto::push::push_server::{Push as PushMethods, PushServer};
 use halley_protocol::proto::push::{PushReply, PushRequest};
+use halley_service::serve::grpc::Method;
 use tonic::{Code, Request, Response, Status};
 
-use super::access::{Caller, Denied, Peer};
-use super::admit::Limits;
+use super::access::PUSH;
+use super::admit::{Invalid, Limits};
 use super::{Ingress, Push, PushError, Pushed};
 use crate::feed::Target;
 
 /// What a request may be longer than its message: names and framing.
 const REQUEST_OVERHEAD_BYTES: usize = 12 * 1024 * 1024;
+/// Bytes that a decoded key takes besides its text, and a decoded mid.
+const KEY_BYTES: usize = 48;
+const MID_BYTES: usize = 8;
 
 /// The service, to be added to a server.
 pub fn service(ingress: Arc<Ingress>) -> PushServer<PushService> {
-    let bytes_max = ingress.limits().body_bytes_max.saturating_add(REQUEST_OVERHEAD_BYTES);
+    let bytes_max = request_bytes_max(ingress.limits());
     PushServer::new(PushService { ingress }).max_decoding_message_size(bytes_max)
+}
+
+/// What a server must know of its methods before it decodes a message.
+pub fn methods(limits: Limits) -> Vec<Method> {
+    vec![Method {
+        path: "/halley.push.v1.Push/Push",
+        scope: PUSH,
+        message_bytes_max: request_bytes_max(&limits),
+        weigh: Arc::new(move |message| weigh(message, limits.targets_max)),
+    }]
+}
+
+fn request_bytes_max(limits: &Limits) -> usize {
+    limits.body_bytes_max.saturating_add(REQUEST_OVERHEAD_BYTES)
+}
+
+/// What the targets of a push take once they are decoded; no more are decoded than a push may have.
+fn weigh(message: &[u8], targets_max: usize) -> Result<usize, Status> {
+    let malformed = |_| Status::invalid_argument("the message is no PushRequest");
+    let keys = count(message, &[1, 1], Element::Bytes, targets_max).map_err(malformed)?;
+    let mids = count(message, &[2, 1], Element::Varint, targets_max).map_err(malformed)?;
+    if keys > targets_max || mids > targets_max {
+        return Err(Status::invalid_argument(Invalid::TooManyTargets { count_max: targets_max }.to_string()));
+    }
+    Ok(keys * KEY_BYTES + mids * MID_BYTES)
 }
 
 /// The methods of `halley.push.v1.Push`.
@@ -30,7 +61,6 @@ pub struct PushService {
 #[tonic::async_trait]
 impl PushMethods for PushService {
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushReply>, Status> {
-        self.check_access(&request)?;
         let PushRequest { target, op, body, dry_run } = request.into_inner();
         let target = target.ok_or_else(|| Status::invalid_argument("name a target: keys, mids, room or all"))?;
         let target = target_of(target)?;
@@ -44,23 +74,6 @@ impl PushMethods for PushService {
             PushReply { id: id.to_string(), matched }
         };
         Ok(Response::new(reply))
-    }
-}
-
-impl PushService {
-    fn check_access(&self, request: &Request<PushRequest>) -> Result<(), Status> {
-        let value = |name| request.metadata().get(name).map(|value| value.as_bytes());
-        let caller = Caller {
-            peer: request.remote_addr().map_or(Peer::Unknown, Peer::Tcp),
-            authorization: value("authorization"),
-            origin: value("origin"),
-            host: value("host"),
-            forwarded: value("forwarded").is_some() || value("x-forwarded-for").is_some(),
-        };
-        self.ingress.check_access(&caller).map_err(|denied: Denied| {
-            let code = if denied.is_unauthenticated() { Code::Unauthenticated } else { Code::PermissionDenied };
-            Status::new(code, denied.to_string())
-        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The door that pushes come in by. Owns what every transport shares: the bounds on a push, the way onto the bus, the answer;
 //! knows neither HTTP nor gRPC, and delivers nothing itself except dry runs, which carry no message. [`http`] and [`grpc`]
-//! translate; [`access`] says who may push, [`admit`] what. Next step: [`crate::bus`].
+//! translate; [`access`] names what one must be allowed, [`admit`] says what a push may be. Next step: [`crate::bus`].
 
 pub mod access;
 pub mod admit;
@@ -11,8 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
+use halley_service::access::rules::AccessRules;
 
 use crate::bus::{Position, Producer, PublishError};
 use crate::command::Command;
@@ -20,7 +20,6 @@ use crate::feed::{Delivery, Target};
 use crate::receipts::{Receipts, sum_of};
 use crate::route::Route;
 use crate::stats::{Kind, Outcome, Stats};
-use access::{Access, Caller, Denied};
 use admit::{Invalid, Limits};
 
 /// How long an answer waits for the number of matched connections before it goes out without it.
@@ -101,7 +100,7 @@ pub struct Ingress {
     receipts: Arc<Receipts>,
     stats: Arc<Stats>,
     limits: Limits,
-    access: ArcSwap<Access>,
+    access: AccessRules,
     server_id: String,
 }
 
@@ -113,10 +112,10 @@ impl Ingress {
         receipts: Arc<Receipts>,
         stats: Arc<Stats>,
         limits: Limits,
-        access: Access,
+        access: AccessRules,
         server_id: String,
     ) -> Ingress {
-        Ingress { bus, route, receipts, stats, limits, access: ArcSwap::from_pointee(access), server_id }
+        Ingress { bus, route, receipts, stats, limits, access, server_id }
     }
 
     /// The bounds on one push.
@@ -134,19 +133,9 @@ impl Ingress {
         &*self.bus
     }
 
-    /// Who may push from now on.
-    pub fn set_access(&self, access: Access) {
-        self.access.store(Arc::new(access));
-    }
-
-    /// Whether pushing takes a token now.
-    pub fn needs_token(&self) -> bool {
-        self.access.load().needs_token()
-    }
-
-    /// Whether this caller may push.
-    pub fn check_access(&self, caller: &Caller<'_>) -> Result<(), Denied> {
-        self.access.load().check_push(caller).inspect_err(|_| self.stats.deny())
+    /// Who may push and ask.
+    pub fn access(&self) -> &AccessRules {
+        &self.access
     }
 
     /// Take no further push; those taken are still delivered.

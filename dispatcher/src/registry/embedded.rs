@@ -1,6 +1,7 @@
 //! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask, one
-//! list of rooms is under way at a time, and nobody gets one that is older than his request. A list that was begun is finished
-//! whoever still waits for it, so that those behind it get theirs. Keeps nothing but the last list.
+//! list of rooms is under way at a time, lists follow each other at a distance, and nobody gets one that is older than his
+//! request. A list that was begun is finished whoever still waits for it, so that those behind it get theirs. Keeps nothing but
+//! the last list.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use hashbrown::HashMap;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Registry, Rooms};
 use crate::feed::{NoAnswer, Totals};
@@ -19,33 +21,48 @@ const TOTALS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a list of rooms may take, and how long who asks waits for one, the list under way before it included: a gateway with
 /// very many rooms makes it beside its other work.
 const LIST_WITHIN: Duration = Duration::from_secs(30);
+/// Time from the beginning of one list to that of the next: making them is work for feed, whoever asks how often.
+const LIST_EVERY: Duration = Duration::from_millis(100);
 
 /// The registry of a process that holds its gateways itself.
 pub struct EmbeddedRegistry {
     route: Route,
     /// Number of the last list that was begun, from 1.
-    begun: AtomicU64,
-    /// The last list that arrived, with its number. Locked by whoever fetches the next.
-    latest: Arc<Mutex<(u64, Rooms)>>,
+    begun: Arc<AtomicU64>,
+    /// The last list that arrived. Locked by whoever fetches the next.
+    latest: Arc<Mutex<Latest>>,
+}
+
+/// A list, its number, and when the last one was begun.
+struct Latest {
+    number: u64,
+    rooms: Rooms,
+    begun: Option<Instant>,
 }
 
 impl EmbeddedRegistry {
     /// Asks these gateways.
     pub fn new(route: Route) -> EmbeddedRegistry {
-        EmbeddedRegistry { route, begun: AtomicU64::new(0), latest: Arc::new(Mutex::new((0, Rooms::from([])))) }
+        let latest = Latest { number: 0, rooms: Rooms::from([]), begun: None };
+        EmbeddedRegistry { route, begun: Arc::new(AtomicU64::new(0)), latest: Arc::new(Mutex::new(latest)) }
     }
 
     async fn newer_than(&self, number: u64) -> Result<Rooms, NoAnswer> {
         let mut latest = self.latest.clone().lock_owned().await;
-        if latest.0 > number {
-            return Ok(latest.1.clone());
+        if latest.number > number {
+            return Ok(latest.rooms.clone());
         }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let route = self.route.clone();
+        let (route, begun) = (self.route.clone(), Arc::clone(&self.begun));
         // A task of its own, which holds the lock to its end: who waits here may give up.
         let fetched = tokio::spawn(async move {
-            *latest = (number, in_time(LIST_WITHIN, fetch(&route)).await?);
-            Ok(latest.1.clone())
+            if let Some(last) = latest.begun {
+                sleep_until(last + LIST_EVERY).await;
+            }
+            latest.begun = Some(Instant::now());
+            let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
+            latest.rooms = in_time(LIST_WITHIN, fetch(&route)).await?;
+            latest.number = number;
+            Ok(latest.rooms.clone())
         });
         // It can be cut short only when the process ends.
         fetched.await.unwrap_or(Err(NoAnswer::Gone))
@@ -70,6 +87,17 @@ impl Registry for EmbeddedRegistry {
     async fn rooms(&self) -> Result<Rooms, NoAnswer> {
         let begun_before = self.begun.load(Ordering::SeqCst);
         in_time(LIST_WITHIN, self.newer_than(begun_before)).await
+    }
+
+    async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+        let asked = try_join_all(self.route.gateways().iter().map(|gateway| gateway.counts(rooms.clone())));
+        let mut sums = vec![0_u32; rooms.len()];
+        for counts in in_time(TOTALS_WITHIN, asked).await? {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        Ok(sums)
     }
 
     async fn totals(&self) -> Result<Totals, NoAnswer> {
@@ -108,6 +136,9 @@ mod tests {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
             self.permits.acquire().await.unwrap().forget();
             Ok(vec![("live://1".into(), number)])
+        }
+        async fn counts(&self, _: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+            Err(NoAnswer::Gone)
         }
         async fn totals(&self) -> Result<Totals, NoAnswer> {
             Ok(Totals { connections: 2, addresses: 1 })
@@ -174,6 +205,9 @@ mod tests {
             self.begun.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(self.takes).await;
             Ok(vec![("live://1".into(), self.made.fetch_add(1, Ordering::SeqCst) + 1)])
+        }
+        async fn counts(&self, _: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+            Err(NoAnswer::Gone)
         }
         async fn totals(&self) -> Result<Totals, NoAnswer> {
             Err(NoAnswer::Gone)

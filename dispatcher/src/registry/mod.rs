@@ -16,6 +16,8 @@ pub type Rooms = Arc<[(String, u32)]>;
 pub trait Registry: Send + Sync + 'static {
     /// Rooms with members. Not older than the call; the answer, or that there is none, comes in bounded time.
     async fn rooms(&self) -> Result<Rooms, NoAnswer>;
+    /// How many members each of these rooms has, in their order. Not older than the call; in bounded time.
+    async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer>;
     /// Totals over all gateways, in bounded time too.
     async fn totals(&self) -> Result<Totals, NoAnswer>;
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use halley_dispatcher::assemble::{Dispatcher, Settings, embedded};
 use halley_dispatcher::consume::Drained;
 use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
 use halley_dispatcher::ingress::Ingress;
-use halley_dispatcher::ingress::http::{DemoInfo, HttpState, router};
+use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
+use halley_dispatcher::ingress::http::{DemoInfo, Groups, HttpState, router};
 use halley_dispatcher::registry::nodes::NodeInfo;
+use halley_service::access::tokens::Token;
+use halley_service::access::{Access, Peer};
+use halley_service::serve::budget::Budget;
 use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
@@ -103,6 +106,13 @@ impl Gateway for FakeGateway {
         Ok(self.rooms.lock().unwrap().clone())
     }
 
+    async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+        self.answer()?;
+        let known = self.rooms.lock().unwrap();
+        let count = |room: &String| known.iter().find(|(name, _)| name == room).map_or(0, |(_, count)| *count);
+        Ok(rooms.iter().map(count).collect())
+    }
+
     async fn totals(&self) -> Result<Totals, NoAnswer> {
         self.answer()?;
         Ok(*self.totals.lock().unwrap())
@@ -128,7 +138,8 @@ impl Stand {
         let settings = Settings { server_id: "comet1".into(), ..settings };
         let Dispatcher { ingress, registry, consume } = embedded(settings, vec![gateway.clone()]);
         let demo = DemoInfo { websocket: Some("0.0.0.0:3102".parse().unwrap()), ..DemoInfo::default() };
-        let http = router(HttpState::new(ingress.clone(), registry, node(), demo));
+        let state = HttpState::new(ingress.clone(), registry, node(), demo, Budget::new(64 << 20));
+        let http = router(state, Groups::ALL);
         Stand { ingress, gateway, http, consumer: tokio::spawn(consume.run(DRAIN_WITHIN)) }
     }
 
@@ -170,22 +181,25 @@ pub fn push_call(json: &str) -> Call {
     call("POST", "/v1/push").header("content-type", "application/json").body(json.to_owned())
 }
 
-/// A request, from this machine unless said otherwise.
+/// The rules with one token, for all.
+pub fn token(text: &str) -> Access {
+    Access::new(vec![Token::new(text, "push_token", &[PUSH, QUESTIONS]).unwrap()])
+}
+
+/// A request, from this machine and under its address unless said otherwise.
 pub struct Call {
     request: Request<Body>,
 }
 
 pub fn call(method: &str, uri: &str) -> Call {
     let request = Request::builder().method(method).uri(uri).body(Body::empty()).unwrap();
-    Call { request }.peer(Some("127.0.0.1:40000"))
+    Call { request }.peer(Some("127.0.0.1:40000")).header("host", "127.0.0.1:3111")
 }
 
 impl Call {
     pub fn peer(mut self, peer: Option<&str>) -> Call {
-        self.request.extensions_mut().remove::<ConnectInfo<SocketAddr>>();
-        if let Some(peer) = peer {
-            self.request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
-        }
+        let peer = peer.map_or(Peer::Unknown, |peer| Peer::Tcp(peer.parse::<SocketAddr>().unwrap()));
+        self.request.extensions_mut().insert(peer);
         self
     }
 

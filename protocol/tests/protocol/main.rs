@@ -2,6 +2,7 @@
 //! that is stored. One binary, so that it is linked once.
 
 mod corpus;
+mod field_scan;
 mod frames;
 mod goim;
 mod handshake;

@@ -6,7 +6,8 @@
 //! - L14: `online/top` takes a room for one of a type when its key begins with `type://`, and what follows is its id, whole.
 //!   goim compares a bare prefix (`li` matches `live://…`, `live` matches `lives://…`) and cuts the id at the first slash, so
 //!   it shows rooms of other types and several rooms under one id. Keys without `://` belong to no type.
-//! - Who may not push is told so: HTTP 401 or 403 with code -401 or -403.
+//! - `online/top` shows 1,000 rooms at most, whatever `limit` says beyond that.
+//! - Who may not push or ask is told so: HTTP 401, 403 or 429 with code -401, -403 or -429.
 //! - Bodies and lists over their bounds get code -400 with a message.
 
 use std::cmp::Reverse;
@@ -17,11 +18,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 
+use axum::http::request::Parts;
+use halley_service::access::{Denied, Kind};
+use halley_service::serve::body::BodyError;
+
 use super::query::{BindError, Binder, Query};
-use super::{HttpState, State, json};
+use super::renderings::NoRoom;
+use super::{HttpState, State, json, to_json};
 use crate::feed::{NoAnswer, Target};
-use crate::ingress::access::Denied;
-use crate::ingress::http::body::BodyError;
+use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::{Push, PushError};
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -30,6 +35,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OK: i32 = 0;
 const REQUEST_ERROR: i32 = -400;
 const SERVER_ERROR: i32 = -500;
+
+/// Rooms that `online/top` shows at most.
+const TOP_MAX: usize = 1000;
 
 /// What every answer looks like; `data` is left out when there is none.
 #[derive(Serialize)]
@@ -53,13 +61,14 @@ fn bind_error(BindError(message): &BindError) -> Response {
     json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None })
 }
 
-fn denied(denied: Denied) -> Response {
-    let (status, code) = match denied.is_unauthenticated() {
-        true => (StatusCode::UNAUTHORIZED, -401),
-        false => (StatusCode::FORBIDDEN, -403),
+fn denied(denied: &Denied) -> Response {
+    let (status, code) = match denied.kind() {
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, -401),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, -403),
+        Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, -429),
     };
     let mut response = json(status, JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
-    if denied.is_unauthenticated() {
+    if denied.kind() == Kind::Unauthenticated {
         response.headers_mut().insert("www-authenticate", "Bearer".parse().expect("a header value"));
     }
     response
@@ -96,11 +105,10 @@ enum Bound {
 
 async fn push(state: &HttpState, request: Request, bind: fn(&Query) -> Result<Bound, BindError>) -> Response {
     let (head, body) = request.into_parts();
-    if let Err(refusal) = state.check_access(&head) {
-        return denied(refusal);
+    if let Err(refusal) = state.check_access(&head, PUSH).await {
+        return denied(&refusal);
     }
-    // The body is taken in before any answer: a client that is still sending would lose the answer with the connection.
-    let body = state.bodies.read(&head.headers, body, state.ingress.limits().body_bytes_max).await;
+    let body = state.body(&head, body, state.ingress.limits().body_bytes_max).await;
     let (target, op) = match bind(&Query::parse(head.uri.query())) {
         Err(error) => return bind_error(&error),
         Ok(Bound::NoKeys) => return answer(REQUEST_ERROR, ""),
@@ -109,7 +117,7 @@ async fn push(state: &HttpState, request: Request, bind: fn(&Query) -> Result<Bo
     };
     match body {
         Err(error) => body_error(error),
-        Ok(body) => match state.ingress.push(Push { target, op, body: body.bytes.clone() }).await {
+        Ok(body) => match state.ingress.push(Push { target, op, body: body.bytes }).await {
             Ok(_) => answer(OK, ""),
             Err(error) => push_error(&error),
         },
@@ -178,9 +186,24 @@ struct Top<'a> {
     count: u32,
 }
 
+/// The head of a question, if its sender may ask.
+async fn asked(state: &HttpState, request: Request) -> Result<Parts, Response> {
+    let (head, _) = request.into_parts();
+    state.check_access(&head, QUESTIONS).await.map_err(|refusal| denied(&refusal))?;
+    Ok(head)
+}
+
+fn no_room(NoRoom: NoRoom) -> Response {
+    answer(SERVER_ERROR, "too many long answers are being read, try again in a moment")
+}
+
 /// `GET /goim/online/top`.
 pub(super) async fn online_top(state: State, request: Request) -> Response {
-    let query = Query::parse(request.uri().query());
+    let head = match asked(&state, request).await {
+        Ok(head) => head,
+        Err(refusal) => return refusal,
+    };
+    let query = Query::parse(head.uri.query());
     let bind = || {
         let mut bind = Binder::new(&query);
         let kind = bind.string("type");
@@ -189,7 +212,7 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
         bind.require(limit != 0, "Limit", "required");
         bind.require(limit >= 0, "Limit", "min");
         bind.finish()?;
-        Ok((format!("{kind}://"), usize::try_from(limit).unwrap_or(usize::MAX)))
+        Ok((format!("{kind}://"), usize::try_from(limit).unwrap_or(usize::MAX).min(TOP_MAX)))
     };
     let (prefix, limit) = match bind() {
         Ok(bound) => bound,
@@ -199,19 +222,27 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
         Ok(rooms) => rooms,
         Err(why) => return no_answer(why),
     };
-    let of_type = rooms.iter().filter_map(|(room, count)| {
-        let room_id = room.strip_prefix(&prefix)?;
-        (*count > 0).then_some(Top { room_id, count: *count })
-    });
-    let mut top: Vec<Top<'_>> = of_type.collect();
-    top.sort_unstable_by_key(|room| (Reverse(room.count), room.room_id));
-    top.truncate(limit);
-    data(top)
+    let render = |rooms: &[(String, u32)]| {
+        let of_type = rooms.iter().filter_map(|(room, count)| {
+            let room_id = room.strip_prefix(&prefix)?;
+            (*count > 0).then_some(Top { room_id, count: *count })
+        });
+        let mut top: Vec<Top<'_>> = of_type.collect();
+        top.sort_unstable_by_key(|room| (Reverse(room.count), room.room_id));
+        top.truncate(limit);
+        to_json(&Envelope { code: OK, message: "", data: Some(top) })
+    };
+    let question = format!("top {limit} {prefix}");
+    state.renderings.answer(&rooms, question, JSON, &state.share(&head), render).unwrap_or_else(no_room)
 }
 
 /// `GET /goim/online/room`.
 pub(super) async fn online_room(state: State, request: Request) -> Response {
-    let query = Query::parse(request.uri().query());
+    let head = match asked(&state, request).await {
+        Ok(head) => head,
+        Err(refusal) => return refusal,
+    };
+    let query = Query::parse(head.uri.query());
     let bind = || {
         let mut bind = Binder::new(&query);
         let (kind, rooms) = (bind.string("type"), bind.strings("rooms"));
@@ -224,18 +255,12 @@ pub(super) async fn online_room(state: State, request: Request) -> Response {
         Ok(bound) => bound,
         Err(error) => return bind_error(&error),
     };
-    let rooms = match state.registry.rooms().await {
-        Ok(rooms) => rooms,
-        Err(why) => return no_answer(why),
-    };
-    // Ordered by id, as Go writes maps.
-    let mut counts: BTreeMap<&str, u32> = ids.iter().map(|id| (id.as_str(), 0)).collect();
-    for (room, online) in rooms.iter() {
-        if let Some(count) = room.strip_prefix(&prefix).and_then(|id| counts.get_mut(id)) {
-            *count = *online;
-        }
+    let rooms = ids.iter().map(|id| format!("{prefix}{id}")).collect();
+    match state.registry.counts(rooms).await {
+        // Ordered by id, as Go writes maps.
+        Ok(counts) => data(ids.iter().zip(counts).collect::<BTreeMap<_, _>>()),
+        Err(why) => no_answer(why),
     }
-    data(counts)
 }
 
 #[derive(Serialize)]
@@ -245,7 +270,10 @@ struct Total {
 }
 
 /// `GET /goim/online/total`.
-pub(super) async fn online_total(state: State) -> Response {
+pub(super) async fn online_total(state: State, request: Request) -> Response {
+    if let Err(refusal) = asked(&state, request).await {
+        return refusal;
+    }
     match state.registry.totals().await {
         Ok(totals) => data(Total { conn_count: totals.connections, ip_count: totals.addresses }),
         Err(why) => no_answer(why),
@@ -259,7 +287,10 @@ pub(super) async fn nodes_weighted(state: State, request: Request) -> Response {
 }
 
 /// `GET /goim/nodes/instances`.
-pub(super) async fn nodes_instances(state: State) -> Response {
+pub(super) async fn nodes_instances(state: State, request: Request) -> Response {
+    if let Err(refusal) = asked(&state, request).await {
+        return refusal;
+    }
     match state.registry.totals().await {
         Ok(totals) => data(state.node.load().instances(totals)),
         Err(why) => no_answer(why),

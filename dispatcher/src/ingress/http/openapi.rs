@@ -38,7 +38,7 @@ mod tests {
     /// Neither a route without description nor a description without route.
     #[test]
     fn the_document_describes_exactly_the_routes() {
-        let own = routes().into_iter().map(|(method, path, _)| (method.as_str().to_lowercase(), path.into()));
+        let own = routes().into_iter().map(|(method, path, _, _)| (method.as_str().to_lowercase(), path.into()));
         let admin = ADMIN.iter().map(|&(method, path)| (method.into(), path.into()));
         let served: BTreeSet<(String, String)> = own.chain(admin).collect();
         let document = document();

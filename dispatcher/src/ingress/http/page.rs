@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
+use crate::ingress::access::PUSH;
 use super::{State, json};
 
 const HTML: &str = include_str!("../../demo/index.html");
@@ -68,7 +69,7 @@ pub(super) async fn info(state: State) -> Response {
         wss: demo.websocket_tls.map(Endpoint::from),
         path: if demo.websocket_path.is_empty() { "/sub" } else { &demo.websocket_path },
         jwt: demo.jwt,
-        push_token: state.ingress.needs_token(),
+        push_token: state.ingress.access().needs_token(PUSH),
         heartbeat_s: if demo.heartbeat_s == 0 { 30 } else { demo.heartbeat_s },
         server_id: &node.server_id,
         version: &node.version,

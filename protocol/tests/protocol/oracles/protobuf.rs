@@ -1,5 +1,7 @@
-//! Protobuf messages from any bytes: what decodes has one encoding, which decodes to the same again.
+//! Protobuf messages from any bytes: what decodes has one encoding, which decodes to the same again; and its keys were counted
+//! rightly before.
 
+use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::{goim_comet, goim_logic, goim_protocol, push};
 use prost::Message;
 
@@ -25,6 +27,23 @@ const MESSAGES: [Check; 12] = [
 pub fn protobuf(data: &[u8]) {
     let Some((&which, bytes)) = data.split_first() else { return };
     MESSAGES[usize::from(which) % MESSAGES.len()](bytes);
+    counts(bytes);
+}
+
+/// What decodes was counted rightly, and what cannot be counted does not decode.
+fn counts(bytes: &[u8]) {
+    let counted = count(bytes, &[1], Element::Bytes, usize::MAX);
+    match (goim_comet::PushMsgReq::decode(bytes), counted) {
+        (Ok(message), counted) => assert_eq!(counted, Ok(message.keys.len())),
+        (Err(_), _) => {}
+    }
+    let mids = count(bytes, &[2, 1], Element::Varint, usize::MAX);
+    if let Ok(push::PushRequest { target: Some(push::push_request::Target::Mids(decoded)), .. }) =
+        push::PushRequest::decode(bytes)
+    {
+        // What another target replaced meanwhile was counted too.
+        assert!(mids.is_ok_and(|mids| mids >= decoded.mids.len()));
+    }
 }
 
 /// Compares bytes, not values: a NaN is not equal to itself.

@@ -6,24 +6,24 @@ mod request;
 use std::cmp::Reverse;
 
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use halley_service::access::{Denied, Kind};
+use halley_service::serve::answers::{error, try_later};
+use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
-use super::body::BodyError;
 use super::query::{Binder, Query};
-use super::{State, json};
+use super::renderings::NoRoom;
+use super::{State, json, to_json};
 use crate::feed::NoAnswer;
-use crate::ingress::access::Denied;
+use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::admit::{Invalid, Limits};
 use crate::ingress::{Push, PushError, Pushed};
 use request::PushRequest;
 
 const JSON: &str = "application/json";
-
-/// Seconds after which a push refused by a full bus may be tried again.
-const RETRY_AFTER_S: u16 = 1;
 
 /// What JSON may add to a message: base64 takes four bytes for three, targets and names the rest.
 const REQUEST_OVERHEAD_BYTES: usize = 512 * 1024;
@@ -34,35 +34,17 @@ const ONLINE_ROOMS_DEFAULT: usize = 10;
 /// Rooms listed at most.
 const ONLINE_ROOMS_MAX: usize = 1000;
 
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorDetail<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorDetail<'a> {
-    code: &'a str,
-    message: &'a str,
-}
-
-/// An error answer.
-pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    json(status, JSON, &ErrorBody { error: ErrorDetail { code, message } })
-}
-
-fn denied(denied: Denied) -> Response {
-    if !denied.is_unauthenticated() {
-        return error(StatusCode::FORBIDDEN, "forbidden", &denied.to_string());
+fn denied(denied: &Denied) -> Response {
+    let message = denied.to_string();
+    match denied.kind() {
+        Kind::Forbidden => error(StatusCode::FORBIDDEN, "forbidden", &message),
+        Kind::TooMany => try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message),
+        Kind::Unauthenticated => {
+            let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &message);
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
     }
-    let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &denied.to_string());
-    response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
-    response
-}
-
-fn try_later(status: StatusCode, code: &str, message: &str) -> Response {
-    let mut response = error(status, code, message);
-    response.headers_mut().insert("retry-after", RETRY_AFTER_S.into());
-    response
 }
 
 fn push_error(failed: &PushError) -> Response {
@@ -111,16 +93,15 @@ struct PushAnswer {
 /// `POST /v1/push`.
 pub(super) async fn push(state: State, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    if let Err(refusal) = state.check_access(&head) {
-        return denied(refusal);
+    if let Err(refusal) = state.check_access(&head, PUSH).await {
+        return denied(&refusal);
     }
-    let bytes_max = state.ingress.limits().body_bytes_max.saturating_mul(2).saturating_add(REQUEST_OVERHEAD_BYTES);
-    let body = state.bodies.read(&head.headers, body, bytes_max).await;
     if !is_json(&head.headers) {
         let message = "send JSON with the header 'Content-Type: application/json'";
         return error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message);
     }
-    let body = match body {
+    let bytes_max = state.ingress.limits().body_bytes_max.saturating_mul(2).saturating_add(REQUEST_OVERHEAD_BYTES);
+    let body = match state.body(&head, body, bytes_max).await {
         Ok(body) => body,
         Err(failed) => return body_error(failed),
     };
@@ -160,7 +141,11 @@ struct OnlineRoom<'a> {
 
 /// `GET /v1/online`: totals and the largest rooms, of every type.
 pub(super) async fn online(state: State, request: Request) -> Response {
-    let query = Query::parse(request.uri().query());
+    let (head, _) = request.into_parts();
+    if let Err(refusal) = state.check_access(&head, QUESTIONS).await {
+        return denied(&refusal);
+    }
+    let query = Query::parse(head.uri.query());
     let limit = match Binder::new(&query).int64("limit").map(usize::try_from) {
         Ok(Ok(0)) => ONLINE_ROOMS_DEFAULT,
         Ok(Ok(limit)) if limit <= ONLINE_ROOMS_MAX => limit,
@@ -174,11 +159,20 @@ pub(super) async fn online(state: State, request: Request) -> Response {
         Err(NoAnswer::Gone) => return stopping(),
         Err(why @ NoAnswer::TimedOut) => return try_later(StatusCode::SERVICE_UNAVAILABLE, "stuck", &why.to_string()),
     };
-    let with_members = rooms.iter().filter(|(_, count)| *count > 0);
-    let mut top: Vec<OnlineRoom<'_>> = with_members.map(|(room, count)| OnlineRoom { room, count: *count }).collect();
-    let rooms = top.len();
-    top.sort_unstable_by_key(|room| (Reverse(room.count), room.room));
-    top.truncate(limit);
-    let online = Online { connections: totals.connections, addresses: totals.addresses, rooms, top };
-    json(StatusCode::OK, JSON, &online)
+    let (connections, addresses) = (totals.connections, totals.addresses);
+    let render = |rooms: &[(String, u32)]| {
+        let with_members = rooms.iter().filter(|(_, count)| *count > 0);
+        let mut top: Vec<OnlineRoom<'_>> =
+            with_members.map(|(room, count)| OnlineRoom { room, count: *count }).collect();
+        let rooms = top.len();
+        top.sort_unstable_by_key(|room| (Reverse(room.count), room.room));
+        top.truncate(limit);
+        to_json(&Online { connections, addresses, rooms, top })
+    };
+    let question = format!("online {limit} {connections} {addresses}");
+    let answered = state.renderings.answer(&rooms, question, JSON, &state.share(&head), render);
+    answered.unwrap_or_else(|NoRoom| {
+        let message = "too many long answers are being read, try again in a moment";
+        try_later(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    })
 }

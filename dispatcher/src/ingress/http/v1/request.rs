@@ -6,18 +6,23 @@
 //! ```
 //!
 //! `target` has one of `key`, `keys`, `mid`, `mids`, `room` (a full room key) or `all` (true). The message is `text` or, as
-//! base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no message.
+//! base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no message. A name that
+//! is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
+
+use std::fmt;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::Deserialize;
 
 use crate::feed::Target;
 
-const FIELDS: &[&str] = &["target", "op", "text", "body", "speed", "dry_run"];
-const TARGETS: &[&str] = &["key", "keys", "mid", "mids", "room", "all"];
+/// Characters of a sentence about a request, part of which the sender chooses.
+const SENTENCE_CHARACTERS_MAX: usize = 300;
 
 /// Padded or not: both are common.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -34,39 +39,103 @@ pub(super) struct PushRequest {
     pub(super) dry_run: bool,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestFields {
+    target: Object<TargetFields>,
+    op: i32,
+    text: Option<String>,
+    body: Option<String>,
+    speed: Option<u32>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetFields {
+    key: Option<String>,
+    keys: Option<Vec<String>>,
+    mid: Option<Mid>,
+    mids: Option<Vec<Mid>>,
+    room: Option<String>,
+    all: Option<bool>,
+}
+
+/// Fields as they stand in an object; serde's own structs come in arrays too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct Fields<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Object<T>, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(std::marker::PhantomData))
+    }
+}
+
+/// A user id: a number, or its digits in a string, since JavaScript's numbers end at 2^53.
+#[derive(Clone, Copy)]
+struct Mid(i64);
+
+impl<'de> Deserialize<'de> for Mid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mid, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Mid;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, or its digits in a string")
+            }
+
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Mid, E> {
+                Ok(Mid(number))
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Mid, E> {
+                i64::try_from(number).map(Mid).map_err(|_| E::custom("a user id is below 2^63"))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Mid, E> {
+                text.parse().map(Mid).map_err(|_| E::custom("a user id is a whole number"))
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
 impl PushRequest {
     /// Reads the JSON; the error is a sentence for the caller.
     pub(super) fn parse(json: &[u8]) -> Result<PushRequest, String> {
-        let request: Value =
-            serde_json::from_slice(json).map_err(|error| format!("the request is no JSON: {error}"))?;
-        let Value::Object(mut request) = request else {
-            return Err("the request must be a JSON object".into());
-        };
-        check_names(&request, FIELDS, "")?;
-        let op = request.get("op").ok_or("\"op\" is missing: the operation that clients see")?;
-        let op =
-            integer(op).ok_or_else(|| format!("\"op\" must be a whole number from {} to {}", i32::MIN, i32::MAX))?;
-        let dry_run = match request.get("dry_run") {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(dry_run)) => *dry_run,
-            Some(_) => return Err("\"dry_run\" must be true or false".into()),
-        };
-        let speed = match request.get("speed") {
-            None | Some(Value::Null) => None,
-            Some(speed) => {
-                Some(integer(speed).ok_or("\"speed\" must be a whole number of deliveries a second, 0 or more")?)
-            }
-        };
-        let target = target(request.get("target"), speed)?;
-        let body = match (request.remove("text"), request.remove("body")) {
+        Self::read(json).map_err(|sentence| match sentence.char_indices().nth(SENTENCE_CHARACTERS_MAX) {
+            Some((end, _)) => format!("{}…", &sentence[..end]),
+            None => sentence,
+        })
+    }
+
+    fn read(json: &[u8]) -> Result<PushRequest, String> {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let Object(fields): Object<RequestFields> =
+            serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
+        reader.end().map_err(|error| format!("the request is wrong: {error}"))?;
+        let RequestFields { target: Object(target), op, text, body, speed, dry_run } = fields;
+        let dry_run = dry_run.unwrap_or(false);
+        let target = target.chosen(speed)?;
+        let body = match (text, body) {
             (Some(_), Some(_)) => return Err("give \"text\" or \"body\", not both".into()),
-            (Some(Value::String(text)), None) => Bytes::from(text),
-            (Some(_), None) => return Err("\"text\" must be a string".into()),
-            (None, Some(Value::String(body))) => match BASE64.decode(body) {
+            (Some(text), None) => Bytes::from(text),
+            (None, Some(body)) => match BASE64.decode(body) {
                 Ok(body) => Bytes::from(body),
                 Err(error) => return Err(format!("\"body\" is no base64: {error}")),
             },
-            (None, Some(_)) => return Err("\"body\" must be a string of base64".into()),
             (None, None) if dry_run => Bytes::new(),
             (None, None) => return Err("the message is missing: give \"text\", or \"body\" as base64".into()),
         };
@@ -74,64 +143,36 @@ impl PushRequest {
     }
 }
 
-fn target(target: Option<&Value>, speed: Option<u32>) -> Result<Target, String> {
-    let choices = "\"target\" must be an object with one of \"key\", \"keys\", \"mid\", \"mids\", \"room\" or \"all\"";
-    let Some(Value::Object(target)) = target else {
-        return Err(choices.into());
-    };
-    check_names(target, TARGETS, "target.")?;
-    let mut fields = target.iter();
-    let (Some((name, value)), None) = (fields.next(), fields.next()) else {
-        return Err(choices.into());
-    };
-    if speed.is_some() && name != "all" {
-        return Err("\"speed\" goes with the target \"all\" only".into());
-    }
-    match name.as_str() {
-        "key" => Ok(Target::Keys(vec![string(value).ok_or("\"target.key\" must be a string")?])),
-        "keys" => Ok(Target::Keys(list(value, string).ok_or("\"target.keys\" must be an array of strings")?)),
-        "mid" => Ok(Target::Mids(vec![mid(value).ok_or("\"target.mid\" must be a whole number")?])),
-        "mids" => Ok(Target::Mids(list(value, mid).ok_or("\"target.mids\" must be an array of whole numbers")?)),
-        "room" => {
-            let hint = "\"target.room\" must be a full room key such as \"live://1000\"";
-            Ok(Target::Room(string(value).ok_or(hint)?))
-        }
-        _ if *value == Value::Bool(true) => Ok(Target::All { speed: speed.unwrap_or(0) }),
-        _ => Err("\"target.all\" must be true".into()),
+/// What is wrong, and where it stands.
+fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    match error.path().to_string().as_str() {
+        "." => format!("the request is wrong: {}", error.inner()),
+        path => format!("{path:?} is wrong: {}", error.inner()),
     }
 }
 
-fn integer<T: TryFrom<i64>>(value: &Value) -> Option<T> {
-    T::try_from(value.as_i64()?).ok()
-}
-
-fn string(value: &Value) -> Option<String> {
-    value.as_str().map(String::from)
-}
-
-/// A user id: a number, or its digits in a string, since JavaScript's numbers end at 2^53.
-fn mid(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
-}
-
-fn list<T>(value: &Value, element: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-    value.as_array()?.iter().map(element).collect()
-}
-
-/// Refuses names that are not known, and says which one is nearest.
-fn check_names(object: &Map<String, Value>, known: &[&str], path: &str) -> Result<(), String> {
-    let Some(unknown) = object.keys().find(|name| !known.contains(&name.as_str())) else {
-        return Ok(());
-    };
-    // A name of any length may come, so it is quoted only as far as it can help.
-    let shown: String = unknown.chars().take(40).collect();
-    let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(name, &shown), name)).min();
-    Err(match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 3 => {
-            format!("unknown field \"{path}{shown}\", did you mean \"{path}{name}\"?")
+impl TargetFields {
+    /// The one target that is named.
+    fn chosen(self, speed: Option<u32>) -> Result<Target, String> {
+        let TargetFields { key, keys, mid, mids, room, all } = self;
+        let number = |mids: Vec<Mid>| Target::Mids(mids.into_iter().map(|Mid(mid)| mid).collect());
+        let named = [
+            key.map(|key| Target::Keys(vec![key])),
+            keys.map(Target::Keys),
+            mid.map(|mid| number(vec![mid])),
+            mids.map(number),
+            room.map(Target::Room),
+            all.map(|_| Target::All { speed: speed.unwrap_or(0) }),
+        ];
+        let mut named = named.into_iter().flatten();
+        match (named.next(), named.next()) {
+            (Some(Target::All { .. }), None) if all == Some(false) => Err("\"target.all\" must be true".into()),
+            (Some(target @ Target::All { .. }), None) => Ok(target),
+            (Some(_), None) if speed.is_some() => Err("\"speed\" goes with the target \"all\" only".into()),
+            (Some(target), None) => Ok(target),
+            _ => Err("\"target\" names one of \"key\", \"keys\", \"mid\", \"mids\", \"room\" or \"all\"".into()),
         }
-        _ => format!("unknown field \"{path}{shown}\", known are: {}", known.join(", ")),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -148,10 +189,11 @@ mod tests {
             (r#"{"key":"k"}"#, Target::Keys(vec!["k".into()])),
             (r#"{"keys":["a","b"]}"#, Target::Keys(vec!["a".into(), "b".into()])),
             (r#"{"mid":7}"#, Target::Mids(vec![7])),
-            (r#"{"mids":[9007199254740993,"9007199254740995"]}"#, {
-                Target::Mids(vec![9_007_199_254_740_993, 9_007_199_254_740_995])
+            (r#"{"mids":[9007199254740993,"9007199254740995",-1]}"#, {
+                Target::Mids(vec![9_007_199_254_740_993, 9_007_199_254_740_995, -1])
             }),
             (r#"{"room":"live://1"}"#, Target::Room("live://1".into())),
+            (r#"{"room":"live://1","key":null}"#, Target::Room("live://1".into())),
             (r#"{"all":true}"#, Target::All { speed: 0 }),
         ] {
             let request = parse(&format!(r#"{{"target":{target},"op":-1,"text":"hé"}}"#)).unwrap();
@@ -169,39 +211,71 @@ mod tests {
         assert!(!parse(&format!(r#"{{{all},"dry_run":null,"speed":null,"text":"x"}}"#)).unwrap().dry_run);
     }
 
+    /// A second name of the same spelling, however it is written, is no way to say something else.
+    #[test]
+    fn a_name_that_comes_twice_is_refused_and_named() {
+        for (json, name) in [
+            (r#"{"target":{"room":"r"},"target":{"all":true},"op":1,"text":"x"}"#, "target"),
+            (r#"{"target":{"room":"r"},"t\u0061rget":{"all":true},"op":1,"text":"x"}"#, "target"),
+            (r#"{"target":{"room":"r"},"target":null,"op":1,"text":"x"}"#, "target"),
+            (r#"{"target":{"key":"a","key":"b"},"op":1,"text":"x"}"#, "key"),
+            (r#"{"target":{"key":null,"key":"b"},"op":1,"text":"x"}"#, "key"),
+            (r#"{"target":{"all":true,"all":true},"op":1,"text":"x"}"#, "all"),
+            (r#"{"target":{"room":"r"},"op":1,"op":2,"text":"x"}"#, "op"),
+            (r#"{"target":{"room":"r"},"op":1,"text":"x","text":"y"}"#, "text"),
+            (r#"{"target":{"room":"r"},"op":1,"body":"","body":""}"#, "body"),
+            (r#"{"target":{"all":true},"op":1,"text":"x","speed":1,"speed":0}"#, "speed"),
+            (r#"{"target":{"all":true},"op":1,"text":"x","dry_run":true,"dry_run":false}"#, "dry_run"),
+        ] {
+            let message = parse(json).unwrap_err();
+            assert!(message.contains(&format!("duplicate field `{name}`")), "{json}: {message}");
+        }
+    }
+
     /// Each mistake is answered with a sentence that names it.
     #[test]
     fn mistakes_are_named() {
         for (json, expected) in [
-            ("", "the request is no JSON"),
-            ("{} x", "the request is no JSON"),
-            ("[]", "must be a JSON object"),
-            (r#"{"targt":{"key":"k"},"op":1,"text":"x"}"#, r#"unknown field "targt", did you mean "target"?"#),
-            (
-                r#"{"target":{"rom":"r"},"op":1,"text":"x"}"#,
-                r#"unknown field "target.rom", did you mean "target.room"?"#,
-            ),
-            (r#"{"zzzzzzz":1}"#, "known are: target, op, text"),
-            (r#"{"target":{"key":"k"},"text":"x"}"#, r#""op" is missing"#),
-            (r#"{"target":{"key":"k"},"op":1.5,"text":"x"}"#, r#""op" must be a whole number"#),
-            (r#"{"target":{"key":"k"},"op":2147483648,"text":"x"}"#, r#""op" must be a whole number"#),
-            (r#"{"op":1,"text":"x"}"#, r#""target" must be an object"#),
-            (r#"{"target":{},"op":1,"text":"x"}"#, r#""target" must be an object"#),
-            (r#"{"target":{"key":"k","mid":1},"op":1,"text":"x"}"#, r#""target" must be an object"#),
-            (r#"{"target":{"key":1},"op":1,"text":"x"}"#, r#""target.key" must be a string"#),
-            (r#"{"target":{"keys":"a"},"op":1,"text":"x"}"#, r#""target.keys" must be an array"#),
-            (r#"{"target":{"mid":1.5},"op":1,"text":"x"}"#, r#""target.mid" must be a whole number"#),
+            ("", "the request is wrong: EOF"),
+            ("{} x", "missing field `target`"),
+            (r#"{"target":{"key":"k"},"op":1,"text":"x"} x"#, "trailing characters"),
+            ("[]", "expected an object"),
+            (r#"[{"key":"k"},1,"x",null,null,null]"#, "expected an object"),
+            (r#"{"target":["k"],"op":1,"text":"x"}"#, r#""target" is wrong: invalid type: sequence, expected an object"#),
+            (r#"{"targt":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `targt`, expected one of `target`"),
+            (r#"{"target":{"rom":"r"},"op":1,"text":"x"}"#, r#""target.rom" is wrong: unknown field `rom`"#),
+            (r#"{"Target":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `Target`"),
+            (r#"{"target":{"key":"k"},"text":"x"}"#, "missing field `op`"),
+            (r#"{"target":{"key":"k"},"op":1.5,"text":"x"}"#, r#""op" is wrong: invalid type: floating point"#),
+            (r#"{"target":{"key":"k"},"op":2147483648,"text":"x"}"#, r#""op" is wrong: invalid value"#),
+            (r#"{"op":1,"text":"x"}"#, "missing field `target`"),
+            (r#"{"target":{},"op":1,"text":"x"}"#, r#""target" names one of"#),
+            (r#"{"target":{"key":null},"op":1,"text":"x"}"#, r#""target" names one of"#),
+            (r#"{"target":{"key":"k","mid":1},"op":1,"text":"x"}"#, r#""target" names one of"#),
+            (r#"{"target":{"key":1},"op":1,"text":"x"}"#, r#""target.key" is wrong: invalid type"#),
+            (r#"{"target":{"keys":"a"},"op":1,"text":"x"}"#, r#""target.keys" is wrong: invalid type"#),
+            (r#"{"target":{"keys":["a",1]},"op":1,"text":"x"}"#, r#""target.keys[1]" is wrong: invalid type"#),
+            (r#"{"target":{"mid":1.5},"op":1,"text":"x"}"#, r#""target.mid" is wrong: invalid type"#),
+            (r#"{"target":{"mids":["x"]},"op":1,"text":"x"}"#, r#""target.mids[0]" is wrong: a user id is"#),
+            (r#"{"target":{"mid":9223372036854775808},"op":1,"text":"x"}"#, "below 2^63"),
             (r#"{"target":{"all":false},"op":1,"text":"x"}"#, r#""target.all" must be true"#),
             (r#"{"target":{"key":"k"},"op":1}"#, "the message is missing"),
             (r#"{"target":{"key":"k"},"op":1,"text":"x","body":""}"#, "not both"),
             (r#"{"target":{"key":"k"},"op":1,"body":"%"}"#, "no base64"),
-            (r#"{"target":{"key":"k"},"op":1,"text":7}"#, r#""text" must be a string"#),
+            (r#"{"target":{"key":"k"},"op":1,"text":7}"#, r#""text" is wrong: invalid type"#),
             (r#"{"target":{"key":"k"},"op":1,"text":"x","speed":1}"#, r#""speed" goes with the target "all""#),
-            (r#"{"target":{"all":true},"op":1,"text":"x","speed":-1}"#, r#""speed" must be a whole number"#),
-            (r#"{"target":{"all":true},"op":1,"text":"x","dry_run":1}"#, r#""dry_run" must be true or false"#),
+            (r#"{"target":{"all":true},"op":1,"text":"x","speed":-1}"#, r#""speed" is wrong: invalid value"#),
+            (r#"{"target":{"all":true},"op":1,"text":"x","dry_run":1}"#, r#""dry_run" is wrong: invalid type"#),
         ] {
             let message = parse(json).unwrap_err();
             assert!(message.contains(expected), "{json}: {message}");
         }
+    }
+
+    /// What the sender chose is repeated only as far as it can help.
+    #[test]
+    fn sentences_are_short() {
+        let json = format!(r#"{{"{}":1}}"#, "ä".repeat(100_000));
+        assert!(parse(&json).unwrap_err().chars().count() <= SENTENCE_CHARACTERS_MAX + 1);
     }
 }
