@@ -19,7 +19,9 @@ const FILES_OF_PROCESS: u32 = 28;
 /// Descriptors of a shard besides its listeners: the ring and the doorbell.
 const FILES_OF_SHARD: u32 = 2;
 /// Descriptors left for gRPC and HTTP connections and for files that are read, at the least.
-const FILES_SPARE: u32 = 16;
+const FILES_SPARE: u32 = 96;
+/// Of them, those that no connection takes: reading the configuration and its key files needs some.
+const FILES_KEPT: u32 = 16;
 
 /// What the process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +73,15 @@ pub enum Note {
         /// Shards there are.
         shards: u32,
     },
+    /// The listeners of HTTP and gRPC have fewer places than they should.
+    FewerPlaces {
+        /// Connections that they should hold together.
+        wanted: u64,
+        /// Connections that they hold.
+        fit: u64,
+        /// The limit on open files that would do.
+        open_files: u64,
+    },
     /// Shards are not pinned because a quota limits the process to fewer CPUs than it may run on.
     NotPinned {
         /// CPUs' worth of time.
@@ -107,6 +118,11 @@ impl fmt::Display for Note {
                     }
                 }
             }
+            Note::FewerPlaces { wanted, fit, open_files } => write!(
+                f,
+                "http_listen, grpc_listen and admin_listen hold {fit} connections together instead of {wanted}: raise the limit \
+                 on open files to {open_files} (LimitNOFILE={open_files} in the systemd unit, or `ulimit -Hn {open_files}`)"
+            ),
             Note::NotPinned { parallelism, cpus } => write!(
                 f,
                 "shards are not pinned: a CPU quota gives this process {parallelism} of the {cpus} CPUs it may run on"
@@ -216,12 +232,37 @@ pub fn check_files(
     client_listeners: usize,
     other_listeners: usize,
 ) -> Result<(), NotEnoughFiles> {
+    let answer =
+        NotEnoughFiles { open_files: machine.open_files, own: own_files(shards, client_listeners, other_listeners) };
+    if machine.open_files < u64::from(answer.needed()) { Err(answer) } else { Ok(()) }
+}
+
+/// Descriptors of rings, listeners and threads.
+fn own_files(shards: usize, client_listeners: usize, other_listeners: usize) -> u32 {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let of_shard = FILES_OF_SHARD.saturating_add(count(client_listeners));
-    let own =
-        FILES_OF_PROCESS.saturating_add(count(shards).saturating_mul(of_shard)).saturating_add(count(other_listeners));
-    let answer = NotEnoughFiles { open_files: machine.open_files, own };
-    if machine.open_files < u64::from(answer.needed()) { Err(answer) } else { Ok(()) }
+    FILES_OF_PROCESS.saturating_add(count(shards).saturating_mul(of_shard)).saturating_add(count(other_listeners))
+}
+
+/// Places for the connections of HTTP and gRPC listeners, each of which should have as many as `wanted` says: less where the
+/// limit on open files does not let all of them be taken at once, so that connections never take the last descriptor. Asked after
+/// [`check_files`].
+pub fn share_files(
+    machine: &Machine,
+    shards: usize,
+    client_listeners: usize,
+    wanted: &[usize],
+) -> (Vec<usize>, Option<Note>) {
+    let own = u64::from(own_files(shards, client_listeners, wanted.len()) + FILES_KEPT);
+    let all: u64 = wanted.iter().map(|&places| places as u64).sum();
+    let free = machine.open_files.saturating_sub(own);
+    if all <= free {
+        return (wanted.to_vec(), None);
+    }
+    let part = |&places: &usize| usize::try_from(places as u64 * free / all).unwrap_or(usize::MAX).max(1);
+    let parts: Vec<usize> = wanted.iter().map(part).collect();
+    let fit = parts.iter().map(|&places| places as u64).sum();
+    (parts, Some(Note::FewerPlaces { wanted: all, fit, open_files: own + all }))
 }
 
 /// Keep the calling thread on one CPU. Without the right to do so the thread runs where the kernel likes, which costs speed only.
@@ -304,12 +345,27 @@ mod tests {
     #[test]
     fn a_limit_that_is_too_low_is_said_with_the_one_that_would_do() {
         let enough = |files, shards| check_files(&machine(2, files), shards, 2, 2);
-        assert_eq!(enough(64, 2).unwrap_err().needed(), 65);
-        assert_eq!(enough(65, 2), Ok(()));
+        assert_eq!(enough(133, 2).unwrap_err().needed(), 134);
+        assert_eq!(enough(134, 2), Ok(()));
         let refusal = enough(100, 64).unwrap_err();
         assert_eq!(enough(refusal.needed().into(), 64), Ok(()));
         assert!(enough(u64::from(refusal.needed()) - 1, 64).is_err());
         assert!(refusal.to_string().contains(&format!("LimitNOFILE={}", refusal.needed())), "{refusal}");
+    }
+
+    /// However low the limit is, connections leave descriptors for what the process itself opens.
+    #[test]
+    fn connections_never_take_the_last_descriptor() {
+        let wanted = [4_112, 1_024, 80];
+        let (all, note) = share_files(&machine(2, 20_000), 2, 2, &wanted);
+        assert_eq!((all.as_slice(), note), (&wanted[..], None));
+        for limit in [135, 500, 1_024, 4_096] {
+            let (parts, note) = share_files(&machine(2, limit), 2, 2, &wanted);
+            let taken = parts.iter().sum::<usize>() as u64 + u64::from(own_files(2, 2, 3) + FILES_KEPT);
+            assert!(taken <= limit && parts.iter().all(|&places| places > 0), "{limit}: {parts:?}");
+            let Some(Note::FewerPlaces { open_files, .. }) = note else { panic!("{limit}: nothing is said") };
+            assert_eq!(share_files(&machine(2, open_files), 2, 2, &wanted).1, None);
+        }
     }
 
     #[test]

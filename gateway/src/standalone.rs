@@ -2,39 +2,40 @@
 //! the dispatcher's seam and feed's intake, the routers that both sides serve together, and the dispatcher's settings; decides
 //! nothing about pushes. Next step on the way out: `feed::intake`.
 
-use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::map_request;
 use halley_dispatcher::assemble::{self, Dispatcher, Settings};
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::consume::Drained;
 use halley_dispatcher::feed::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
 use halley_dispatcher::ingress::Ingress;
-use halley_dispatcher::ingress::access::{Access, Peer};
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
-use halley_dispatcher::ingress::http::serve::{ServeLimits, ServeStats, serve};
 use halley_dispatcher::ingress::http::{self, DemoInfo, HttpState};
+use halley_dispatcher::registry::Registry;
 use halley_dispatcher::registry::nodes::{Backoff, NodeInfo};
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
+use halley_service::access::rules::AccessRules;
+use halley_service::serve::Serving;
+use halley_service::serve::grpc::Grpc;
 use tonic::service::Routes;
 
+use crate::comet;
 use crate::config::Config;
-use crate::config::value::{Auth, Insecure};
+use crate::config::value::{Auth, HttpRoutes};
 use crate::control::admin::{self, Admin};
-use crate::control::guard::UnixPeer;
 use crate::control::metrics::{Collect, Exposition, Kind as MetricKind};
 use crate::feed::intake::{self, Body, Intake, Push, Request as FeedRequest};
 use crate::limits::NAME_BYTES_MAX;
-use crate::listen::UnixSocket;
 
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.
 const BUS_DRAIN: Duration = Duration::from_secs(5);
+/// How long a gRPC call may take, from its header to its answer. A stuck shard holds pushes back: who called hears that it is not
+/// known what came of it.
+const CALL_TIME: Duration = Duration::from_secs(30);
 
 /// The gateway of this process, as the dispatcher sees it.
 struct OwnGateway(Intake);
@@ -50,6 +51,10 @@ impl Gateway for OwnGateway {
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
         let rooms = self.0.ask(|reply| FeedRequest::Rooms { reply }).await.map_err(no_answer)?;
         Ok(Arc::unwrap_or_clone(rooms))
+    }
+
+    async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
+        self.0.ask(|reply| FeedRequest::RoomCounts { rooms, reply }).await.map_err(no_answer)
     }
 
     async fn totals(&self) -> Result<Totals, NoAnswer> {
@@ -76,6 +81,16 @@ fn to_push(delivery: Delivery) -> Push {
     Push { target, op: delivery.op, body, count: delivery.count }
 }
 
+/// The rooms as jobs are told them.
+struct AllRooms(Arc<dyn Registry>);
+
+#[tonic::async_trait]
+impl comet::Rooms for AllRooms {
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String> {
+        self.0.rooms().await.map_err(|why| why.to_string())
+    }
+}
+
 /// What the dispatcher says about addresses, once they are bound.
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
@@ -94,6 +109,9 @@ pub struct Standalone {
     dispatcher: Dispatcher,
     state: Arc<HttpState>,
     bound: Bound,
+    http: http::Groups,
+    admin: admin::Groups,
+    push_keys_max: usize,
 }
 
 /// What others do with the dispatcher while it runs; cheap to clone.
@@ -105,17 +123,24 @@ pub struct StandaloneHandle {
 }
 
 impl Standalone {
-    /// A dispatcher before the gateway behind `intake`, in a process that started then (nanoseconds since the Unix epoch).
-    pub fn new(config: &Config, intake: Intake, bound: Bound, started_ns: i64) -> Standalone {
+    /// A dispatcher before the gateway behind `intake`, in a process that started then (nanoseconds since the Unix epoch). Its
+    /// callers are judged by `access`, and what they send takes from the budget of `serving`.
+    pub fn new(
+        config: &Config,
+        intake: Intake,
+        bound: Bound,
+        started_ns: i64,
+        access: AccessRules,
+        serving: &Serving,
+    ) -> Standalone {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settings = Settings {
             limits: Limits {
                 body_bytes_max: to_usize(config.ingress.body_bytes_max.into()),
                 targets_max: to_usize(config.ingress.recipients_max.into()),
                 name_bytes_max: NAME_BYTES_MAX,
-                bodies_bytes_max: to_usize(config.ingress.bodies_bytes_max),
             },
-            access: access(config),
+            access,
             bus: BusLimits {
                 records_max: to_usize(config.ingress.bus_records_max.into()),
                 bytes_max: to_usize(config.ingress.bus_bytes_max),
@@ -131,8 +156,14 @@ impl Standalone {
             ..DemoInfo::default()
         };
         let node = node_info(config, &bound, started_ns);
-        let state = HttpState::new(dispatcher.ingress.clone(), dispatcher.registry.clone(), node, demo);
-        Standalone { dispatcher, state, bound }
+        let (ingress, registry) = (dispatcher.ingress.clone(), dispatcher.registry.clone());
+        let state = HttpState::new(ingress, registry, node, demo, serving.budget().clone());
+        let served = |routes| config.general.http_routes.contains(&routes);
+        let (push, read) = (served(HttpRoutes::Push), served(HttpRoutes::Read));
+        let http = http::Groups { push, questions: read, demo: served(HttpRoutes::Demo) };
+        let admin = admin::Groups { admin: served(HttpRoutes::Admin), observe: read };
+        let push_keys_max = to_usize(config.ingress.push_keys_max.into());
+        Standalone { dispatcher, state, bound, http, admin, push_keys_max }
     }
 
     /// For those who stop it, change its settings or show its counters.
@@ -141,14 +172,18 @@ impl Standalone {
         StandaloneHandle { ingress, state, bound: self.bound.clone() }
     }
 
-    /// Its HTTP routes, and the admin ones for those whom the guard lets in.
+    /// Its HTTP routes and the admin ones, as far as they are wanted.
     pub fn router(&self, admin: Arc<Admin>) -> Router {
-        note_unix_peers(http::router(self.state.clone()).merge(admin::routes(admin)))
+        http::router(self.state.clone(), self.http).merge(admin::routes(admin, self.admin))
     }
 
-    /// Its gRPC services, for the gateway's gRPC listener.
-    pub fn grpc_routes(&self) -> Routes {
-        Routes::new(grpc::service(self.dispatcher.ingress.clone()))
+    /// Its gRPC service, and goim's for jobs, which reaches the gateway behind `intake`.
+    pub fn calls(&self, intake: Intake) -> Grpc {
+        let ingress = &self.dispatcher.ingress;
+        let rooms = Arc::new(AllRooms(self.dispatcher.registry.clone()));
+        let services = Routes::new(grpc::service(ingress.clone())).add_service(comet::service(intake, rooms));
+        let methods = [grpc::methods(*ingress.limits()), comet::methods(self.push_keys_max)].concat();
+        Grpc::new(services, methods, ingress.access().clone(), CALL_TIME)
     }
 
     /// Carry pushes from the bus to the gateway until [`StandaloneHandle::stop`], and what is on the bus then, for a while.
@@ -174,7 +209,6 @@ impl StandaloneHandle {
 
     /// Take over what may change without a restart.
     pub fn reload(&self, config: &Config, started_ns: i64) {
-        self.ingress.set_access(access(config));
         self.state.set_node(node_info(config, &self.bound, started_ns));
     }
 
@@ -182,16 +216,6 @@ impl StandaloneHandle {
     pub fn metrics(&self) -> impl Collect + use<> {
         IngressMetrics(self.ingress.clone())
     }
-}
-
-/// Who may push, as configured.
-fn access(config: &Config) -> Access {
-    let access = match config.general.push_token.get() {
-        Some(token) => Access::token(token),
-        None if config.general.insecure.contains(&Insecure::OpenIngress) => Access::open(),
-        None => Access::local(),
-    };
-    access.with_hosts(config.ingress.page_hosts.clone())
 }
 
 /// The configured id, or the host name.
@@ -252,65 +276,6 @@ fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// The HTTP servers of this process, which count together; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct HttpServers(Arc<ServeStats>);
-
-impl HttpServers {
-    /// Serve a router on one TCP listener, which must not block, until `stop` resolves.
-    pub async fn serve_tcp(
-        self,
-        listener: TcpListener,
-        router: Router,
-        stop: impl Future<Output = ()>,
-    ) -> std::io::Result<()> {
-        serve(tokio::net::TcpListener::from_std(listener)?, router, ServeLimits::default(), self.0, stop).await;
-        Ok(())
-    }
-
-    /// Serve the admin routes alone on a TCP listener, which must not block, until `stop` resolves.
-    pub async fn serve_admin(
-        self,
-        listener: TcpListener,
-        admin: Arc<Admin>,
-        stop: impl Future<Output = ()>,
-    ) -> std::io::Result<()> {
-        self.serve_tcp(listener, admin::router(admin), stop).await
-    }
-
-    /// As [`HttpServers::serve_admin`], on a socket file, which is removed at the end.
-    pub async fn serve_admin_unix(
-        self,
-        socket: UnixSocket,
-        admin: Arc<Admin>,
-        stop: impl Future<Output = ()>,
-    ) -> std::io::Result<()> {
-        let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-        serve(listener, note_unix_peers(admin::router(admin)), ServeLimits::default(), self.0, stop).await;
-        drop(socket);
-        Ok(())
-    }
-}
-
-impl Collect for HttpServers {
-    fn collect(&self, out: &mut Exposition) {
-        let help = "Connections to the HTTP listeners, the admin side included.";
-        out.family("halley_http_connections", MetricKind::Gauge, help).sample(&[], self.0.connections());
-        let help = "Accepts of HTTP connections that failed and were tried again.";
-        out.family("halley_http_accept_errors_total", MetricKind::Counter, help).sample(&[], self.0.accept_errors());
-    }
-}
-
-/// The dispatcher's servers note where a request comes from in their own type; the admin guard asks for its own.
-fn note_unix_peers(router: Router) -> Router {
-    router.layer(map_request(|mut request: Request| async move {
-        if request.extensions().get::<Peer>() == Some(&Peer::Unix) {
-            request.extensions_mut().insert(UnixPeer);
-        }
-        request
-    }))
-}
-
 /// The dispatcher's counters under their metric names.
 struct IngressMetrics(Arc<Ingress>);
 
@@ -325,13 +290,7 @@ impl Collect for IngressMetrics {
                 family.sample(&[("kind", &kind.label()), ("outcome", &outcome.label())], stats.pushes(kind, outcome));
             }
         }
-        let plain: [(&'static str, MetricKind, &str, u64); 10] = [
-            (
-                "halley_ingress_denied_total",
-                MetricKind::Counter,
-                "Push requests of callers who may not push.",
-                stats.denied(),
-            ),
+        let plain: [(&'static str, MetricKind, &str, u64); 7] = [
             (
                 "halley_ingress_accepted_bytes_total",
                 MetricKind::Counter,
@@ -353,18 +312,6 @@ impl Collect for IngressMetrics {
                 stats.delivered_records(),
             ),
             ("halley_bus_batches_total", MetricKind::Counter, "Hand-overs they took.", stats.delivered_batches()),
-            (
-                "halley_ingress_bodies_bytes",
-                MetricKind::Gauge,
-                "Bytes of request bodies in memory.",
-                stats.bodies_bytes(),
-            ),
-            (
-                "halley_ingress_bodies_refused_total",
-                MetricKind::Counter,
-                "Request bodies that found no room in time.",
-                stats.bodies_refused(),
-            ),
             ("halley_bus_skipped_total", MetricKind::Counter, "Records that were no push.", stats.skipped_records()),
         ];
         for (name, kind, help, value) in plain {

@@ -382,6 +382,12 @@ pushTarget.addEventListener("change", () => { pushValueTyped = false; suggestPus
 pushValue.addEventListener("input", () => { pushValueTyped = true; });
 for (const name of ["room", "key", "mid"]) fields[name].addEventListener("input", suggestPushValue);
 
+// The header with the token, once one is typed.
+function authorization() {
+  const token = server.push_token ? byId("push-token").value.trim() : "";
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
 function pushResult(kind, text) {
   const result = byId("push-result");
   result.dataset.kind = kind;
@@ -408,8 +414,7 @@ byId("push-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const request = pushRequest();
   if (!request) return;
-  const headers = { "Content-Type": "application/json" };
-  if (server.push_token) headers.Authorization = `Bearer ${byId("push-token").value}`;
+  const headers = { "Content-Type": "application/json", ...authorization() };
   const send = byId("push-send");
   send.setAttribute("aria-busy", "true");
   try {
@@ -432,12 +437,15 @@ byId("push-form").addEventListener("submit", async (event) => {
 const COUNTS_POLL_MS = 3000;
 
 async function pollCounts() {
-  if (!document.hidden) {
+  const headers = authorization();
+  // Without its token the ingress would only say no.
+  if (!document.hidden && (!server.push_token || headers.Authorization)) {
+    const unknown = { connections: "–", addresses: "–", rooms: "–", top: [] };
     try {
-      const response = await fetch("/v1/online?limit=5");
-      if (response.ok) showCounts(await response.json());
+      const response = await fetch("/v1/online?limit=5", { headers });
+      showCounts(response.ok ? await response.json() : unknown);
     } catch {
-      showCounts({ connections: "–", addresses: "–", rooms: "–", top: [] });
+      showCounts(unknown);
     }
   }
   setTimeout(pollCounts, COUNTS_POLL_MS);

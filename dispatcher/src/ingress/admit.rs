@@ -20,11 +20,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            body_bytes_max: 1_000_000,
-            targets_max: 10_000,
-            name_bytes_max: 1024,
-        }
+        Limits { body_bytes_max: 1_000_000, targets_max: 10_000, name_bytes_max: 1024 }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::load::ConfigError;
 use super::schema::Config;
-use super::value::{AdminAddress, Auth, Insecure};
+use super::value::{AdminAddress, Auth, HttpRoutes, Insecure};
 
 /// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the server and
 /// the place in the log.
@@ -59,11 +59,25 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
             cure: "use auth = \"jwt\", or listen on 127.0.0.1",
         });
     }
-    if let (None, Some(address)) = (general.push_token.get(), first_reachable(&general.http_listen)) {
+    let pushing = general.http_routes.contains(&HttpRoutes::Push);
+    if let (false, true, Some(address)) = (has_tokens(config), pushing, first_reachable(&general.http_listen)) {
         dangers.push(Danger {
             name: Insecure::OpenIngress,
             meaning: format!("http_listen {address} without push_token lets other machines push to every client"),
             cure: "set push_token (`openssl rand -hex 24` makes one), or listen on 127.0.0.1",
+        });
+    }
+    let admin = general.admin_listen.iter().filter_map(|address| match address {
+        AdminAddress::Tcp(address) => Some(*address),
+        AdminAddress::Unix(_) => None,
+    });
+    let plain = [("http_listen", general.http_listen.clone()), ("admin_listen", admin.collect())];
+    let plain = plain.iter().find_map(|(name, list)| Some((name, first_reachable(list)?)));
+    if let (true, Some((name, address))) = (has_tokens(config), plain) {
+        dangers.push(Danger {
+            name: Insecure::PlainHttp,
+            meaning: format!("{name} {address} lets tokens come in over the network unencrypted"),
+            cure: "listen on 127.0.0.1 behind a proxy with TLS, or use another network for it",
         });
     }
     if let Some(address) = first_reachable(&general.grpc_listen) {
@@ -74,6 +88,15 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
         });
     }
     dangers
+}
+
+/// Whether a token is set, or a file of them.
+pub fn has_tokens(config: &Config) -> bool {
+    let general = &config.general;
+    let texts = [&general.admin_token, &general.push_token, &general.read_token, &general.comet_token];
+    let files =
+        [&general.admin_token_file, &general.push_token_file, &general.read_token_file, &general.comet_token_file];
+    texts.iter().any(|list| !list.is_empty()) || files.iter().any(|file| !file.as_os_str().is_empty())
 }
 
 /// The first address that other machines may reach.
@@ -208,7 +231,8 @@ fn admin(config: &Config) -> Option<String> {
         AdminAddress::Tcp(address) => !is_local(address.ip()),
         AdminAddress::Unix(_) => false,
     })?;
-    general.admin_token.get().is_none().then(|| {
+    let none = general.admin_token.is_empty() && general.admin_token_file.as_os_str().is_empty();
+    none.then(|| {
         format!("admin_listen {open} is reachable from other machines: set admin_token, or listen on 127.0.0.1")
     })
 }

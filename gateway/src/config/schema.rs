@@ -13,7 +13,8 @@ use std::path::PathBuf;
 
 use super::key::{Key, Reload, Section, settings};
 use super::value::{
-    AdminAddress, Auth, Insecure, LogFormat, Secret, SlowConsumer, Value, WebSocketProfile, WhenFull, within,
+    AdminAddress, Auth, HttpRoutes, Insecure, LogFormat, Secret, SlowConsumer, Value, WebSocketProfile, WhenFull,
+    within,
 };
 
 /// An address that only this machine reaches.
@@ -33,9 +34,12 @@ settings! {
         restart tls_listen: Vec<SocketAddr> = Vec::new();
         /// As ws_listen, inside TLS; needs [tls]. goim's port for it is 3103.
         restart wss_listen: Vec<SocketAddr> = Vec::new();
-        /// Pushing over HTTP (/goim/push/..., /v1/push), counts, the demo page; for this machine or with the admin token
-        /// also what admin_listen serves.
+        /// Pushing over HTTP (/goim/push/..., /v1/push), counts, the demo page, and what admin_listen serves.
         restart http_listen: Vec<SocketAddr> = local(3111);
+        /// What http_listen serves: "push" is pushing, "read" counts, metrics and traces, "admin" looking at connections and
+        /// ending them, "demo" the demo page. /healthz, /readyz and /goim/nodes/weighted are always there.
+        restart http_routes: Vec<HttpRoutes> =
+            vec![HttpRoutes::Push, HttpRoutes::Read, HttpRoutes::Admin, HttpRoutes::Demo];
         /// gRPC: goim's Comet service, for jobs, and the Push service.
         restart grpc_listen: Vec<SocketAddr> = local(3109);
         /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for a
@@ -43,15 +47,30 @@ settings! {
         restart admin_listen: Vec<AdminAddress> = Vec::new();
         /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
         restart auth: Auth = Auth::Open;
-        /// Bearer token that allows pushing over HTTP and with the Push service. Empty: only this machine may push. goim's
-        /// Comet service asks for none, since jobs of goim send none: whoever reaches grpc_listen may push through it, so
-        /// keep that on loopback or in a private network; "plain_grpc" is needed for anything but loopback.
-        live push_token: Secret = Secret::default();
-        /// Bearer token that allows the admin side from other machines; this machine needs none, unless a proxy passed the
-        /// request on. Empty: only this machine may use it.
-        live admin_token: Secret = Secret::default();
+        /// Bearer tokens that allow everything: looking at connections and ending them, and what the others below allow. Each
+        /// has at least 16 characters, letters, digits and - . _ ~ + / =; several may be given, so that they can be rotated.
+        /// As soon as any token is set here or below, every request over TCP that is not open to all shows one, from this
+        /// machine too; a unix: socket of admin_listen needs none. Without any, what needs one is for this machine: requests
+        /// from 127.0.0.1 or ::1 that bear no mark of a proxy.
+        live admin_token: Vec<Secret> = Vec::new();
+        /// File with more of them, one a line. Read again on SIGHUP, as the files below.
+        live admin_token_file: PathBuf = PathBuf::new();
+        /// Bearer tokens that allow pushing, over HTTP and with the Push service, and what read_token allows.
+        live push_token: Vec<Secret> = Vec::new();
+        /// File with more of them, one a line.
+        live push_token_file: PathBuf = PathBuf::new();
+        /// Bearer tokens that allow reading: counts (/goim/online/..., /v1/online, /goim/nodes/instances), metrics, traces.
+        live read_token: Vec<Secret> = Vec::new();
+        /// File with more of them, one a line.
+        live read_token_file: PathBuf = PathBuf::new();
+        /// Bearer tokens that goim's Comet service asks for, in the metadata "authorization". Jobs of goim send none: without
+        /// one here whoever reaches grpc_listen may push through it, so keep that on loopback or in a private network.
+        live comet_token: Vec<Secret> = Vec::new();
+        /// File with more of them, one a line.
+        live comet_token_file: PathBuf = PathBuf::new();
         /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed tokens,
-        /// "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS.
+        /// "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS, "plain_http"
+        /// lets tokens come over HTTP, which has none either.
         restart insecure: Vec<Insecure> = Vec::new();
         /// Threads that serve clients, each with a ring of its own. 0 = one for every CPU this process may use.
         restart shards: u32 = 0, in 0..=256;
@@ -234,10 +253,20 @@ settings! {
         restart body_bytes_max: u32 = 1_000_000, in 1..=16_777_216;
         /// Keys or users that one push may name.
         restart recipients_max: u32 = 10_000, in 1..=1_000_000;
-        /// Bytes of messages that may be in memory at once while their requests arrive.
+        /// Keys that one call of goim's Comet service may name. A job of goim puts all keys of a push into one.
+        restart push_keys_max: u32 = 250_000, in 1_000..=4_000_000;
+        /// Bytes that requests may hold in memory at once, over HTTP and gRPC: bodies as they arrive, headers beyond 16 KiB,
+        /// long answers until they are read. One address holds half of it at most.
         restart bodies_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
-        /// Host names, without port, under which the demo page may be opened, push and use the admin side without a token.
-        restart page_hosts: Vec<String> = Vec::new();
+        /// Connections to each of http_listen at once. Idle ones make room for new ones, longest idle first.
+        restart http_connections_max: u32 = 4_096, in 16..=1_000_000;
+        /// Of them, those of one address (IPv4 address or IPv6 /64). 0 = half.
+        restart http_connections_per_address: u32 = 0, in 0..=1_000_000;
+        /// Connections to each of grpc_listen at once; half of them from one address at most.
+        restart grpc_connections_max: u32 = 1_024, in 16..=1_000_000;
+        /// Host names, without port, by which we are asked without a token: the demo page under another name than an IP
+        /// address or localhost, for one.
+        live page_hosts: Vec<String> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;
         /// Bytes that may wait on the embedded bus; at least body_bytes_max and 4096.

@@ -155,7 +155,7 @@ fn words_are_read_and_written_alike() {
 fn secrets_are_never_shown() {
     let config = parsed("push_token = \"hunter2\"\n[jwt]\nsecret = \"hunter2\"");
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert_eq!(keys().filter(|key| key.secret).count(), 3);
+    assert_eq!(keys().filter(|key| key.secret).count(), 5);
     assert!(keys().filter(|key| key.secret).all(|key| key.flag().is_none()), "ps would show it");
 }
 
@@ -186,9 +186,11 @@ fn dangers_are_refused_unless_asked_for_by_name() {
     }
     let safe = [
         "tcp_listen = \"0.0.0.0:3101\"\nauth = \"jwt\"\n[jwt]\nsecret = \"x\"",
-        "http_listen = \"0.0.0.0:3111\"\npush_token = \"t\"",
+        "http_listen = \"0.0.0.0:3111\"\npush_token = \"t\"\ninsecure = [\"plain_http\"]",
+        "push_token = \"t\"",
         "tcp_listen = \"127.9.9.9:3101\"\nws_listen = \"[::1]:3102\"\nhttp_listen = \"[::ffff:127.0.0.1]:3111\"",
-        "admin_listen = [\"0.0.0.0:3110\"]\nadmin_token = \"t\"",
+        "admin_listen = [\"0.0.0.0:3110\"]\nadmin_token = \"t\"\ninsecure = [\"plain_http\"]",
+        "admin_listen = [\"0.0.0.0:3110\"]\nadmin_token_file = \"t\"\ninsecure = [\"plain_http\"]",
         "admin_listen = [\"unix:/run/halley.sock\"]",
     ];
     for text in safe {

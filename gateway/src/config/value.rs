@@ -254,6 +254,7 @@ impl Value for AdminAddress {
 
 /// Several values. In an environment variable they are separated by commas; a flag may also be repeated.
 impl<T: Value> Value for Vec<T> {
+    const SECRET: bool = T::SECRET;
     const LIST: bool = true;
     const PLACE: &'static str = T::PLACE;
 
@@ -365,5 +366,18 @@ choices! {
         OpenIngress = "open_ingress",
         /// gRPC without TLS outside this machine.
         PlainGrpc = "plain_grpc",
+        /// Tokens over HTTP without TLS outside this machine.
+        PlainHttp = "plain_http",
+    }
+    /// Kinds of routes of the HTTP listener.
+    HttpRoutes {
+        /// Pushing.
+        Push = "push",
+        /// Counts, metrics and traces.
+        Read = "read",
+        /// Connections.
+        Admin = "admin",
+        /// The demo page.
+        Demo = "demo",
     }
 }

@@ -1,38 +1,40 @@
 //! The admin side over HTTP. Owns its routes, their parameters and the shape of their errors; finds and closes nothing
-//! itself (`describe`, `trace_stream`, `metrics` and `health` do). Whatever listener carries it must put the peer into
-//! each request, see [`super::guard`].
+//! itself (`describe`, `trace_stream`, `metrics` and `health` do). Whatever listener carries it must put the
+//! [`halley_service::access::Peer`] into each request.
 //!
-//! | route | answer |
-//! |---|---|
-//! | `GET /v1/connections?key=\|mid=\|room=[&limit=]` | who is connected, and how |
-//! | `DELETE /v1/connections?key=\|mid=\|room=` | `{"closed": n}` |
-//! | `GET /v1/trace?key=\|mid=` | one JSON object a line, or Server-Sent Events if `Accept` names them |
-//! | `GET /metrics` | Prometheus text |
-//! | `GET /healthz` | 200 while every thread answers, else 503 with their names, at most 1 s old; open to everybody |
-//! | `GET /readyz` | 200 while the gateway wants traffic, else 503; open to everybody |
+//! | route | for whom | answer |
+//! |---|---|---|
+//! | `GET /v1/connections?key=\|mid=\|room=[&limit=]` | admin | who is connected, and how |
+//! | `DELETE /v1/connections?key=\|mid=\|room=` | admin | `{"closed": n}` |
+//! | `GET /v1/trace?key=\|mid=` | read | one JSON object a line, or Server-Sent Events if `Accept` names them |
+//! | `GET /metrics` | read | Prometheus text |
+//! | `GET /healthz` | everybody | 200 `ok` while every thread answers, else 503 `stuck`, at most 1 s old |
+//! | `GET /readyz` | everybody | 200 `serving` while the gateway wants traffic, else 503 with one word |
 //!
 //! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+use halley_service::access::rules::AccessRules;
+use halley_service::access::{Caller, Kind, Peer, Role, Scope};
+use halley_service::serve::answers;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::access::{ADMIN, OBSERVE};
 use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
-use super::guard::Guard;
 use super::handle::{ControlError, ControlHandle};
 use super::health::{Health, Lifecycle, Phase};
 use super::metrics::{self, Metrics};
@@ -46,7 +48,7 @@ pub struct Admin {
     metrics: Metrics,
     lifecycle: Lifecycle,
     health: Health,
-    guard: ArcSwap<Guard>,
+    access: AccessRules,
     traces: Arc<Semaphore>,
 }
 
@@ -57,21 +59,17 @@ impl Admin {
         intake: Intake,
         metrics: Metrics,
         lifecycle: Lifecycle,
-        guard: Guard,
+        health: Health,
+        access: AccessRules,
     ) -> Arc<Admin> {
         Arc::new(Admin {
             directory: Directory { control, intake },
             metrics,
             lifecycle,
-            health: Health::default(),
-            guard: ArcSwap::from_pointee(guard),
+            health,
+            access,
             traces: Arc::new(Semaphore::new(TRACES_MAX)),
         })
-    }
-
-    /// Who may use the routes from now on.
-    pub fn set_guard(&self, guard: Guard) {
-        self.guard.store(Arc::new(guard));
     }
 
     /// How many more traces may begin now.
@@ -80,20 +78,37 @@ impl Admin {
     }
 }
 
+/// Kinds of routes, each of which a listener may leave out. Those that tell how the gateway is are always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// Connections.
+    pub admin: bool,
+    /// Metrics and traces.
+    pub observe: bool,
+}
+
 /// The routes alone, to be merged with others. Sets no fallback.
-pub fn routes(admin: Arc<Admin>) -> Router {
-    let guarded = Router::new()
-        .route("/v1/connections", get(list).delete(close))
-        .route("/v1/trace", get(trace))
-        .route("/metrics", get(show_metrics))
-        .route_layer(from_fn_with_state(Arc::clone(&admin), check));
-    let open = Router::new().route("/healthz", get(health)).route("/readyz", get(readiness));
-    guarded.merge(open).method_not_allowed_fallback(wrong_method).with_state(admin)
+pub fn routes(admin: Arc<Admin>, groups: Groups) -> Router {
+    let mut router = Router::new().route("/healthz", get(health)).route("/readyz", get(readiness));
+    if groups.admin {
+        router = router.merge(guarded(&admin, ADMIN, Router::new().route("/v1/connections", get(list).delete(close))));
+    }
+    if groups.observe {
+        let observing = Router::new().route("/v1/trace", get(trace)).route("/metrics", get(show_metrics));
+        router = router.merge(guarded(&admin, OBSERVE, observing));
+    }
+    router.method_not_allowed_fallback(wrong_method).with_state(admin)
 }
 
 /// The routes on a listener of their own.
 pub fn router(admin: Arc<Admin>) -> Router {
-    routes(admin).fallback(not_found)
+    routes(admin, Groups { admin: true, observe: true }).fallback(not_found)
+}
+
+/// Routes for who may.
+fn guarded(admin: &Arc<Admin>, scope: Scope, routes: Router<Arc<Admin>>) -> Router<Arc<Admin>> {
+    let admin = Arc::clone(admin);
+    routes.route_layer(from_fn(move |request, next| check(Arc::clone(&admin), scope, request, next)))
 }
 
 /// An answer that is not what the caller wanted.
@@ -116,8 +131,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code, "message": self.message } });
-        (self.status, axum::Json(body)).into_response()
+        answers::error(self.status, self.code, &self.message)
     }
 }
 
@@ -132,18 +146,35 @@ impl From<Failure> for Refusal {
     }
 }
 
-/// Let in whom the guard lets in.
-async fn check(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let Err(denied) = admin.guard.load().check(request.headers(), request.extensions()) else {
-        return next.run(request).await;
+/// Let in who may; handlers find out by what right, and from where.
+async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next) -> Response {
+    let caller = Caller::of(request.headers(), request.uri(), request.extensions());
+    let peer = caller.peer;
+    let denied = match admin.access.check(&caller, scope) {
+        Ok(role) => {
+            request.extensions_mut().insert(Who { role, peer });
+            return next.run(request).await;
+        }
+        Err(denied) => admin.access.slow_down(peer, denied).await,
     };
     let message = denied.to_string();
-    if !denied.is_unauthenticated() {
-        return Refusal { status: StatusCode::FORBIDDEN, code: "forbidden", message }.into_response();
+    let (status, code) = match denied.kind() {
+        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthorized"),
+        Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+        Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+    };
+    let mut answer = Refusal { status, code, message }.into_response();
+    if denied.kind() == Kind::Unauthenticated {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    let mut answer = Refusal { status: StatusCode::UNAUTHORIZED, code: "unauthorized", message }.into_response();
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
+}
+
+/// Who was let in.
+#[derive(Clone, Copy, Debug)]
+struct Who {
+    role: Role,
+    peer: Peer,
 }
 
 async fn not_found() -> Refusal {
@@ -237,14 +268,19 @@ async fn list(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response,
     Ok(axum::Json(listing).into_response())
 }
 
-async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
+async fn close(
+    State(admin): State<Arc<Admin>>,
+    Extension(Who { role, peer }): Extension<Who>,
+    given: Given,
+) -> Result<Response, Refusal> {
     let whose = Parameters::read(given, &["key", "mid", "room"])?.whose()?;
     match admin.directory.close(whose.clone()).await {
         Ok(closed) => {
-            tracing::info!(%whose, closed, "an operator closed connections");
+            tracing::info!(%whose, closed, %role, %peer, "an operator closed connections");
             Ok(axum::Json(json!({ "closed": closed })).into_response())
         }
         Err((closed, failure)) => {
+            tracing::warn!(%whose, closed, %role, %peer, "an operator closed connections, perhaps not all");
             let mut refusal = Refusal::from(failure);
             refusal.message = match (failure, whose) {
                 // The directory has been asked, and does it when it goes on.
@@ -256,13 +292,19 @@ async fn close(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response
     }
 }
 
-async fn trace(State(admin): State<Arc<Admin>>, headers: HeaderMap, given: Given) -> Result<Response, Refusal> {
+async fn trace(
+    State(admin): State<Arc<Admin>>,
+    Extension(Who { role, peer }): Extension<Who>,
+    headers: HeaderMap,
+    given: Given,
+) -> Result<Response, Refusal> {
     let select = Parameters::read(given, &["key", "mid"])?.login()?;
     let Ok(permit) = Arc::clone(&admin.traces).try_acquire_owned() else {
         let message = format!("{TRACES_MAX} traces run already: end one first");
         return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, code: "busy", message });
     };
     let form = Form::from_accept(headers.get(ACCEPT).and_then(|value| value.to_str().ok()));
+    tracing::info!(whose = %Whose::Login(select.clone()), %role, %peer, "a trace begins");
     let lines = trace_stream::begin(admin.directory.clone(), admin.lifecycle.clone(), select, form, permit);
     let lines = lines.await.map_err(|why| Refusal::from(Failure::from(why)))?;
     let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
@@ -279,7 +321,7 @@ async fn health(State(admin): State<Arc<Admin>>) -> Response {
     if stuck.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("no answer from {}\n", stuck.join(", "))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, "stuck\n").into_response()
 }
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {

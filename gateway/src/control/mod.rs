@@ -9,22 +9,23 @@
 //! | `handle` | how the rest of the process asks the loop for something |
 //! | `trace`, `trace_stream` | watching one user: who listens, and the lines they get |
 //! | `describe` | the connections of a key, a user or a room |
-//! | `admin`, `guard` | the HTTP routes, and who may use them |
+//! | `admin`, `access` | the HTTP routes, and what one must be allowed for them |
 //! | `metrics`, `stats`, `health` | what monitoring reads |
 //! | `signals`, `drain` | what the operator asks by signal |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
+pub mod access;
 pub mod admin;
 pub mod describe;
 pub mod drain;
 pub mod ends;
-pub mod guard;
 pub mod handle;
 pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
+pub mod pulse;
 pub mod signals;
 pub mod stats;
 pub mod steer;

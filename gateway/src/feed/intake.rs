@@ -1,5 +1,5 @@
 //! The door into the feed thread. Owns the closed list of what others may ask of feed and the bounded channel it
-//! travels on; frames and routes nothing itself. The gRPC services, the admin side and standalone's bus hold an
+//! travels on; frames and routes nothing itself. The Comet service, the admin side and standalone's bus hold an
 //! [`Intake`]; `feed::node` is the only receiver.
 
 use std::net::SocketAddr;
@@ -195,6 +195,13 @@ pub enum Request {
     Rooms {
         /// The answer, shared by all who asked at about the same time.
         reply: oneshot::Sender<RoomList>,
+    },
+    /// How many members rooms have.
+    RoomCounts {
+        /// Full room keys.
+        rooms: Vec<String>,
+        /// The answer, in their order.
+        reply: oneshot::Sender<Vec<u32>>,
     },
     /// Totals.
     Totals {

@@ -121,6 +121,10 @@ impl Feed {
                 let places = self.directory.rooms.find(&room);
                 answer(reply, places.map(|at| (at.shard, at.room, at.members)).collect());
             }
+            Request::RoomCounts { rooms, reply } => {
+                let count = |room: &String| self.directory.rooms.find(room).map(|at| at.members).sum();
+                answer(reply, rooms.iter().map(count).collect());
+            }
             Request::Watch { select, news } => self.watches.add(select, news, logins),
             Request::SetLimits { limits } => self.directory.limits = limits,
         }

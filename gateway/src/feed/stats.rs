@@ -1,5 +1,5 @@
 //! What feed counts. Owns the counters as single-writer atomics that feed publishes once per turn of its loop and control
-//! reads; the loop itself works on plain integers. The gRPC listener on the same thread keeps the one gauge that is its own.
+//! reads; the loop itself works on plain integers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,15 +7,12 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Feed's own copy, plain integers.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct FeedCounts { $($(#[$doc])* pub $name: u64,)*
-            /// Gauge: gRPC connections. Not published with the others: [`FeedStats::connection_opened`] counts it.
-            pub grpc_connections: u64,
-        }
+        pub struct FeedCounts { $($(#[$doc])* pub $name: u64,)* }
 
         /// The published copy, on cache lines of its own.
         #[derive(Debug, Default)]
         #[repr(align(128))]
-        pub struct FeedStats { $($name: AtomicU64,)* grpc_connections: AtomicU64 }
+        pub struct FeedStats { $($name: AtomicU64,)* }
 
         impl FeedStats {
             /// Feed: publish.
@@ -25,20 +22,7 @@ macro_rules! counters {
 
             /// Anybody: read. Counters may be a turn apart from each other.
             pub fn read(&self) -> FeedCounts {
-                FeedCounts {
-                    $($name: self.$name.load(Ordering::Relaxed),)*
-                    grpc_connections: self.grpc_connections.load(Ordering::Relaxed),
-                }
-            }
-
-            /// Listener: one more connection.
-            pub fn connection_opened(&self) {
-                self.grpc_connections.fetch_add(1, Ordering::Relaxed);
-            }
-
-            /// Listener: one connection less.
-            pub fn connection_closed(&self) {
-                self.grpc_connections.fetch_sub(1, Ordering::Relaxed);
+                FeedCounts { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
         }
     };

@@ -4,6 +4,8 @@
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
+//! | `access` | who may ask for what |
+//! | `serving` | the servers of HTTP and gRPC |
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `threads` | starting threads and hearing of their end |
 //! | `shards`, `services` | what runs on them |
@@ -11,11 +13,13 @@
 //! | `supervisor` | what systemd is told |
 //! | `log`, `announce` | log lines; the start lines and the ready file |
 
+mod access;
 mod announce;
 mod listeners;
 mod log;
 mod reload;
 mod services;
+mod serving;
 mod shards;
 mod supervisor;
 mod threads;
@@ -24,6 +28,7 @@ mod wiring;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use halley_service::access::rules::AccessRules;
 use tokio::sync::watch;
 
 use crate::config::value::Auth;
@@ -32,20 +37,22 @@ use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::ends::Ends;
-use crate::control::health::{Lifecycle, Phase};
+use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::certificates::Certificates;
+use crate::control::pulse::Pulse;
 use crate::failure::{Cause, Failure};
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::session::auth::jwt::JwtAuth;
-use crate::standalone::{HttpServers, Standalone};
+use crate::standalone::Standalone;
 
 use announce::ReadyFile;
 use listeners::Listeners;
 use log::LogMetrics;
-use reload::{Reloader, Targets, guard};
+use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
+use serving::Servers;
 use threads::{Ended, Threads};
 use wiring::Wiring;
 
@@ -65,10 +72,13 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let general = &config.general;
     let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
     let machine = Machine::detect();
-    let placement = place(wish, &machine);
+    let mut placement = place(wish, &machine);
     let (clients, others) = listeners::count(&config);
     check_files(&machine, placement.shards.len(), clients, others)
         .map_err(|error| Failure::new(Cause::Kernel, error))?;
+    let rules = AccessRules::new(access::access(&config)?);
+    let (servers, note) = Servers::new(&config, &machine, placement.shards.len(), rules);
+    placement.notes.extend(note);
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
     let listeners = Listeners::bind(&config, placement.shards.len())?;
     let addresses = listeners.addresses().clone();
@@ -83,17 +93,22 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
     let (feed_stats, control_stats) = (Arc::default(), Arc::default());
     let lifecycle = Lifecycle::default();
-    let standalone = Standalone::new(&config, intake.clone(), addresses.bound(), started_ns);
+    let serving = servers.serving.clone();
+    let standalone =
+        Standalone::new(&config, intake.clone(), addresses.bound(), started_ns, servers.access.clone(), &serving);
     let dispatcher = standalone.handle();
-    let http = HttpServers::default();
+    let (ingress_pulse, ingress_beats) = Pulse::new();
+    let (control_pulse, control_beats) = Pulse::new();
+    let health = Health::new(vec![("ingress", ingress_pulse), (CONTROL, control_pulse)]);
     let metrics = Metrics::new(shard_stats.clone())
         .with(Arc::clone(&feed_stats))
         .with(Arc::clone(&control_stats))
         .with(dispatcher.metrics())
-        .with(http.clone())
+        .with(servers.clone())
         .with(Certificates(tls.clone()))
         .with(LogMetrics);
-    let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), guard(&config));
+    let access = servers.access.clone();
+    let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), health.clone(), access.clone());
     let (stop, stopping) = watch::channel(false);
     let (bus_ended, bus_empty) = watch::channel(false);
 
@@ -106,27 +121,27 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         requests,
         limits: convert::directory_limits(&config),
         stats: feed_stats,
-        listeners: services.grpc,
-        intake: intake.clone(),
-        push: standalone.grpc_routes(),
         stopping: stopping.clone(),
     };
     threads.spawn("feed", move |up| feed.run(up))?;
-    let router = standalone.router(Arc::clone(&admin));
+    let (router, calls) = (standalone.router(Arc::clone(&admin)), standalone.calls(intake.clone()));
     let ingress = Ingress {
         standalone,
-        listeners: services.http,
-        http: http.clone(),
+        http: services.http,
         router,
+        grpc: services.grpc,
+        calls,
+        servers: servers.clone(),
+        pulse: ingress_beats,
         bus_ended,
         stopping: stopping.clone(),
     };
-    threads.spawn("dispatcher", move |up| ingress.run(up))?;
+    threads.spawn("ingress", move |up| ingress.run(up))?;
     let reload_dispatcher = dispatcher.clone();
     let targets = Targets {
         control: handle.clone(),
         intake: intake.clone(),
-        admin: Arc::clone(&admin),
+        access,
         jwt: jwt.clone(),
         tls,
         ingress: Box::new(move |config| reload_dispatcher.reload(config, started_ns)),
@@ -140,12 +155,17 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         stats: control_stats,
         admin,
         listeners: services.admin,
-        http,
+        servers,
+        health,
+        pulse: control_beats,
         ends_told: Ends::new(shard_stats),
         drain: Drain {
             control: handle,
             lifecycle: lifecycle.clone(),
-            stop_ingress: Box::new(move || dispatcher.stop()),
+            stop_ingress: Box::new(move || {
+                serving.close_soon();
+                dispatcher.stop();
+            }),
             shut_doors: Box::new(move || doors.shut()),
             bus_empty,
         },
@@ -199,5 +219,6 @@ pub fn rehearse(sources: &Sources) -> Result<Loaded, Failure> {
         convert::jwt_rules(&loaded.config)?;
     }
     tls_server(&loaded.config)?;
+    access::access(&loaded.config)?;
     Ok(loaded)
 }

@@ -8,11 +8,13 @@ use crate::config::key::{Key, Reload};
 use crate::config::schema::keys;
 use crate::config::{Config, ConfigError, Sources, check, convert, load};
 use crate::conn::tls::certificates::TlsServer;
-use crate::control::admin::Admin;
-use crate::control::guard::Guard;
+use halley_service::access::rules::AccessRules;
+
 use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
 use crate::session::auth::jwt::JwtAuth;
+
+use super::access::access;
 
 /// Settings that differ between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +51,8 @@ pub struct Targets {
     pub control: ControlHandle,
     /// Reaches feed.
     pub intake: Intake,
-    /// The admin routes.
-    pub admin: Arc<Admin>,
+    /// Who may ask for what.
+    pub access: AccessRules,
     /// How signed logins are decided.
     pub jwt: Option<Arc<JwtAuth>>,
     /// Certificates, if anything listens with TLS.
@@ -101,6 +103,7 @@ impl Reloader {
         let (merged, changes) = merge(&self.current, &loaded.config);
         check::check(&merged)?;
         let targets = &self.targets;
+        let access = access(&merged)?;
         let jwt = match &targets.jwt {
             Some(auth) => Some((auth, convert::jwt_rules(&merged)?)),
             None => None,
@@ -113,7 +116,7 @@ impl Reloader {
         }
         (targets.log_level)(&merged.log.level);
         (targets.ingress)(&merged);
-        targets.admin.set_guard(guard(&merged));
+        targets.access.replace(access);
         let settings = convert::shard_settings(&merged, targets.tls.as_deref());
         // Both fail only when the gateway is stopping, or when a shard is stuck, which /healthz tells.
         if let Err(error) = targets.control.settings(Arc::new(settings)).await {
@@ -127,12 +130,6 @@ impl Reloader {
     }
 }
 
-/// Who may use the admin routes, as configured.
-pub fn guard(config: &Config) -> Guard {
-    let guard = config.general.admin_token.get().map_or_else(Guard::local, Guard::token);
-    guard.with_hosts(config.ingress.page_hosts.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +141,7 @@ mod tests {
         let mut new = Config::default();
         new.limits.frames_burst = 4_000;
         new.general.shards = 7;
-        new.general.push_token = Secret("hunter2".to_owned());
+        new.general.push_token = vec![Secret("hunter2".to_owned())];
         let (merged, changes) = merge(&old, &new);
         assert_eq!(changes.live, ["push_token", "limits.frames_burst 2000 -> 4000"]);
         assert_eq!(changes.restart, ["shards 0 -> 7"]);

@@ -1,5 +1,5 @@
-//! What runs on the threads that are no shards: feed with its gRPC server, the dispatcher with the HTTP listeners, control with the
-//! admin listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
+//! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, control with the admin
+//! listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
 //! tells the others.
 
 use std::io;
@@ -10,14 +10,17 @@ use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tonic::service::Routes;
+
+use halley_service::serve::grpc::Grpc;
 
 use crate::config::convert;
-use crate::control::admin::Admin;
+use crate::control::admin::{self, Admin};
 use crate::control::drain::{Drain, Drained};
 use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
+use crate::control::health::Health;
 use crate::control::node::{ControlNode, ControlParts};
+use crate::control::pulse::PulseSource;
 use crate::control::signals::{Signals, Wish, end_at_second_stop};
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
@@ -25,14 +28,14 @@ use crate::failure::{Cause, Failure};
 use crate::feed::directory::DirectoryLimits;
 use crate::feed::intake::{Intake, Request};
 use crate::feed::node::{FeedNode, FeedParts};
-use crate::feed::server;
 use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
 use crate::session::auth::jwt::JwtAuth;
-use crate::standalone::{HttpServers, Standalone};
+use crate::standalone::Standalone;
 
 use super::listeners::AdminListener;
 use super::reload::Reloader;
+use super::serving::Servers;
 use super::threads::Up;
 use super::wiring::{ControlEnds, FeedEnds};
 use super::{log, supervisor};
@@ -50,12 +53,6 @@ pub struct Feed {
     pub limits: DirectoryLimits,
     /// Its counters.
     pub stats: Arc<FeedStats>,
-    /// gRPC listeners.
-    pub listeners: Vec<TcpListener>,
-    /// For the gRPC services.
-    pub intake: Intake,
-    /// The push service.
-    pub push: Routes,
     /// When to end.
     pub stopping: Stopping,
 }
@@ -65,30 +62,30 @@ impl Feed {
     pub fn run(self, up: Up) -> Result<(), Failure> {
         let runtime = runtime()?;
         runtime.block_on(async move {
-            let listeners = self.listeners.into_iter().map(tokio::net::TcpListener::from_std);
-            let listeners = listeners.collect::<io::Result<Vec<_>>>().map_err(runtime_failure)?;
             let FeedEnds { shards, doorbell } = self.ends;
-            let stats = Arc::clone(&self.stats);
-            let server = server::serve(listeners, self.intake, Some(self.push), stats, stop(self.stopping.clone()));
             let parts = FeedParts { shards, doorbell, requests: self.requests, limits: self.limits, stats: self.stats };
-            let server = async { server.await.map_err(runtime_failure) };
-            let node = async { FeedNode::new(parts).run(stop(self.stopping)).await.map_err(runtime_failure) };
             up.now();
-            tokio::try_join!(node, server).map(drop)
+            FeedNode::new(parts).run(stop(self.stopping)).await.map_err(runtime_failure)
         })
     }
 }
 
-/// The dispatcher thread.
+/// The ingress thread, which also runs the dispatcher's consumer.
 pub struct Ingress {
     /// The dispatcher.
     pub standalone: Standalone,
     /// HTTP listeners.
-    pub listeners: Vec<TcpListener>,
-    /// The servers on them.
-    pub http: HttpServers,
+    pub http: Vec<TcpListener>,
     /// What is served on them.
     pub router: Router,
+    /// gRPC listeners.
+    pub grpc: Vec<TcpListener>,
+    /// What is served on them.
+    pub calls: Grpc,
+    /// The servers on both.
+    pub servers: Servers,
+    /// Says that the thread takes turns.
+    pub pulse: PulseSource,
     /// Told when the bus is empty for good.
     pub bus_ended: watch::Sender<bool>,
     /// When to end.
@@ -101,10 +98,15 @@ impl Ingress {
         let runtime = runtime()?;
         runtime.block_on(async move {
             let mut servers = JoinSet::new();
-            for listener in self.listeners {
-                let http = self.http.clone();
-                servers.spawn(http.serve_tcp(listener, self.router.clone(), stop(self.stopping.clone())));
+            for listener in self.http {
+                let stop = stop(self.stopping.clone());
+                servers.spawn(self.servers.clone().serve_http(listener, self.router.clone(), stop));
             }
+            for listener in self.grpc {
+                let stop = stop(self.stopping.clone());
+                servers.spawn(self.servers.clone().serve_grpc(listener, self.calls.clone(), stop));
+            }
+            tokio::spawn(self.pulse.run());
             let consumer = async {
                 self.standalone.consume().await;
                 self.bus_ended.send_replace(true);
@@ -133,7 +135,11 @@ pub struct Control {
     /// Where they are served alone.
     pub listeners: Vec<AdminListener>,
     /// The servers on them.
-    pub http: HttpServers,
+    pub servers: Servers,
+    /// Asks the threads whether they take turns, for the watchdog.
+    pub health: Health,
+    /// Says that this thread takes turns.
+    pub pulse: PulseSource,
     /// Logs why connections ended.
     pub ends_told: Ends,
     /// How to stop.
@@ -156,14 +162,10 @@ impl Control {
             end_at_second_stop().map_err(runtime_failure)?;
             let mut servers = JoinSet::new();
             for listener in self.listeners {
-                let (admin, stop) = (Arc::clone(&self.admin), stop(self.stopping.clone()));
-                match listener {
-                    AdminListener::Tcp(listener) => servers.spawn(self.http.clone().serve_admin(listener, admin, stop)),
-                    AdminListener::Unix(socket) => {
-                        servers.spawn(self.http.clone().serve_admin_unix(socket, admin, stop))
-                    }
-                };
+                let (router, stop) = (admin::router(Arc::clone(&self.admin)), stop(self.stopping.clone()));
+                servers.spawn(self.servers.clone().serve_admin(listener, router, stop));
             }
+            tokio::spawn(self.pulse.run());
             let ControlEnds { shards, doorbell, door } = self.ends;
             let parts = ControlParts { shards, doorbell, door, jwt: self.jwt, seed, stats: self.stats };
             let node = async { ControlNode::new(parts).run().await.map_err(runtime_failure) };
@@ -181,7 +183,7 @@ impl Control {
                 let chores = async {
                     tokio::join!(
                         steer(&self.handle),
-                        supervisor::watch(&self.handle, &self.intake),
+                        supervisor::watch(&self.health, &self.handle, &self.intake),
                         log::tell_left_out(),
                         ends_told.watch(),
                     )

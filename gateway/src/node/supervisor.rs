@@ -3,8 +3,10 @@
 
 use sd_notify::NotifyState;
 
+use std::time::Instant;
+
 use crate::control::handle::ControlHandle;
-use crate::control::health::stuck_threads;
+use crate::control::health::Health;
 use crate::feed::intake::Intake;
 
 /// Every listener accepts, or a reload is over.
@@ -26,18 +28,15 @@ pub fn stopping() {
 }
 
 /// Say again and again that the process works, as long as every thread answers. Ends at once when nobody asked for that.
-pub async fn watch(control: &ControlHandle, intake: &Intake) {
+pub async fn watch(health: &Health, control: &ControlHandle, intake: &Intake) {
     let Some(within) = sd_notify::watchdog_enabled() else { return };
     // Half the time, as sd_watchdog_enabled(3) recommends.
     let mut every = tokio::time::interval(within / 2);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        match stuck_threads(control, intake).await.as_slice() {
-            [] => tell(&[NotifyState::Watchdog]),
-            threads => {
-                tracing::error!(?threads, "these threads do not answer; the watchdog is not told that all is well")
-            }
+        if health.stuck_threads(Instant::now(), control, intake).await.is_empty() {
+            tell(&[NotifyState::Watchdog]);
         }
     }
 }

@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use halley_gateway::conn::close::CloseReason;
+use halley_gateway::control::access::{ADMIN, OBSERVE};
 use halley_gateway::control::admin::{Admin, router};
-use halley_gateway::control::guard::Guard;
-use halley_gateway::control::health::{HEALTH_MS, Health, Lifecycle, Phase};
+use halley_gateway::control::health::{CONTROL, HEALTH_MS, Health, Lifecycle, Phase};
 use halley_gateway::control::metrics::Metrics;
+use halley_gateway::control::pulse::Pulse;
 use halley_gateway::control::trace_stream::TRACES_MAX;
 use halley_gateway::feed::intake::{self, DirectoryEntry, Intake, Select, Totals, WatchNews, WatchSink};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, RoomRef};
+use halley_service::access::rules::AccessRules;
+use halley_service::access::tokens::Token;
+use halley_service::access::{Access, Peer};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -28,6 +31,7 @@ struct Gateway {
     routes: Router,
     lifecycle: Lifecycle,
     admin: Arc<Admin>,
+    access: AccessRules,
     shards: mpsc::UnboundedReceiver<ControlToShard>,
     watches: mpsc::UnboundedReceiver<(Select, WatchSink)>,
 }
@@ -81,8 +85,9 @@ fn gateway() -> Gateway {
     tokio::spawn(fake_feed(requests, watch));
     let lifecycle = Lifecycle::default();
     let metrics = Metrics::new(vec![Arc::default(), Arc::default()]);
-    let admin = Admin::new(control, intake, metrics, lifecycle.clone(), Guard::local());
-    Gateway { routes: router(Arc::clone(&admin)), lifecycle, admin, shards, watches }
+    let access = AccessRules::default();
+    let admin = Admin::new(control, intake, metrics, lifecycle.clone(), Health::default(), access.clone());
+    Gateway { routes: router(Arc::clone(&admin)), lifecycle, admin, access, shards, watches }
 }
 
 impl Gateway {
@@ -90,7 +95,7 @@ impl Gateway {
         let peer: SocketAddr = peer.parse().expect("an address");
         let request = Request::builder().method(method).uri(path).header("host", "127.0.0.1").header("accept", accept);
         let mut request = request.body(Body::empty()).expect("a request");
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Peer::Tcp(peer));
         self.routes.clone().oneshot(request).await.expect("an answer")
     }
 
@@ -180,10 +185,23 @@ async fn strangers_are_refused_but_may_ask_for_health() {
         assert_eq!(status(path).await, 403, "{path}");
     }
     assert_eq!(status("/healthz").await, 200);
-    gateway.admin.set_guard(Guard::token("s3cret"));
-    assert_eq!(gateway.ask("GET", "/metrics", "*/*", "127.0.0.1:9").await.status().as_u16(), 200);
-    let refused = gateway.ask("GET", "/metrics", "*/*", "192.0.2.1:9").await;
-    assert_eq!((refused.status().as_u16(), refused.headers()["www-authenticate"].as_bytes()), (401, &b"Bearer"[..]));
+    let token = |text: &str, scopes: &[_]| Token::new(text, "a_token", scopes).expect("a token");
+    let tokens = vec![token("read-0123456789abcdef", &[OBSERVE]), token("admin-0123456789abcdef", &[ADMIN, OBSERVE])];
+    gateway.access.replace(Access::new(tokens));
+    let ask = async |path: &str, token: &str| {
+        let request = Request::get(path).header("host", "127.0.0.1").header("authorization", format!("Bearer {token}"));
+        let mut request = request.body(Body::empty()).expect("a request");
+        request.extensions_mut().insert(Peer::Tcp("192.0.2.1:9".parse().expect("an address")));
+        gateway.routes.clone().oneshot(request).await.expect("an answer").status().as_u16()
+    };
+    for (path, read) in [("/v1/connections?key=a", 403), ("/v1/trace?key=a", 200), ("/metrics", 200)] {
+        let refused = gateway.ask("GET", path, "*/*", "127.0.0.1:9").await;
+        assert_eq!(refused.status().as_u16(), 401, "{path}: this machine too");
+        assert_eq!(refused.headers()["www-authenticate"].as_bytes(), &b"Bearer"[..]);
+        assert_eq!(ask(path, "read-0123456789abcdef").await, read, "{path}");
+        assert_eq!(ask(path, "admin-0123456789abcdef").await, 200, "{path}");
+    }
+    assert_eq!(gateway.ask("GET", "/healthz", "*/*", "192.0.2.1:9").await.status().as_u16(), 200);
 }
 
 #[tokio::test]
@@ -201,12 +219,24 @@ async fn readiness_follows_the_gateways_life() {
 async fn health_names_the_threads_that_do_not_answer() {
     let (control, _silent) = start(2, 64, None);
     let (intake, _requests) = Intake::new();
-    let admin = Admin::new(control, intake, Metrics::new(Vec::new()), Lifecycle::default(), Guard::local());
+    let ((ingress, beats), (control_pulse, control_beats)) = (Pulse::new(), Pulse::new());
+    let health = Health::new(vec![("ingress", ingress), (CONTROL, control_pulse)]);
+    let ask = async |seconds| {
+        let now = Instant::now() + Duration::from_secs(seconds);
+        health.stuck_threads(now, &control, &intake).await
+    };
+    assert_eq!(ask(0).await, ["feed", "ingress", "control"], "the shards are asked through control");
+    tokio::spawn(control_beats.run());
+    assert_eq!(ask(10).await, ["shard-0", "shard-1", "feed", "ingress"]);
+    tokio::spawn(beats.run());
+    assert_eq!(ask(20).await, ["shard-0", "shard-1", "feed"]);
+    let access = AccessRules::default();
+    let admin = Admin::new(control, intake, Metrics::new(Vec::new()), Lifecycle::default(), health, access);
     let request = Request::get("/healthz").body(Body::empty()).expect("a request");
     let answer = router(admin).oneshot(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let body = answer.into_body().collect().await.expect("a body").to_bytes();
-    assert_eq!(body, "no answer from shard-0, shard-1, feed\n");
+    assert_eq!(body, "stuck\n");
 }
 
 /// Everybody may ask for health, so asking often must cost no more than asking once.
@@ -353,11 +383,12 @@ async fn a_feed_that_does_not_answer_is_503_for_everybody() {
     let (control, _fakes) = start(1, 64, None);
     let (intake, _never_read) = Intake::new();
     let metrics = Metrics::new(vec![Arc::default()]);
-    let admin = Admin::new(control, intake, metrics, Lifecycle::default(), Guard::local());
+    let access = AccessRules::default();
+    let admin = Admin::new(control, intake, metrics, Lifecycle::default(), Health::default(), access.clone());
     let (_heard, shards) = mpsc::unbounded_channel();
     let (_watch, watches) = mpsc::unbounded_channel();
     let gateway =
-        Gateway { routes: router(Arc::clone(&admin)), lifecycle: Lifecycle::default(), admin, shards, watches };
+        Gateway { routes: router(Arc::clone(&admin)), lifecycle: Lifecycle::default(), admin, access, shards, watches };
     let asked = [("GET", "key=a"), ("GET", "room=x"), ("DELETE", "mid=7"), ("DELETE", "room=x")];
     let answers = futures_util::future::join_all(asked.map(|(method, query)| {
         let gateway = &gateway;

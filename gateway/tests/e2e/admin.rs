@@ -110,25 +110,33 @@ fn a_trace_shows_what_happens_to_a_user() {
     assert!(["peer_closed", "peer_reset"].contains(&closed["reason"].as_str().expect("a reason")), "{closed}");
 }
 
-/// The admin side wants its token of everybody but this machine, and no foreign page reaches it without.
+/// The admin side wants its token of everybody over TCP, and without one no foreign page and no proxy reaches it.
 #[test]
 fn the_admin_side_is_protected() {
-    let gateway = Gateway::with("admin_token = \"secret\"");
+    let gateway = Gateway::with("admin_token = \"secret-0123456789\"\nread_token = \"reader-0123456789\"");
     let status = |headers: &[(&str, &str)], path: &str| http::request(gateway.http(), "GET", path, headers, b"").status;
-    // Passed on by a proxy, so not of this machine.
-    let stranger = ("x-forwarded-for", "192.0.2.1");
-    for path in ["/v1/connections?mid=1", "/v1/trace?mid=1", "/metrics"] {
-        assert_eq!(status(&[stranger], path), 401, "{path}");
-        assert_eq!(status(&[stranger, ("authorization", "Bearer wrong")], path), 401, "{path}");
+    for path in ["/v1/connections?mid=1", "/v1/trace?mid=1", "/metrics", "/goim/online/total", "/v1/online"] {
+        assert_eq!(status(&[], path), 401, "{path}: this machine too");
+        assert_eq!(status(&[("authorization", "Bearer wrong")], path), 401, "{path}");
     }
-    for path in ["/v1/connections?mid=1", "/metrics"] {
-        assert_eq!(status(&[stranger, ("authorization", "Bearer secret")], path), 200, "{path}");
-        assert_eq!(status(&[], path), 200, "{path}: this machine needs none");
+    for path in ["/v1/connections?mid=1", "/metrics", "/goim/online/total", "/v1/online"] {
+        assert_eq!(status(&[("authorization", "Bearer secret-0123456789")], path), 200, "{path}");
+        let read = status(&[("authorization", "Bearer reader-0123456789")], path);
+        assert_eq!(read, if path.starts_with("/v1/connections") { 403 } else { 200 }, "{path}");
     }
-    assert_eq!((status(&[], "/healthz"), status(&[], "/readyz")), (200, 200));
+    for path in ["/healthz", "/readyz", "/goim/nodes/weighted"] {
+        assert_eq!(status(&[], path), 200, "{path}");
+    }
     let open = Gateway::start();
-    let foreign = [("origin", "https://evil.example")];
-    assert_eq!(http::request(open.http(), "GET", "/v1/connections?mid=1", &foreign, b"").status, 403);
+    let from = |headers: &[(&str, &str)], path: &str| http::request(open.http(), "GET", path, headers, b"").status;
+    for path in ["/v1/connections?mid=1", "/v1/trace?mid=1", "/metrics"] {
+        for mark in ["x-forwarded-for", "via", "x-real-ip", "cf-connecting-ip", "x-unheard-of"] {
+            assert_eq!(from(&[(mark, "192.0.2.1")], path), 403, "{path} {mark}");
+        }
+        assert_eq!(from(&[("origin", "https://evil.example")], path), 403, "{path}");
+        assert_eq!(from(&[("sec-fetch-site", "cross-site")], path), 403, "{path}");
+    }
+    assert_eq!(from(&[], "/v1/connections?mid=1"), 200);
 }
 
 /// The admin side alone on a Unix socket, for this user only.

@@ -160,7 +160,7 @@ fn own_service_pushes_and_counts() {
 /// The push token protects our own service too.
 #[test]
 fn own_service_asks_for_the_token() {
-    let gateway = Gateway::with("push_token = \"secret\"");
+    let gateway = Gateway::with("push_token = \"secret-0123456789\"");
     let grpc = Grpc::connect(gateway.grpc());
     let mut service = PushClient::new(grpc.channel());
     let request = |token: Option<&str>| {
@@ -174,7 +174,7 @@ fn own_service_asks_for_the_token() {
     assert_eq!(grpc.wait(service.push(request(None))).expect_err("no token").code(), Code::Unauthenticated);
     let wrong = grpc.wait(service.push(request(Some("wrong")))).expect_err("wrong token").code();
     assert!(matches!(wrong, Code::Unauthenticated | Code::PermissionDenied), "{wrong:?}");
-    grpc.wait(service.push(request(Some("secret")))).expect("the token");
+    grpc.wait(service.push(request(Some("secret-0123456789")))).expect("the token");
 }
 
 /// A key's client that reads nothing, and enough pushed to it that its queue of 1 KiB is full.

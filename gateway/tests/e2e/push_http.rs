@@ -171,7 +171,7 @@ fn own_push_explains_what_is_wrong() {
 /// A push token is asked for from everybody; a foreign web page may not push without one.
 #[test]
 fn pushing_is_protected() {
-    let gateway = Gateway::with("push_token = \"secret\"");
+    let gateway = Gateway::with("push_token = [\"secret-0123456789\", \"older-0123456789ab\"]");
     let push = json!({"target": {"all": true}, "op": 1000, "text": "x"}).to_string();
     let with = |headers: &[(&str, &str)]| {
         let all = [&[("content-type", "application/json")], headers].concat();
@@ -179,7 +179,8 @@ fn pushing_is_protected() {
     };
     assert_eq!(with(&[]), 401);
     assert_eq!(with(&[("authorization", "Bearer wrong")]), 401);
-    assert_eq!(with(&[("authorization", "Bearer secret")]), 200);
+    assert_eq!(with(&[("authorization", "Bearer secret-0123456789")]), 200);
+    assert_eq!(with(&[("authorization", "Bearer older-0123456789ab")]), 200, "several hold at once");
     assert_eq!(gateway.post("/goim/push/all?operation=1000", b"x").status, 401);
 
     let open = Gateway::start();

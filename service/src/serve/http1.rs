@@ -53,6 +53,7 @@ where
             // What went wrong on one connection is its peer's business; the peer sees it closed.
             _ = &mut http => return,
             () = progress.place().evicted() => break,
+            () = progress.idle() => {}
             () = connection.stopping.wait() => {
                 if let Some(http) = http.as_mut() {
                     http.graceful_shutdown();

@@ -17,7 +17,7 @@ use crate::access::Peer;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub trait Listener: Send + 'static {
+pub trait Listener: Send + Sync + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 

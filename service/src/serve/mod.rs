@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::address::AddressBlock;
 use budget::Budget;
 use connection::{Connection, Stopping};
 use grpc::Grpc;
@@ -145,10 +146,11 @@ pub async fn serve<L: Listener>(
             let (io, peer) = accept(&listener, &places, &stats).await;
             (io, peer, admit(&places, peer.block(), &stats).await)
         };
-        let (io, peer, place) = tokio::select! {
+        let accepted = tokio::select! {
             accepted = next => accepted,
             () = &mut stop => break,
         };
+        let (io, peer, Some(place)) = accepted else { continue };
         // Those that ended meanwhile are forgotten here, so that the set is no larger than the connections.
         while connections.try_join_next().is_some() {}
         let connection = Connection {
@@ -175,22 +177,29 @@ pub async fn serve<L: Listener>(
     let _ = tokio::time::timeout(limits.finish_within, all).await;
 }
 
-/// A place, waited for if need be. That a bound was reached is said once in a while.
-async fn admit(places: &Places, address: crate::address::AddressBlock, stats: &ListenerStats) -> Place {
+/// A place, waited for if need be; `None` when the connection must not wait. That a bound was reached is said once in a while.
+async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) -> Option<Place> {
+    let tell = |bound: &str| {
+        if stats.may_tell() {
+            let (listener, connections) = (stats.name(), stats.connections());
+            tracing::warn!(listener, connections, bound, "connections find no place: all that may be open are busy");
+        }
+    };
     loop {
         match places.admit(address, Instant::now()) {
-            Admission::Admitted(place) => return place,
+            Admission::Admitted(place) => return Some(place),
             Admission::Kept(place) => {
-                if stats.may_tell() {
-                    tracing::warn!(
-                        listener = stats.name(),
-                        connections = stats.connections(),
-                        "no further connection finds a place: all are busy, or one address holds all it may"
-                    );
-                }
-                return place;
+                tell("http_connections_max or http_connections_per_address");
+                return Some(place);
             }
-            Admission::Full => places.freed().await,
+            Admission::Refused => {
+                tell("of one address");
+                return None;
+            }
+            Admission::Full => {
+                tell("of the listener");
+                places.freed().await;
+            }
         }
     }
 }

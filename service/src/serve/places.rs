@@ -82,7 +82,7 @@ struct Inner {
 struct Counts {
     /// Made to leave, by phase.
     evicted: [AtomicU64; 6],
-    /// Let in to the kept places only, because one address had its share.
+    /// Let in to the kept places only, or not at all, because one address had its share.
     address_full: AtomicU64,
     /// Let in to the kept places only, because all places were taken.
     all_full: AtomicU64,
@@ -144,6 +144,8 @@ pub enum Admission {
     Admitted(Place),
     /// One of the kept places: for who asks how the process is, and for nothing else.
     Kept(Place),
+    /// None: its address holds all it may, and all of that is busy. Others are not to wait for it.
+    Refused,
     /// None at all: wait for [`Places::freed`].
     Full,
 }
@@ -173,15 +175,19 @@ impl Places {
     }
 
     fn admit_kept(&self, table: &mut Table, address: AddressBlock, now: Instant, address_full: bool) -> Admission {
+        let count = if address_full { &self.0.counts.address_full } else { &self.0.counts.all_full };
         if table.kept.len() >= self.0.limits.kept {
             // Who asks how the process is says so at once: whoever came first and has not is the one to go.
             let slowest = table.kept.iter().find(|key| table.entries[**key].turn.0 != Phase::Work);
             match slowest.copied() {
                 Some(key) => self.evict(table, key),
+                None if address_full => {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    return Admission::Refused;
+                }
                 None => return Admission::Full,
             }
         }
-        let count = if address_full { &self.0.counts.address_full } else { &self.0.counts.all_full };
         count.fetch_add(1, Ordering::Relaxed);
         Admission::Kept(self.enter(table, address, now, true))
     }
@@ -228,7 +234,8 @@ impl Places {
         self.0.counts.evicted[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// Connections let in to the kept places only: because their address had its share, and because all places were taken.
+    /// Connections let in to the kept places only, or not at all: because their address had its share, and because all places
+    /// were taken.
     pub fn turned_away(&self) -> (u64, u64) {
         let Counts { address_full, all_full, .. } = &self.0.counts;
         (address_full.load(Ordering::Relaxed), all_full.load(Ordering::Relaxed))

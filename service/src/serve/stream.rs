@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::budget::{Held, Share};
@@ -60,6 +61,7 @@ pub struct Progress {
     place: Place,
     share: Share,
     state: Mutex<State>,
+    idle: Notify,
 }
 
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Progress {
         };
         let state =
             State { stage, since: Instant::now(), head_bytes: 0, head_held: None, unread: false, refusal: None };
-        let progress = Progress { place, share, state: Mutex::new(state) };
+        let progress = Progress { place, share, state: Mutex::new(state), idle: Notify::new() };
         progress.place.enter(progress.phase(stage));
         Arc::new(progress)
     }
@@ -110,6 +112,12 @@ impl Progress {
     /// The answer to a request is made, down to its last byte.
     pub fn answered(&self) {
         self.enter(Stage::Idle);
+        self.idle.notify_one();
+    }
+
+    /// Resolves when a request was answered: the library above must look at the socket again, so that its clock is set.
+    pub async fn idle(&self) {
+        self.idle.notified().await;
     }
 
     /// Not all of a request's body was read: the peer may still be sending it when the connection is closed.
@@ -129,6 +137,14 @@ impl Progress {
             state.refusal = Some(answer);
         }
         state.stage == Stage::Head
+    }
+
+    /// What a refused header is answered; what it held is of no use any more.
+    fn take_refusal(&self) -> Option<&'static [u8]> {
+        let mut state = self.state();
+        let answer = state.refusal.take()?;
+        state.head_held = None;
+        Some(answer)
     }
 
     fn enter(&self, stage: Stage) {
@@ -236,6 +252,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// Go on closing. `Ok` when there is nothing left to wait for.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
+            if self.closing.is_none() {
+                // What was held of a header is of no use any more.
+                self.progress.state().head_held = None;
+            }
             let next = match self.closing.unwrap_or(Closing::ShuttingDown) {
                 Closing::Refusing(answer, out) if out < answer.len() => {
                     match ready!(self.poll_io_write(cx, |io, cx| io.poll_write(cx, &answer[out..])))? {
@@ -326,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let stream = &mut *self;
         loop {
-            if let Some(answer) = stream.progress.state().refusal.take() {
+            if let Some(answer) = stream.progress.take_refusal() {
                 // Not into the middle of another answer.
                 let out = if stream.stuck.is_some() { answer.len() } else { 0 };
                 stream.closing = Some(Closing::Refusing(answer, out));

@@ -159,11 +159,7 @@ async fn not_found(uri: Uri) -> Response {
 /// Known paths asked with the wrong method: goim does not tell them from unknown ones.
 async fn wrong_method(uri: Uri) -> Response {
     if uri.path().starts_with("/v1/") {
-        return answers::error(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "wrong method, see /openapi.json",
-        );
+        return answers::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "wrong method, see /openapi.json");
     }
     goim_not_found()
 }

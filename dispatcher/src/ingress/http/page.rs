@@ -7,8 +7,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use crate::ingress::access::PUSH;
 use super::{State, json};
+use crate::ingress::access::PUSH;
 
 const HTML: &str = include_str!("../../demo/index.html");
 const SCRIPT: &str = include_str!("../../demo/app.js");

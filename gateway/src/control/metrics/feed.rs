@@ -16,7 +16,6 @@ const PLAIN: &[Plain<FeedCounts>] = &[
     ("halley_feed_pushes_unmatched_total", Kind::Counter, "Pushes that no shard had anybody for.", |c| {
         c.pushes_unmatched
     }),
-    ("halley_feed_grpc_connections", Kind::Gauge, "gRPC connections.", |c| c.grpc_connections),
     ("halley_feed_requests_waiting", Kind::Gauge, "Requests that wait for feed.", |c| c.requests_waiting),
     ("halley_feed_listings", Kind::Gauge, "Requests waiting for a list of all rooms.", |c| c.listings),
     ("halley_feed_requests_deferred_total", Kind::Counter, "Turns in which a push waited for a shard's ring.", |c| {

@@ -107,6 +107,21 @@ async fn kept_places_go_round() {
     drop(admitted(&places, 7));
 }
 
+/// Whoever has his share, all of it busy, is refused at once: nobody is to wait behind him.
+#[tokio::test(start_paused = true)]
+async fn a_full_address_keeps_nobody_waiting() {
+    let places = Places::new(PlaceLimits { kept: 0, ..LIMITS });
+    let busy = (admitted(&places, 1), admitted(&places, 1));
+    busy.0.enter(Phase::Work);
+    busy.1.enter(Phase::Work);
+    assert!(matches!(places.admit(address(1), Instant::now()), Admission::Refused));
+    let others = (admitted(&places, 2), admitted(&places, 2));
+    others.0.enter(Phase::Work);
+    others.1.enter(Phase::Work);
+    assert!(matches!(places.admit(address(3), Instant::now()), Admission::Full));
+    assert_eq!(places.turned_away(), (1, 0));
+}
+
 /// Want of something else than places ends the first in the order, however young.
 #[tokio::test(start_paused = true)]
 async fn room_is_made_on_demand() {
@@ -130,7 +145,7 @@ fn the_books_are_right_after_any_sequence() {
             match what {
                 0 | 1 => match places.admit(address(number), Instant::now()) {
                     Admission::Admitted(place) | Admission::Kept(place) => live.push(place),
-                    Admission::Full => {}
+                    Admission::Refused | Admission::Full => {}
                 },
                 2 if !live.is_empty() => live[which % live.len()].enter(Phase::ALL[phase]),
                 3 if !live.is_empty() => drop(live.swap_remove(which % live.len())),

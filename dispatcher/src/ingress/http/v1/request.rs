@@ -15,9 +15,9 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde::Deserialize;
 
 use crate::feed::Target;
 
@@ -125,7 +125,7 @@ impl PushRequest {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let Object(fields): Object<RequestFields> =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
-        reader.end().map_err(|error| format!("the request is wrong: {error}"))?;
+        reader.end().map_err(|error| format!("the request is no JSON: {error}"))?;
         let RequestFields { target: Object(target), op, text, body, speed, dry_run } = fields;
         let dry_run = dry_run.unwrap_or(false);
         let target = target.chosen(speed)?;
@@ -145,6 +145,9 @@ impl PushRequest {
 
 /// What is wrong, and where it stands.
 fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    if !error.inner().is_data() {
+        return format!("the request is no JSON: {}", error.inner());
+    }
     match error.path().to_string().as_str() {
         "." => format!("the request is wrong: {}", error.inner()),
         path => format!("{path:?} is wrong: {}", error.inner()),
@@ -236,12 +239,17 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (json, expected) in [
-            ("", "the request is wrong: EOF"),
+            ("", "the request is no JSON: EOF"),
+            ("{", "the request is no JSON: EOF"),
+            (r#"{"target":{"key":"k"#, "the request is no JSON: EOF"),
             ("{} x", "missing field `target`"),
             (r#"{"target":{"key":"k"},"op":1,"text":"x"} x"#, "trailing characters"),
             ("[]", "expected an object"),
             (r#"[{"key":"k"},1,"x",null,null,null]"#, "expected an object"),
-            (r#"{"target":["k"],"op":1,"text":"x"}"#, r#""target" is wrong: invalid type: sequence, expected an object"#),
+            (
+                r#"{"target":["k"],"op":1,"text":"x"}"#,
+                r#""target" is wrong: invalid type: sequence, expected an object"#,
+            ),
             (r#"{"targt":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `targt`, expected one of `target`"),
             (r#"{"target":{"rom":"r"},"op":1,"text":"x"}"#, r#""target.rom" is wrong: unknown field `rom`"#),
             (r#"{"Target":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `Target`"),

@@ -1,33 +1,84 @@
-//! goim's `Comet` service, as jobs call it (goim §2.3). Owns goim's argument rules with their error texts, and what its
-//! messages mean as pushes; a call is answered when its push is in the shards' rings, so calls that a job makes one after
-//! another keep their order (goim's defects C14, C16 and C17 end here).
+//! Step 4 of the way out: goim's `Comet` service, as jobs call it (goim §2.3). Owns goim's argument rules with their error
+//! texts, what its messages mean as pushes and what they weigh; a call is answered when its push is in the shards' rings, so
+//! calls that a job makes one after another keep their order (goim's defects C14, C16 and C17 end here). It hears only of
+//! callers who may push and of messages that are whole: [`halley_service::serve::grpc`] sees to both. Next: `feed::intake`.
 
+use std::sync::Arc;
+
+use halley_protocol::field_scan::{Element, count};
 use halley_protocol::goim::{check_batch, op};
-use halley_protocol::proto::goim_comet::comet_server::Comet;
+use halley_protocol::proto::goim_comet::comet_server::{Comet, CometServer};
 use halley_protocol::proto::goim_comet::{
     BroadcastReply, BroadcastReq, BroadcastRoomReply, BroadcastRoomReq, PushMsgReply, PushMsgReq, RoomsReply, RoomsReq,
 };
 use halley_protocol::proto::goim_protocol::Proto;
+use halley_service::access::Scope;
+use halley_service::serve::answer::HeldByAnswer;
+use halley_service::serve::grpc::{Method, share_of};
 use hashbrown::HashSet;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::feed::intake::{self, Body, Intake, Push, Target};
+use crate::feed::intake::{Body, Intake, Push, Target};
 
+/// What a job does. goim's jobs show no token, so one is asked for only where one for jobs is configured.
+pub const COMET: Scope = Scope { bit: 4, what: "calling Comet", setting: "comet_token", needs_this_machine: false };
+
+/// Largest request and answer, as goim's clients set it for theirs, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Keys of one piece of a push to many: feed looks up one piece in one turn, and does other work between two.
 const KEYS_PER_PIECE: usize = 10_000;
+/// Bytes that a decoded key takes besides its text: once in its message, once in the piece it is in.
+const KEY_BYTES: usize = 96;
+/// Bytes that a room takes in an answer besides its name: in the message, and again on the wire.
+const ROOM_BYTES: usize = 64;
 
-/// The service.
-#[derive(Clone, Debug)]
+/// Who knows the rooms with members.
+#[tonic::async_trait]
+pub trait Rooms: Send + Sync + 'static {
+    /// All of them, each with its members' number, not older than the call; or why they are not known.
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String>;
+}
+
+/// The service, to be added to a server.
+pub fn service(intake: Intake, rooms: Arc<dyn Rooms>) -> CometServer<CometService> {
+    CometServer::new(CometService { intake, rooms })
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .send_compressed(CompressionEncoding::Gzip)
+}
+
+/// What a server must know of its methods before it decodes a message; a push names `keys_max` keys at most.
+pub fn methods(keys_max: usize) -> Vec<Method> {
+    let method = |path, weigh| Method { path, scope: COMET, message_bytes_max: MESSAGE_BYTES_MAX, weigh };
+    vec![
+        method("/goim.comet.Comet/PushMsg", Arc::new(move |message: &[u8]| weigh_keys(message, keys_max))),
+        method("/goim.comet.Comet/Broadcast", Arc::new(|_: &[u8]| Ok(0))),
+        method("/goim.comet.Comet/BroadcastRoom", Arc::new(|_: &[u8]| Ok(0))),
+        method("/goim.comet.Comet/Rooms", Arc::new(|_: &[u8]| Ok(0))),
+    ]
+}
+
+/// What the keys of a push take once they are decoded.
+fn weigh_keys(message: &[u8], keys_max: usize) -> Result<usize, Status> {
+    match count(message, &[1], Element::Bytes, keys_max) {
+        Ok(keys) if keys > keys_max => {
+            let sentence = format!("a push to more than {keys_max} keys (ingress.push_keys_max): send it in parts");
+            Err(Status::resource_exhausted(sentence))
+        }
+        Ok(keys) => Ok(keys * KEY_BYTES),
+        Err(_) => Err(Status::invalid_argument("the message is no PushMsgReq")),
+    }
+}
+
+/// The service's methods.
+#[derive(Clone)]
 pub struct CometService {
     intake: Intake,
+    rooms: Arc<dyn Rooms>,
 }
 
 impl CometService {
-    /// Pushes go through this door.
-    pub fn new(intake: Intake) -> CometService {
-        CometService { intake }
-    }
-
     async fn push(&self, target: Target, op: i32, proto: Proto) -> Result<(), Status> {
         let push = Push { target, op, body: Some(body(proto)?), count: false };
         self.deliver(vec![push]).await
@@ -45,7 +96,7 @@ impl CometService {
         for keys in keys.chunks(KEYS_PER_PIECE) {
             let piece = keys.iter().filter(|key| known.insert(key.as_str())).cloned().collect();
             pushes.push(Push { target: Target::Keys(piece), op, body: Some(body.clone()), count: false });
-            // This is feed's thread too.
+            // Others have their calls here too.
             tokio::task::yield_now().await;
         }
         self.deliver(pushes).await
@@ -93,9 +144,21 @@ impl Comet for CometService {
     }
 
     /// The rooms with members.
-    async fn rooms(&self, _request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
-        let rooms = self.intake.ask(|reply| intake::Request::Rooms { reply }).await.map_err(unavailable)?;
-        Ok(Response::new(RoomsReply { rooms: rooms.iter().map(|(room, _)| (room.clone(), true)).collect() }))
+    async fn rooms(&self, request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
+        let rooms = self.rooms.rooms().await.map_err(unavailable)?;
+        let bytes = rooms.iter().map(|(room, _)| 2 * room.len() + ROOM_BYTES).sum();
+        let held = match share_of(&request) {
+            None => None,
+            Some(share) => Some(share.try_hold(bytes).ok_or_else(|| {
+                Status::resource_exhausted("too many long answers are being read, try again in a moment")
+            })?),
+        };
+        let rooms = rooms.iter().map(|(room, _)| (room.clone(), true)).collect();
+        let mut response = Response::new(RoomsReply { rooms });
+        if let Some(held) = held {
+            response.extensions_mut().insert(HeldByAnswer(Arc::new(held)));
+        }
+        Ok(response)
     }
 }
 
@@ -120,3 +183,6 @@ fn body(proto: Proto) -> Result<Body, Status> {
 fn unavailable(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

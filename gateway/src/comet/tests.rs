@@ -6,25 +6,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-use futures_util::StreamExt;
 use halley_protocol::proto::goim_comet::comet_client::CometClient;
 use halley_protocol::proto::goim_comet::comet_server::Comet;
 use halley_protocol::proto::goim_comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq, RoomsReq};
 use halley_protocol::proto::goim_protocol::Proto;
-use halley_protocol::proto::push::push_client::PushClient;
-use halley_protocol::proto::push::{PushReply, PushRequest, push_server};
+use halley_service::access::Access;
+use halley_service::access::rules::AccessRules;
+use halley_service::access::tokens::Token;
+use halley_service::serve::budget::Budget;
+use halley_service::serve::grpc::Grpc;
+use halley_service::serve::stats::ListenerStats;
+use halley_service::serve::{Application, ServeLimits, Serving, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tonic::client::Grpc;
+use tonic::client::Grpc as Client;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use super::incoming::PREFACE_TIME;
 use super::*;
 use crate::feed::intake::{self, Body, Target};
+
+/// Keys that the tests' listener takes in one push.
+const KEYS_MAX: usize = 250_000;
+const CALL_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// T1 of goim §9: op 1000, `{"test":1}`.
 const T1: &[u8] = b"\0\0\0\x1a\0\x10\0\x01\0\0\x03\xe8\0\0\0\0{\"test\":1}";
@@ -35,6 +43,11 @@ type Seen = Rc<RefCell<Vec<String>>>;
 /// Serve on a loopback port with somebody behind the door who takes every push, answers with two rooms, and notes
 /// what came; run a test against it.
 fn against<F: Future>(test: impl FnOnce(SocketAddr, Seen) -> F) -> F::Output {
+    against_rules(AccessRules::new(Access::default().lenient_for(COMET)), test)
+}
+
+/// As [`against`], for callers whom these rules let in.
+fn against_rules<F: Future>(rules: AccessRules, test: impl FnOnce(SocketAddr, Seen) -> F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -42,16 +55,28 @@ fn against<F: Future>(test: impl FnOnce(SocketAddr, Seen) -> F) -> F::Output {
         let (intake, requests) = Intake::new();
         let seen = Seen::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = serve(vec![listener], intake, None, Arc::default(), async { drop(stopped.await) });
+        let calls = Grpc::new(Routes::new(service(intake, Arc::new(Two))), methods(KEYS_MAX), rules, CALL_TIME);
+        let serving = Serving::new(Budget::new(64 << 20));
+        let (limits, stats) = (ServeLimits::grpc(16), ListenerStats::new("grpc"));
+        let served = serve(listener, Application::Grpc(calls), limits, serving, stats, async { drop(stopped.await) });
         let test = async {
             let result = test(address, Rc::clone(&seen)).await;
             drop(stop);
             result
         };
-        let (served, result, ()) = tokio::join!(served, test, note(requests, &seen));
-        served.expect("served to the end");
+        let ((), result, ()) = tokio::join!(served, test, note(requests, &seen));
         result
     })
+}
+
+/// Two rooms.
+struct Two;
+
+#[tonic::async_trait]
+impl Rooms for Two {
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String> {
+        Ok(Arc::from([("live://1000".to_owned(), 3)]))
+    }
 }
 
 async fn note(mut requests: mpsc::Receiver<intake::Request>, seen: &Seen) {
@@ -61,9 +86,6 @@ async fn note(mut requests: mpsc::Receiver<intake::Request>, seen: &Seen) {
                 seen.borrow_mut().extend(pushes.iter().map(show));
                 let accepted = pushes.iter().map(|_| intake::Accepted { matched: None }).collect();
                 let _ = reply.send(accepted);
-            }
-            intake::Request::Rooms { reply } => {
-                let _ = reply.send(Arc::new(vec![("live://1000".to_owned(), 3)]));
             }
             other => panic!("jobs do not ask for {other:?}"),
         }
@@ -137,7 +159,7 @@ impl Decoder for Verbatim {
 async fn call(channel: Channel, method: &str, message: &str) -> Result<Bytes, Status> {
     let digits = message.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
     let bytes = digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex digits")).collect::<Vec<_>>();
-    let mut grpc = Grpc::new(channel);
+    let mut grpc = Client::new(channel);
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = PathAndQuery::try_from(format!("/goim.comet.Comet/{method}")).expect("a path");
     grpc.unary(Request::new(bytes.into()), path, Verbatim).await.map(tonic::Response::into_inner)
@@ -250,7 +272,7 @@ fn calls_end_with_unavailable_when_feed_is_gone() {
         let (intake, requests) = Intake::new();
         drop(requests);
         let push = PushMsgReq { keys: vec!["k".to_owned()], proto: raw(T1), proto_op: 1000 };
-        let status = CometService::new(intake).push_msg(Request::new(push)).await;
+        let status = CometService { intake, rooms: Arc::new(Two) }.push_msg(Request::new(push)).await;
         let status = status.expect_err("nobody is behind the door");
         assert_eq!((status.code(), status.message()), (Code::Unavailable, "the gateway is stopping"));
     });
@@ -296,156 +318,7 @@ fn pings_without_calls_are_answered_and_never_punished() {
     });
 }
 
-/// The bound on connections makes one more wait, not fail.
-#[test]
-fn a_connection_beyond_the_bound_is_served_when_another_ends() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let stats = Arc::<FeedStats>::default();
-        let mut accepted = Box::pin(incoming(listener, Places::new(1, Arc::clone(&stats))));
-        let _clients = (TcpStream::connect(address).await, TcpStream::connect(address).await);
-        let Some(Ok(first)) = accepted.next().await else { panic!("it never ends") };
-        tokio::select! {
-            biased;
-            _ = accepted.next() => panic!("the bound was passed"),
-            () = tokio::task::yield_now() => {}
-        }
-        assert_eq!(stats.read().grpc_connections, 1);
-        drop(first);
-        assert_eq!(stats.read().grpc_connections, 0);
-        assert!(accepted.next().await.is_some());
-    });
-}
-
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Who says nothing, or too little, gives the place back in time; who has said the preface may be silent for longer.
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_say_the_preface_is_closed() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    let (intake, _requests) = Intake::new();
-    let stats = Arc::<FeedStats>::default();
-    let served = serve(vec![listener], intake, None, Arc::clone(&stats), std::future::pending());
-    let test = async {
-        let connect = async |words: &[u8]| {
-            let mut client = TcpStream::connect(address).await.expect("it listens");
-            client.write_all(words).await.expect("sent");
-            client
-        };
-        let ended = async |mut client: TcpStream| {
-            let mut rest = Vec::new();
-            let end = client.read_to_end(&mut rest);
-            tokio::time::timeout(2 * PREFACE_TIME, end).await.is_ok()
-        };
-        let silent = connect(b"").await;
-        let short = connect(&PREFACE[..PREFACE.len() - 1]).await;
-        let speaking = connect(&[PREFACE, b"\0\0\0\x04\0\0\0\0\0"].concat()).await;
-        assert_eq!(tokio::join!(ended(silent), ended(short), ended(speaking)), (true, true, false));
-    };
-    tokio::select! {
-        _ = served => panic!("nobody told it to stop"),
-        () = test => {}
-    }
-}
-
-/// A preface that comes in pieces, but in time, is passed on whole.
-#[tokio::test(start_paused = true)]
-async fn a_slow_preface_is_passed_on_whole() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-    let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-    let mut accepted = Box::pin(incoming(listener, Places::new(1, Arc::default())));
-    let Some(Ok(mut first)) = accepted.next().await else { panic!("it never ends") };
-    let (mut read, late) = (vec![0; PREFACE.len()], b"late");
-    let write = async {
-        for piece in PREFACE.chunks(6) {
-            tokio::time::sleep(PREFACE_TIME / 5).await;
-            client.write_all(piece).await.expect("sent");
-        }
-        tokio::time::sleep(2 * PREFACE_TIME).await;
-        client.write_all(late).await.expect("sent");
-    };
-    let reading = async {
-        first.read_exact(&mut read).await.expect("in time");
-        let mut rest = [0; 4];
-        first.read_exact(&mut rest).await.expect("nothing more is awaited");
-        assert_eq!(&rest, late);
-    };
-    tokio::join!(write, reading);
-    assert_eq!(read, PREFACE);
-}
-
-/// An answer for the push API, from whoever implements it.
-struct Echo;
-
-#[tonic::async_trait]
-impl push_server::Push for Echo {
-    async fn push(&self, request: Request<PushRequest>) -> Result<tonic::Response<PushReply>, Status> {
-        // Who calls matters to it: without a token it serves the own machine only.
-        let caller = request.remote_addr().ok_or_else(|| Status::internal("no caller"))?;
-        Ok(tonic::Response::new(PushReply { id: caller.ip().to_string(), matched: None }))
-    }
-}
-
-#[test]
-fn the_push_api_is_served_beside_comet() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let (intake, requests) = Intake::new();
-        let push = Some(Routes::new(push_server::PushServer::new(Echo)));
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = serve(vec![listener], intake, push, Arc::default(), async { drop(stopped.await) });
-        let seen = Seen::default();
-        let test = async {
-            let channel = channel(address).await;
-            let answer = PushClient::new(channel.clone()).push(PushRequest::default()).await.expect("served");
-            assert_eq!(answer.into_inner().id, "127.0.0.1");
-            assert!(CometClient::new(channel).rooms(RoomsReq {}).await.is_ok());
-            drop(stop);
-        };
-        let (served, (), ()) = tokio::join!(served, test, note(requests, &seen));
-        served.expect("served to the end");
-    });
-}
-
-#[test]
-fn serving_ends_when_told_and_finishes_calls() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let listeners = vec![
-            TcpListener::bind(("127.0.0.1", 0)).await.expect("a port"),
-            TcpListener::bind(("127.0.0.1", 0)).await.expect("a port"),
-        ];
-        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().expect("bound")).collect();
-        let (intake, mut requests) = Intake::new();
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = serve(listeners, intake, None, Arc::default(), async { drop(stopped.await) });
-        let test = async {
-            let (first, second) = (channel(addresses[0]).await, channel(addresses[1]).await);
-            let (mut first, mut second) = (CometClient::new(first), CometClient::new(second));
-            let behind = async {
-                // The first call is under way when the stop comes; it is answered afterwards.
-                let Some(intake::Request::Rooms { reply }) = requests.recv().await else { panic!("asked for rooms") };
-                drop(stop);
-                tokio::task::yield_now().await;
-                let _ = reply.send(Arc::default());
-            };
-            let (answer, ()) = tokio::join!(first.rooms(RoomsReq {}), behind);
-            answer.expect("finished");
-            // The listeners are closed by the time the connection has been told to go.
-            while second.rooms(RoomsReq {}).await.is_ok() {}
-        };
-        let (served, ()) = tokio::join!(served, test);
-        served.expect("ended without an error");
-        for address in addresses {
-            assert!(TcpStream::connect(address).await.is_err(), "still listens");
-        }
-    });
-}
 
 /// However many keys a push names, none is refused or lost: they come through the door in pieces of one request, in order, each key
 /// once.
@@ -470,5 +343,55 @@ fn a_push_to_many_keys_comes_in_pieces() {
         let pieces: Vec<Vec<String>> = pieces.iter().map(names).collect();
         assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [10_000, 10_000, 5_000]);
         assert_eq!(pieces.concat(), keys[..25_000]);
+    });
+}
+
+/// A job of goim that sends 200,000 keys in one call is served; one that names more than is allowed is told so before any of
+/// them is decoded, packed or not.
+#[test]
+fn the_keys_of_one_call_are_bounded_before_they_are_decoded() {
+    against(async |address, seen| {
+        let plain = CometClient::new(channel(address).await).max_encoding_message_size(1 << 30);
+        let packed = plain.clone().send_compressed(CompressionEncoding::Gzip);
+        let push = |count: usize, key: &str| {
+            let keys = vec![key.to_owned(); count];
+            PushMsgReq {
+                keys,
+                proto_op: 1000,
+                proto: Some(Proto { ver: 1, op: 9, seq: 0, body: Bytes::from_static(T1) }),
+            }
+        };
+        for mut job in [plain.clone(), packed.clone()] {
+            job.push_msg(push(200_000, "a-key-of-thirty-six-characters-or-so")).await.expect("as stock jobs do");
+            let status = job.push_msg(push(KEYS_MAX + 1, "")).await.expect_err("too many");
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+            assert!(status.message().contains("push_keys_max"), "{status}");
+        }
+        // Eight million empty keys: 16 MB, of which gzip makes 15 KB.
+        let status = packed.clone().push_msg(push(8_000_000, "")).await.expect_err("too many");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(seen.borrow().len(), 2 * 20, "only the first of each went on, in pieces");
+    });
+}
+
+/// Where a token for jobs is configured, no call without it is taken, and other calls are not there.
+#[test]
+fn jobs_show_their_token_where_there_is_one() {
+    let token = Token::new("job-0123456789abcdef", "comet_token", &[COMET]).expect("a token");
+    let rules = AccessRules::new(Access::new(vec![token]).lenient_for(COMET));
+    against_rules(rules, async |address, seen| {
+        let mut job = CometClient::new(channel(address).await);
+        let room = || Request::new(BroadcastRoomReq { room_id: "r".to_owned(), proto: raw(T1) });
+        let with = |token: &str| {
+            let mut request = room();
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+            request
+        };
+        assert_eq!(job.broadcast_room(room()).await.expect_err("no token").code(), Code::Unauthenticated);
+        assert_eq!(job.broadcast_room(with("wrong")).await.expect_err("wrong").code(), Code::Unauthenticated);
+        job.broadcast_room(with("job-0123456789abcdef")).await.expect("the token");
+        assert_eq!(seen.borrow().len(), 1);
+        let unknown = call(channel(address).await, "NoSuchMethod", "").await.expect_err("not there");
+        assert_eq!(unknown.code(), Code::Unimplemented);
     });
 }
