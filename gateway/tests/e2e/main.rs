@@ -24,5 +24,6 @@ mod readme;
 mod rooms;
 mod slow;
 mod steering;
+mod strangers;
 mod tls;
 mod websocket;

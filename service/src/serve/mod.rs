@@ -179,25 +179,29 @@ pub async fn serve<L: Listener>(
 
 /// A place, waited for if need be; `None` when the connection must not wait. That a bound was reached is said once in a while.
 async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) -> Option<Place> {
-    let tell = |bound: &str| {
+    let tell = |consequence: &str| {
         if stats.may_tell() {
             let (listener, connections) = (stats.name(), stats.connections());
-            tracing::warn!(listener, connections, bound, "connections find no place: all that may be open are busy");
+            tracing::warn!(listener, connections, consequence, "as many connections are open as may be");
         }
     };
     loop {
         match places.admit(address, Instant::now()) {
             Admission::Admitted(place) => return Some(place),
+            Admission::MadeRoom(place) => {
+                tell("idle and slow ones make room for new ones");
+                return Some(place);
+            }
             Admission::Kept(place) => {
-                tell("http_connections_max or http_connections_per_address");
+                tell("new ones are answered 503");
                 return Some(place);
             }
             Admission::Refused => {
-                tell("of one address");
+                tell("new ones of an address that has its share are closed");
                 return None;
             }
             Admission::Full => {
-                tell("of the listener");
+                tell("new ones wait");
                 places.freed().await;
             }
         }

@@ -142,6 +142,8 @@ pub struct Place {
 pub enum Admission {
     /// A place like any other.
     Admitted(Place),
+    /// A place like any other, which another connection left for it.
+    MadeRoom(Place),
     /// One of the kept places: for who asks how the process is, and for nothing else.
     Kept(Place),
     /// None: its address holds all it may, and all of that is busy. Others are not to wait for it.
@@ -166,10 +168,11 @@ impl Places {
         let all_full = table.used >= limits.places_max;
         if address_full || all_full {
             let order = if address_full { own.map(|own| &own.order) } else { Some(&table.order) };
-            match order.and_then(|order| table.first_of(order, now)) {
-                Some(key) => self.evict(&mut table, key),
-                None => return self.admit_kept(&mut table, address, now, address_full),
-            }
+            let Some(key) = order.and_then(|order| table.first_of(order, now)) else {
+                return self.admit_kept(&mut table, address, now, address_full);
+            };
+            self.evict(&mut table, key);
+            return Admission::MadeRoom(self.enter(&mut table, address, now, false));
         }
         Admission::Admitted(self.enter(&mut table, address, now, false))
     }

@@ -270,6 +270,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
                     // A header that is not whole, or a body that nobody read: more of it may be on its way.
                     let more = state.unread || state.stage == Stage::Head || self.speech == Speech::Http2;
                     drop(state);
+                    // Who makes room for somebody else is not waited for.
+                    let more = more && !self.progress.place.is_evicted();
                     self.progress.place.enter(Phase::Linger);
                     let now = Instant::now();
                     if more { Closing::Lingering(now, now) } else { Closing::Closed }
