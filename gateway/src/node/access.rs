@@ -35,7 +35,7 @@ pub fn access(config: &Config) -> Result<Access, ConfigError> {
         let before = tokens.len();
         for Secret(text) in texts {
             let token = Token::new(text, setting, scopes);
-            tokens.push(token.map_err(|error| ConfigError(format!("a {setting} {error}")))?);
+            tokens.push(token.map_err(|error| ConfigError(format!("{} {setting} {error}", article(setting))))?);
         }
         if !file.as_os_str().is_empty() {
             let wrong =
@@ -61,6 +61,11 @@ pub fn access(config: &Config) -> Result<Access, ConfigError> {
         }
     }
     Ok(access)
+}
+
+/// "a push_token", "an admin_token".
+fn article(setting: &str) -> &'static str {
+    if setting.starts_with('a') { "an" } else { "a" }
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {

@@ -84,6 +84,24 @@ fn a_push_appears_in_two_tabs() {
     assert_eq!(browser.evaluate(&tabs[0], &shows("only for the second")), json!(false));
 }
 
+/// Where tokens are configured the page asks for one, and shows counts and pushes once it has it.
+#[test]
+fn the_page_works_with_a_token() {
+    let gateway = Gateway::with("push_token = \"page-0123456789abcdef\"");
+    let mut client = Transport::Tcp.login(&gateway, 0, "", "live://demo", &[]);
+    let mut browser = Browser::start();
+    let tab = browser.open(&format!("http://{}/", gateway.http()));
+    browser.wait_for(&tab, "!document.getElementById('push-token-field').hidden");
+    fill(&mut browser, &tab, "push-token", "page-0123456789abcdef");
+    browser.wait_for(&tab, "document.getElementById('count-connections').textContent === '1'");
+    for (id, value) in [("push-target", "room"), ("push-value", "live://demo"), ("push-body", "with a token")] {
+        fill(&mut browser, &tab, id, value);
+    }
+    click(&mut browser, &tab, "push-send");
+    browser.wait_for(&tab, "document.getElementById('push-result').textContent.includes('matched 1')");
+    assert_eq!(client.receive().text(), "with a token");
+}
+
 /// What is pushed is shown as text, never as markup of the page.
 #[test]
 fn messages_are_text_and_never_markup() {

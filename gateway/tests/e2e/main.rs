@@ -6,6 +6,7 @@
 mod support;
 
 mod accepts;
+mod access;
 mod admin;
 mod browser;
 mod crowd;
