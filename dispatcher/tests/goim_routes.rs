@@ -137,7 +137,7 @@ async fn a_full_bus_is_code_500_with_a_message() {
 /// Bodies and lists over their bounds are refused with a message that names the bound.
 #[tokio::test]
 async fn sizes_are_bounded() {
-    let limits = Limits { body_bytes_max: 8, targets_max: 2, name_bytes_max: 8, ..Limits::default() };
+    let limits = Limits { body_bytes_max: 8, targets_max: 2, name_bytes_max: 8 };
     let stand = Stand::with(Settings { limits, ..Settings::default() }, FakeGateway::new());
     for (uri, body, expected) in [
         ("/goim/push/keys?keys=k", "123456789", "at most 8 bytes"),

@@ -17,7 +17,6 @@ impl From<IpAddr> for AddressBlock {
     fn from(address: IpAddr) -> AddressBlock {
         match address.to_canonical() {
             IpAddr::V4(v4) => AddressBlock::V4(v4.to_bits()),
-            #[expect(clippy::cast_possible_truncation, reason = "the upper half is what remains")]
             IpAddr::V6(v6) => AddressBlock::V6((v6.to_bits() >> 64) as u64),
         }
     }

@@ -142,7 +142,7 @@ mod tests {
     /// Each bound takes its own value and refuses one more.
     #[test]
     fn bounds_are_inclusive() {
-        let limits = Limits { body_bytes_max: 4, targets_max: 2, name_bytes_max: 3, ..Limits::default() };
+        let limits = Limits { body_bytes_max: 4, targets_max: 2, name_bytes_max: 3 };
         let keys = |keys: &[&str]| Target::Keys(keys.iter().map(|key| (*key).into()).collect());
         let room = |room: &str| Target::Room(room.into());
         let speed_max = u32::try_from(i32::MAX).unwrap();
