@@ -2,6 +2,7 @@
 //!
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
+//! - [`plain`]: text that a terminal or a log may be given.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
@@ -9,4 +10,5 @@
 pub mod access;
 pub mod address;
 pub mod panics;
+pub mod plain;
 pub mod serve;
