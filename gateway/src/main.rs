@@ -8,15 +8,13 @@ use halley_gateway::cli::{self, Command};
 use halley_gateway::config::{Sources, reference};
 use halley_gateway::failure::{Cause, Failure};
 use halley_gateway::node;
+use halley_service::plain::Plain;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Names that are not Unicode are nobody's settings.
-    let environment =
-        std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let command = match cli::parse(std::env::args_os(), environment) {
+    let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return refuse(&error),
     };
@@ -61,8 +59,10 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
 }
 
 fn check_config(sources: &Sources) -> Result<(), Failure> {
-    let loaded = node::rehearse(sources)?;
-    print(&format!("the configuration is right: {}\n", loaded.origin))
+    let (loaded, notes) = node::rehearse(sources)?;
+    let mut text = format!("the configuration is right: {}\n", Plain(&loaded.origin));
+    notes.iter().for_each(|note| text.push_str(&format!("note: {}\n", Plain(note))));
+    print(&text)
 }
 
 fn run(sources: Sources) -> Result<(), Failure> {

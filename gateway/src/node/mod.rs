@@ -4,7 +4,8 @@
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
-//! | `access` | who may ask for what |
+//! | `prepare`, `access` | what a configuration names: keys, certificates, tokens; who may ask for what |
+//! | `notes` | what is no error and should be known |
 //! | `serving` | the servers of HTTP and gRPC |
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `threads` | starting threads and hearing of their end |
@@ -17,6 +18,8 @@ mod access;
 mod announce;
 mod listeners;
 mod log;
+mod notes;
+mod prepare;
 mod reload;
 mod services;
 mod serving;
@@ -31,8 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use halley_service::access::rules::AccessRules;
 use tokio::sync::watch;
 
-use crate::config::value::Auth;
-use crate::config::{Config, Loaded, Sources, check, convert, load};
+use crate::config::{Loaded, Sources, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
@@ -50,6 +52,7 @@ use crate::standalone::Standalone;
 use announce::ReadyFile;
 use listeners::Listeners;
 use log::LogMetrics;
+use prepare::Prepared;
 use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
 use serving::Servers;
@@ -61,14 +64,11 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// Run the gateway until it is told to stop.
 pub fn run(sources: Sources) -> Result<(), Failure> {
-    let Loaded { config, origin } = load(&sources)?;
-    check::check(&config)?;
+    let (Loaded { config, origin, .. }, prepared) = prepare::load(&sources)?;
+    let Prepared { access, jwt, tls, notes } = prepared;
     let level = log::start(&config.log.level, config.log.format);
-    let jwt = match config.general.auth {
-        Auth::Jwt => Some(Arc::new(JwtAuth::new(convert::jwt_rules(&config)?))),
-        Auth::Open => None,
-    };
-    let tls = tls_server(&config)?;
+    let jwt = jwt.map(|rules| Arc::new(JwtAuth::new(rules)));
+    let tls = tls.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?.map(Arc::new);
     let general = &config.general;
     let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
     let machine = Machine::detect();
@@ -76,7 +76,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let (clients, others) = listeners::count(&config);
     check_files(&machine, placement.shards.len(), clients, others)
         .map_err(|error| Failure::new(Cause::Kernel, error))?;
-    let rules = AccessRules::new(access::access(&config)?);
+    let rules = AccessRules::new(access);
     let (servers, note) = Servers::new(&config, &machine, placement.shards.len(), rules);
     placement.notes.extend(note);
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
@@ -179,7 +179,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     lifecycle.enter(Phase::Serving);
     ready_file.write(&addresses)?;
     supervisor::ready();
-    announce::greet(&config, &origin, &placement, &addresses);
+    announce::greet(&config, &origin, &placement, &addresses, &notes);
 
     let Ended { name, result } = threads.wait_for_end();
     result?;
@@ -202,23 +202,9 @@ fn no_file(error: &std::io::Error) -> String {
     }
 }
 
-/// Certificates, when anything listens with TLS.
-fn tls_server(config: &Config) -> Result<Option<Arc<TlsServer>>, Failure> {
-    if config.general.tls_listen.is_empty() && config.general.wss_listen.is_empty() {
-        return Ok(None);
-    }
-    let server = TlsServer::new(&convert::certificates(config)).map_err(|error| Failure::new(Cause::Usage, error))?;
-    Ok(Some(Arc::new(server)))
-}
-
-/// Say whether a configuration could run, as far as that can be seen without listening: the key files it names are read too.
-pub fn rehearse(sources: &Sources) -> Result<Loaded, Failure> {
-    let loaded = load(sources)?;
-    check::check(&loaded.config)?;
-    if loaded.config.general.auth == Auth::Jwt {
-        convert::jwt_rules(&loaded.config)?;
-    }
-    tls_server(&loaded.config)?;
-    access::access(&loaded.config)?;
-    Ok(loaded)
+/// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too. The notes
+/// are what the start would say besides.
+pub fn rehearse(sources: &Sources) -> Result<(Loaded, Vec<String>), Failure> {
+    let (loaded, prepared) = prepare::load(sources)?;
+    Ok((loaded, prepared.notes))
 }

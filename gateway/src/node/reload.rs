@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::key::{Key, Reload};
 use crate::config::schema::keys;
-use crate::config::{Config, ConfigError, Sources, check, convert, load};
+use crate::config::{Config, ConfigError, Known, Sources, check, convert};
 use crate::conn::tls::certificates::TlsServer;
 use halley_service::access::rules::AccessRules;
 
@@ -14,7 +14,7 @@ use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
 use crate::session::auth::jwt::JwtAuth;
 
-use super::access::access;
+use super::prepare::{self, Prepared};
 
 /// Settings that differ between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,34 +84,36 @@ impl Reloader {
     /// Read again and take over what may change. Says in the log what came of it.
     pub async fn reload(&mut self) {
         match self.try_reload().await {
-            Ok(Changes { live, restart }) => {
+            Ok((Changes { live, restart }, notes)) => {
                 if !restart.is_empty() {
                     tracing::warn!(settings = restart.join(", "), "these settings need a restart and stay as they are");
                 }
                 let changed = if live.is_empty() { "nothing".to_owned() } else { live.join(", ") };
                 tracing::info!(changed, "configuration read again, key and certificate files too");
+                for note in notes {
+                    tracing::warn!("{note}");
+                }
             }
-            Err(ConfigError(problem)) => {
-                tracing::error!(problem, "the new configuration is not right, the old one stays");
+            Err(error) => {
+                tracing::error!(problem = %error, "the new configuration is not right, the old one stays");
             }
         }
     }
 
-    async fn try_reload(&mut self) -> Result<Changes, ConfigError> {
-        let loaded = load(&self.sources)?;
-        check::check(&loaded.config)?;
+    async fn try_reload(&mut self) -> Result<(Changes, Vec<String>), ConfigError> {
+        let (loaded, mut prepared) = prepare::load(&self.sources)?;
         let (merged, changes) = merge(&self.current, &loaded.config);
-        check::check(&merged)?;
-        let targets = &self.targets;
-        let access = access(&merged)?;
-        let jwt = match &targets.jwt {
-            Some(auth) => Some((auth, convert::jwt_rules(&merged)?)),
-            None => None,
-        };
-        if let Some(tls) = &targets.tls {
-            tls.replace(&convert::certificates(&merged)).map_err(|error| ConfigError(error.to_string()))?;
+        if !changes.restart.is_empty() {
+            // What goes on is neither the old configuration nor the new one.
+            check::check(&merged)?;
+            prepared = prepare::prepare(&merged, loaded.file.as_deref(), &Known::default())?;
         }
-        if let Some((auth, rules)) = jwt {
+        let Prepared { access, jwt, tls, notes } = prepared;
+        let targets = &self.targets;
+        if let (Some(server), Some(certificates)) = (&targets.tls, tls) {
+            server.replace(certificates);
+        }
+        if let (Some(auth), Some(rules)) = (&targets.jwt, jwt) {
             auth.replace(rules);
         }
         (targets.log_level)(&merged.log.level);
@@ -126,7 +128,7 @@ impl Reloader {
             tracing::warn!(%error, "the directory did not take the new limits on logins");
         }
         self.current = merged;
-        Ok(changes)
+        Ok((changes, notes))
     }
 }
 
