@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::listen::ListenError;
 
+/// As whom we speak to a person.
+pub const PROGRAM: &str = "halley-gateway";
+
 /// What kind of failure, and so which exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -47,6 +50,20 @@ impl Failure {
         Failure { cause, sentence: sentence.to_string() }
     }
 
+    /// The kernel did not give the process what it needs for itself; `what` cannot be done.
+    pub fn of_kernel(what: &str, error: &std::io::Error) -> Failure {
+        let reason = match error.raw_os_error() {
+            Some(libc::EMFILE) => {
+                "no file descriptor is left: raise the limit on open files (LimitNOFILE= in systemd, or \
+                                   `ulimit -n`)"
+                    .to_owned()
+            }
+            Some(libc::ENFILE) => "the system has no file descriptor left: raise fs.file-max".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(Cause::Kernel, format_args!("{what}: {reason}"))
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.cause.code())
@@ -55,7 +72,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "halley-gateway: {}", self.sentence)
+        write!(f, "{PROGRAM}: {}", self.sentence)
     }
 }
 

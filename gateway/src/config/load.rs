@@ -100,11 +100,8 @@ fn read(path: &Path) -> Result<String, ConfigError> {
             path.display()
         ))
     };
-    let about = std::fs::metadata(path).map_err(|error| failed(&error))?;
-    if about.len() > FILE_BYTES_MAX {
-        return Err(failed(&format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    std::fs::read_to_string(path).map_err(|error| failed(&error))
+    let bytes = halley_service::files::read(path, FILE_BYTES_MAX).map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))
 }
 
 fn apply_file(config: &mut Config, text: &str, name: &str) -> Result<(), ConfigError> {

@@ -2,12 +2,12 @@
 //! token; the rules themselves are [`halley_service::access`]'s. Made at the start and at every reload, before anything is taken
 //! over.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
 use halley_service::access::tokens::{TOKENS_MAX, Token, TokenError, lines};
 use halley_service::access::{Access, Scope};
+use halley_service::files;
 
 use crate::comet::COMET;
 use crate::config::value::{Insecure, Secret};
@@ -69,14 +69,8 @@ fn article(setting: &str) -> &'static str {
 }
 
 fn read(setting: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let failed = |reason: &str| ConfigError(format!("{setting}_file {} cannot be read: {reason}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| failed(&error.to_string()))?;
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| failed(&error.to_string()))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(failed(&format!("it has more than {FILE_BYTES_MAX} bytes")));
-    }
-    Ok(text)
+    let failed = |error| ConfigError(format!("{setting}_file {} cannot be read: {error}", path.display()));
+    files::read(path, FILE_BYTES_MAX).map_err(failed)
 }
 
 #[cfg(test)]

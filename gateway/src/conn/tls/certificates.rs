@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use halley_service::files;
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -20,6 +21,8 @@ use super::{TlsError, TlsSession};
 
 /// Application protocol that we speak if the client names any (RFC 7301): WebSocket begins as HTTP/1.1.
 const ALPN: &[u8] = b"http/1.1";
+/// Bytes of one certificate or key file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Tickets given to a client after its handshake: one, since it reconnects once at a time.
 const TICKETS: usize = 1;
 
@@ -95,21 +98,31 @@ impl fmt::Debug for TlsServer {
 }
 
 impl TlsServer {
+    /// Serve with the certificates in these files.
+    pub fn new(pairs: &[CertificateFiles]) -> Result<TlsServer, CertificateError> {
+        Certificates::read(pairs).and_then(TlsServer::with)
+    }
+
     /// Serve with these certificates. A client that asks for a name gets the first that is valid for it and fits its
     /// signature algorithms; who asks for none, or for another, gets the first.
-    pub fn new(pairs: &[CertificateFiles]) -> Result<TlsServer, CertificateError> {
+    pub fn with(certificates: Certificates) -> Result<TlsServer, CertificateError> {
         let library = |error: rustls::Error| CertificateError::Library(error.to_string());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tickets = aws_lc_rs::Ticketer::new().map_err(library)?;
-        let (config, expiries) = make_config(&provider, &tickets, pairs)?;
-        let (config, expiries) = (ArcSwap::from_pointee(config), ArcSwap::from_pointee(expiries));
-        Ok(TlsServer { config, expiries, provider, tickets })
+        let Certificates { keys, expiries } = certificates;
+        let config = ArcSwap::from_pointee(make_config(&provider, &tickets, keys)?);
+        Ok(TlsServer { config, expiries: ArcSwap::from_pointee(expiries), provider, tickets })
     }
 
-    /// Serve new connections with these certificates, read anew. On an error the old ones stay.
+    /// Serve new connections with the certificates in these files. On an error the old ones stay.
     pub fn replace(&self, pairs: &[CertificateFiles]) -> Result<(), CertificateError> {
-        let (config, expiries) = make_config(&self.provider, &self.tickets, pairs)?;
-        self.config.store(Arc::new(config));
+        Certificates::read(pairs).and_then(|certificates| self.install(certificates))
+    }
+
+    /// Serve new connections with these certificates. On an error the old ones stay.
+    pub fn install(&self, certificates: Certificates) -> Result<(), CertificateError> {
+        let Certificates { keys, expiries } = certificates;
+        self.config.store(Arc::new(make_config(&self.provider, &self.tickets, keys)?));
         self.expiries.store(Arc::new(expiries));
         Ok(())
     }
@@ -130,20 +143,35 @@ impl TlsServer {
     }
 }
 
+/// Certificates with their keys, read and found to fit each other.
+#[derive(Debug)]
+pub struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+    expiries: Vec<Expiry>,
+}
+
+impl Certificates {
+    /// Read these files, of which there must be some.
+    pub fn read(pairs: &[CertificateFiles]) -> Result<Certificates, CertificateError> {
+        if pairs.is_empty() {
+            return Err(CertificateError::None);
+        }
+        let provider = aws_lc_rs::default_provider();
+        let keys = pairs.iter().map(|pair| read_pair(&provider, pair)).collect::<Result<Vec<_>, _>>()?;
+        let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
+            let (_, certificate) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
+            Some(Expiry { path: pair.certificate.clone(), not_after_s: certificate.validity().not_after.timestamp() })
+        };
+        let expiries = pairs.iter().zip(&keys).filter_map(expiry).collect();
+        Ok(Certificates { keys, expiries })
+    }
+}
+
 fn make_config(
     provider: &Arc<CryptoProvider>,
     tickets: &Arc<dyn ProducesTickets>,
-    pairs: &[CertificateFiles],
-) -> Result<(ServerConfig, Vec<Expiry>), CertificateError> {
-    if pairs.is_empty() {
-        return Err(CertificateError::None);
-    }
-    let keys = pairs.iter().map(|pair| read_pair(provider, pair)).collect::<Result<Vec<_>, _>>()?;
-    let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
-        let (_, certificate) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
-        Some(Expiry { path: pair.certificate.clone(), not_after_s: certificate.validity().not_after.timestamp() })
-    };
-    let expiries = pairs.iter().zip(&keys).filter_map(expiry).collect();
+    keys: Vec<Arc<CertifiedKey>>,
+) -> Result<ServerConfig, CertificateError> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| CertificateError::Library(error.to_string()))?;
@@ -151,7 +179,7 @@ fn make_config(
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.ticketer = Arc::clone(tickets);
     config.send_tls13_tickets = TICKETS;
-    Ok((config, expiries))
+    Ok(config)
 }
 
 /// Chooses a certificate by name.
@@ -200,7 +228,7 @@ fn read_pair(provider: &CryptoProvider, pair: &CertificateFiles) -> Result<Arc<C
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|error| CertificateError::Unusable {
+    files::read(path, FILE_BYTES_MAX).map_err(|error| CertificateError::Unusable {
         path: path.to_owned(),
         reason: format!("cannot be read: {error}"),
     })
