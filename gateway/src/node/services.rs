@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
+use halley_service::panics;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -185,6 +186,7 @@ impl Control {
                         steer(&self.handle),
                         supervisor::watch(&self.health, &self.handle, &self.intake),
                         log::tell_left_out(),
+                        panics::tell(),
                         ends_told.watch(),
                     )
                 };

@@ -251,6 +251,9 @@ fn refusal(reason: CloseReason) -> Option<&'static [u8]> {
         CloseReason::HandshakeLimit | CloseReason::Drain => {
             Some(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         }
+        CloseReason::InternalError => {
+            Some(b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        }
         _ => None,
     }
 }

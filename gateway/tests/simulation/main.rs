@@ -12,6 +12,7 @@ mod receiving;
 mod refreshing;
 mod rig;
 mod secure;
+mod secured;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
