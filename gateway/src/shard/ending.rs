@@ -145,7 +145,7 @@ impl Core {
                 return true;
             }
             let found = self.conns.at(conn.slot);
-            if found.flags.has(Flags::PEER_CLOSED) {
+            if found.flags.has(Flags::STREAM_ENDED) {
                 self.abort(conn.slot, CloseReason::PeerClosed);
             } else {
                 found.state = ConnState::Lingering;

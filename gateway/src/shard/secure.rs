@@ -60,12 +60,22 @@ impl Core {
         plain.clear();
         self.plain = plain;
         match progress {
-            // What waits is answered first: the end of the stream itself is read after it.
-            Ok(TlsProgress::PeerClosed) if !self.conns.peek(slot).flags.has(Flags::PAUSED) => self.end_of_stream(conn),
+            Ok(TlsProgress::PeerClosed) => self.end_of_secure_stream(conn),
             Ok(_) => {}
             // There are no last words, and there is no way to say goodbye.
             Err(TlsError::Internal) => self.abort(slot, CloseReason::InternalError),
             Err(error) => self.end(slot, reason(&error)),
+        }
+    }
+
+    /// The peer has said goodbye inside TLS, if it has. What it asked for before is answered first: while some of that waits to be
+    /// decoded, its goodbye waits too, until the connection is resumed.
+    pub(super) fn end_of_secure_stream(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        let closed = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::PeerClosed);
+        if closed && found.state.is_open() && !found.flags.has(Flags::PAUSED) {
+            found.flags.set(Flags::PEER_CLOSED);
+            self.end(conn.slot, CloseReason::PeerClosed);
         }
     }
 

@@ -7,6 +7,7 @@ mod accepting;
 mod client;
 mod ends;
 mod feed;
+mod goodbyes;
 mod queues;
 mod receiving;
 mod refreshing;
