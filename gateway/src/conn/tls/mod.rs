@@ -22,6 +22,7 @@
 //! All calls go through one place (`TlsSession::call`), where a panic of the library is contained.
 
 pub mod certificates;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use std::sync::Arc;
 use halley_service::panics::contain;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
+
+use wire::{Wire, peer};
 
 /// Bytes of the longest record with its header (RFC 5246 §6.2.3). Nothing longer may wait: a server that asks for no
 /// client certificate is sent no handshake message beyond one record.
@@ -98,20 +100,6 @@ pub struct TlsSession {
     wire: Wire,
 }
 
-/// What stands between the library and the socket.
-struct Wire {
-    /// Received bytes from the start of a record, or of a handshake message, that is not whole.
-    incoming: Vec<u8>,
-    /// Produced bytes, of which `sent` are sent.
-    outgoing: Vec<u8>,
-    sent: usize,
-    progress: TlsProgress,
-    /// Messages that end in `outgoing`.
-    messages: u32,
-    /// The peer's first words were answered.
-    answered: bool,
-}
-
 impl fmt::Debug for TlsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = if let State::Failed(error) = &self.state { Some(error) } else { None };
@@ -129,15 +117,7 @@ impl TlsSession {
     pub fn new(config: Arc<ServerConfig>) -> Result<TlsSession, TlsError> {
         let connection = contain(LIBRARY, || UnbufferedServerConnection::new(config));
         let connection = connection.map_err(|_| TlsError::Internal)?;
-        let wire = Wire {
-            incoming: Vec::new(),
-            outgoing: Vec::new(),
-            sent: 0,
-            progress: TlsProgress::Handshaking,
-            messages: 0,
-            answered: false,
-        };
-        Ok(TlsSession { state: State::Live(connection.map_err(peer)?), wire })
+        Ok(TlsSession { state: State::Live(connection.map_err(peer)?), wire: Wire::new() })
     }
 
     /// Take what came from the socket, changing it on the way, and append the plaintext in it. Bytes that form no whole
@@ -253,164 +233,10 @@ impl TlsSession {
     }
 }
 
-impl Wire {
-    /// Take what came, behind what was kept.
-    fn receive(
-        &mut self,
-        connection: &mut UnbufferedServerConnection,
-        ciphertext: &mut [u8],
-        plaintext: &mut Vec<u8>,
-    ) -> Result<TlsProgress, TlsError> {
-        if self.incoming.is_empty() {
-            let taken = self.process(connection, ciphertext, plaintext)?;
-            self.incoming = ciphertext[taken..].to_vec();
-        } else {
-            let mut incoming = std::mem::take(&mut self.incoming);
-            incoming.reserve_exact(ciphertext.len());
-            incoming.extend_from_slice(ciphertext);
-            let taken = self.process(connection, &mut incoming, plaintext)?;
-            incoming.drain(..taken);
-            incoming.shrink_to_fit();
-            self.incoming = incoming;
-        }
-        if self.incoming.len() > INCOMING_BYTES_MAX {
-            return Err(TlsError::Peer("a record is longer than allowed".to_owned()));
-        }
-        Ok(self.progress)
-    }
-
-    /// Handle whole records at the start of `buffer`; returns the bytes that are done with.
-    fn process(
-        &mut self,
-        connection: &mut UnbufferedServerConnection,
-        buffer: &mut [u8],
-        plaintext: &mut Vec<u8>,
-    ) -> Result<usize, TlsError> {
-        let mut taken = 0;
-        loop {
-            let status = connection.process_tls_records(&mut buffer[taken..]);
-            let mut discard = status.discard;
-            let mut more = true;
-            match status.state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(peer)?;
-                        discard += record.discard;
-                        plaintext.extend_from_slice(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode_into(&mut self.outgoing, |out| data.encode(out))?;
-                    self.answered = true;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.progress = TlsProgress::PeerClosed,
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    if self.progress == TlsProgress::Handshaking {
-                        self.progress = TlsProgress::Open;
-                    }
-                    more = false;
-                }
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => more = false,
-                Ok(_) => return Err(TlsError::Peer("data before the handshake".to_owned())),
-                Err(error) => return Err(peer(error)),
-            }
-            taken += discard;
-            if !more {
-                return Ok(if self.progress == TlsProgress::PeerClosed { buffer.len() } else { taken });
-            }
-        }
-    }
-
-    /// Append the alert that goes with an error.
-    fn last_words(&mut self, connection: &mut UnbufferedServerConnection) {
-        // Only while there is one: else the library would look for records, from where it believes itself to be in a buffer
-        // that is not there.
-        while connection.wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(&mut []).state else {
-                return;
-            };
-            if encode_into(&mut self.outgoing, |out| data.encode(out)).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Let `produce` write traffic into about `room` bytes at the end of `outgoing`.
-    fn write(
-        &mut self,
-        connection: &mut UnbufferedServerConnection,
-        room: usize,
-        mut produce: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), TlsError> {
-        loop {
-            // The state that can write is reached through what waits unread, which stays as it is: no record in it is whole.
-            match connection.process_tls_records(&mut self.incoming).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    return append_exactly(&mut self.outgoing, room, |out| produce(&mut traffic, out));
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode_into(&mut self.outgoing, |out| data.encode(out))?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) => return Err(TlsError::NotOpen),
-                Err(error) => return Err(peer(error)),
-            }
-        }
-    }
-}
-
 impl Drop for TlsSession {
     fn drop(&mut self) {
         self.leave_library(State::SaidGoodbye);
     }
-}
-
-/// What the library says of a peer.
-fn peer(error: rustls::Error) -> TlsError {
-    match error {
-        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsError::NotTls,
-        other => TlsError::Peer(other.to_string()),
-    }
-}
-
-/// The state in which plaintext may be encrypted.
-type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
-
-/// Append one piece of handshake.
-fn encode_into(
-    outgoing: &mut Vec<u8>,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> Result<(), TlsError> {
-    let start = outgoing.len();
-    let required = match encode(&mut []) {
-        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => required_size,
-        Ok(_) => return Ok(()),
-        Err(EncodeError::AlreadyEncoded) => return Err(TlsError::NotOpen),
-    };
-    outgoing.resize(start + required, 0);
-    let written = encode(&mut outgoing[start..]).unwrap_or(0);
-    outgoing.truncate(start + written);
-    Ok(())
-}
-
-/// Append what `produce` writes, giving it `room` bytes first and as many as it asks for then.
-fn append_exactly(
-    outgoing: &mut Vec<u8>,
-    room: usize,
-    mut produce: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<(), TlsError> {
-    let start = outgoing.len();
-    outgoing.resize(start + room, 0);
-    let produced = match produce(&mut outgoing[start..]) {
-        Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
-            outgoing.resize(start + required_size, 0);
-            produce(&mut outgoing[start..])
-        }
-        other => other,
-    };
-    outgoing.truncate(start + produced.as_ref().copied().unwrap_or(0));
-    produced.map(drop).map_err(|_| TlsError::KeysExhausted)
 }
 
 #[cfg(test)]

@@ -242,6 +242,44 @@ fn what_follows_our_goodbye_is_thrown_away() {
     }
 }
 
+/// Data before the handshake is over (RFC 8446 §2.3) is never taken, however it is cut: a client that was promised so by another server
+/// is refused, or goes on without it.
+#[test]
+fn early_data_is_never_taken() {
+    const EARLY: &[u8] = b"too early";
+    let files = Files::new(&["localhost"]);
+    let server = files.server();
+    // The library promises it only to whom it remembers itself.
+    let mut promising = shown_by(Arc::clone(&server.config().cert_resolver));
+    promising.max_early_data_size = 1024;
+    let promising = Arc::new(promising);
+    for seed in 0..40 {
+        let takes = seed % 2 == 0;
+        let mut config = (*files.client_config(&[&rustls::version::TLS13])).clone();
+        config.enable_early_data = true;
+        let config = Arc::new(config);
+        let mut link = Link::new(Arc::clone(&config), &server, "localhost", seed);
+        link.session = TlsSession::new(Arc::clone(&promising)).expect("a session");
+        link.settle().expect("the handshake that gives the ticket");
+        let mut link = Link::new(config, &server, "localhost", seed + 40);
+        if takes {
+            link.session = TlsSession::new(Arc::clone(&promising)).expect("a session");
+        }
+        link.client.early_data().expect("promised").write_all(EARLY).expect("promised");
+        let settled = link.settle();
+        assert!(link.received.is_empty(), "nothing of it is taken");
+        if takes {
+            assert_ne!(settled, Ok(()));
+            stays_shut(&mut link.session);
+        } else {
+            settled.expect("the handshake goes on without it");
+            link.client.writer().write_all(b"in time").expect("buffered");
+            link.settle().expect("received");
+            assert_eq!(link.received, b"in time");
+        }
+    }
+}
+
 /// Flights of proper and improper records behind the handshake: whole, mutated before they were encrypted or after, in any order, cut
 /// anywhere, with sends and goodbyes in between.
 #[test]
@@ -323,16 +361,17 @@ impl ResolvesServerCert for Panics {
     }
 }
 
+fn shown_by(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.expect("versions").with_no_client_auth().with_cert_resolver(resolver)
+}
+
 /// A panic below the library is an error like others, but that nothing more is said.
 #[test]
 fn a_panic_of_the_library_fails_its_session_only() {
     let files = Files::new(&["localhost"]);
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Panics));
-    let mut session = TlsSession::new(Arc::new(config)).expect("a session");
+    let mut session = TlsSession::new(Arc::new(shown_by(Arc::new(Panics)))).expect("a session");
     let before = halley_service::panics::contained_total();
     let result = session.receive(&mut hello(&files, VERSIONS[1]), &mut Vec::new());
     assert_eq!(result, Err(TlsError::Internal));
