@@ -36,7 +36,8 @@ fn run(way: &str) -> Output {
     command.output().expect("it starts")
 }
 
-/// A contained panic is silent and ends nothing; any other, on any thread, ends the process with one sentence after its last words.
+/// A contained panic is silent and ends nothing; any other, on any thread, ends the process with one sentence after its
+/// last words.
 #[test]
 fn a_panic_ends_the_process_unless_it_is_contained() {
     for (way, thread) in [("here", "child"), ("there", "worker")] {

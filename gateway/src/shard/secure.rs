@@ -1,6 +1,6 @@
-//! TLS connections: ciphertext → `transport`, send queue → ciphertext. Owns when a session is fed and drained, and what its failure
-//! means for the connection; the session itself is `conn::tls`. At most one record's worth of the queue waits as ciphertext, so the
-//! queue's bound still holds.
+//! TLS connections: ciphertext → `transport`, send queue → ciphertext. Owns when a session is fed and drained, and what
+//! its failure means for the connection; the session itself is `conn::tls`. At most one record's worth of the queue
+//! waits as ciphertext, so the queue's bound still holds.
 
 use crate::conn::close::CloseReason;
 use crate::conn::tls::{TlsError, TlsProgress, TlsSession};
@@ -68,8 +68,8 @@ impl Core {
         }
     }
 
-    /// The peer has said goodbye inside TLS, if it has. What it asked for before is answered first: while some of that waits to be
-    /// decoded, its goodbye waits too, until the connection is resumed.
+    /// The peer has said goodbye inside TLS, if it has. What it asked for before is answered first: while some of that
+    /// waits to be decoded, its goodbye waits too, until the connection is resumed.
     pub(super) fn end_of_secure_stream(&mut self, conn: ConnRef) {
         let Some(found) = self.conns.get(conn) else { return };
         let closed = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::PeerClosed);

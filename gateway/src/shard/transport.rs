@@ -158,7 +158,8 @@ impl Core {
         taken
     }
 
-    /// The upgrade request, as `read` reads it: bytes taken once it is whole, `None` while it is not or when it was refused.
+    /// The upgrade request, as `read` reads it: bytes taken once it is whole, `None` while it is not or when it was
+    /// refused.
     fn upgrade(&mut self, slot: u32, input: &[u8], read: impl FnOnce(&[u8], &Rules<'_>) -> Upgrade) -> Option<usize> {
         let settings = self.settings.clone();
         let rules = Rules {

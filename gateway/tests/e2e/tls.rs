@@ -100,8 +100,8 @@ fn plain_bytes_on_a_tls_port_are_refused() {
     Transport::Tcp.login(&gateway, 0, "", "", &[]);
 }
 
-/// A handshake message that is longer than any may be, in nine bytes or with more behind them, ends the connection it came on and
-/// nothing else: the process lives, clients of all kinds are served on, and others come in.
+/// A handshake message that is longer than any may be, in nine bytes or with more behind them, ends the connection it
+/// came on and nothing else: the process lives, clients of all kinds are served on, and others come in.
 #[test]
 fn a_handshake_message_that_is_too_long_harms_nobody() {
     const TOO_LONG: [u8; 9] = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
@@ -136,8 +136,8 @@ fn log_in(stream: &mut StreamOwned<ClientConnection, TcpStream>, key: &str) {
     assert_eq!(reply.to_vec(), hex(frame::golden::F2));
 }
 
-/// A client that says goodbye in the flight of its login is answered, told goodbye, and offline at once: not when its heartbeat is
-/// missed. The same with a token that control decides on, and when more follows on the socket.
+/// A client that says goodbye in the flight of its login is answered, told goodbye, and offline at once: not when its
+/// heartbeat is missed. The same with a token that control decides on, and when more follows on the socket.
 #[test]
 fn a_goodbye_in_the_flight_of_a_login_is_heard() {
     const SECRET: &str = "a secret of at least thirty-two bytes";

@@ -1,5 +1,5 @@
-//! A client's goodbye inside TLS (RFC 8446 §6.1), wherever it stands: it ends the connection at once, but what was asked for before it
-//! is answered first, however long that takes to decide.
+//! A client's goodbye inside TLS (RFC 8446 §6.1), wherever it stands: it ends the connection at once, but what was
+//! asked for before it is answered first, however long that takes to decide.
 
 use std::sync::Arc;
 
@@ -166,8 +166,9 @@ fn a_goodbye_behind_a_room_change() {
     }
 }
 
-/// Behind requests whose replies pile up, since the client does not read: none is dropped, and the end comes when they are out. However
-/// the receives cut its flight, in one of these the goodbye comes with the request that is one too many.
+/// Behind requests whose replies pile up, since the client does not read: none is dropped, and the end comes when they
+/// are out. However the receives cut its flight, in one of these the goodbye comes with the request that is one too
+/// many.
 #[test]
 fn a_goodbye_behind_throttled_replies() {
     const BODY: usize = 500;

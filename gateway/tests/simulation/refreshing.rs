@@ -51,8 +51,8 @@ fn an_undecided_refresh_leaves_the_login_as_it_is() {
     assert_eq!(rig.counts().closes[CloseReason::AuthRefused as usize], 1);
 }
 
-/// A token on which a library panicked ends its connection as our fault, at the login and at a refresh, and the client is told to come
-/// again.
+/// A token on which a library panicked ends its connection as our fault, at the login and at a refresh, and the client
+/// is told to come again.
 #[test]
 fn a_token_that_breaks_its_reader_ends_its_connection() {
     for refresh in [false, true] {

@@ -1,5 +1,5 @@
-//! Connections inside TLS: a few handshakes a turn, a queue within its bound, drops that are counted, an end that is said, and failures
-//! that are nobody else's.
+//! Connections inside TLS: a few handshakes a turn, a queue within its bound, drops that are counted, an end that is
+//! said, and failures that are nobody else's.
 
 use halley_gateway::conn::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
@@ -135,8 +135,8 @@ fn a_crowd_of_tls_handshakes_still_lets_clients_in() {
     Secured::log_in(&mut rig, &config);
 }
 
-/// What a stranger makes the TLS library do is nobody else's business: a panic in it ends that connection, by a name of its own and
-/// without a word; a message that it refuses ends its own. Neighbours are served on.
+/// What a stranger makes the TLS library do is nobody else's business: a panic in it ends that connection, by a name of
+/// its own and without a word; a message that it refuses ends its own. Neighbours are served on.
 #[test]
 fn a_failure_of_the_library_ends_its_connection_only() {
     let (mut rig, config) = rig(ShardSettings::default());

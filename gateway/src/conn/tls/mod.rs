@@ -8,15 +8,16 @@
 //! `send` nothing while `outgoing` is not empty, so that the bytes of one send wait here at most, and it treats
 //! [`TlsProgress::PeerClosed`] as the end of the stream.
 //!
-//! What we keep to, since the library (rustls' unbuffered interface) indexes, asserts and unwraps by what it has counted:
+//! What we keep to, since the library (rustls' unbuffered interface) indexes, asserts and unwraps by what it has
+//! counted:
 //!
-//! - What it has not told us to discard it finds again, unchanged, at the start of the next buffer: there are the parts of a
-//!   handshake message that is not whole, decrypted and moved together in place. So `incoming` goes into every call, to
-//!   write as well.
+//! - What it has not told us to discard it finds again, unchanged, at the start of the next buffer: there are the parts
+//!   of a handshake message that is not whole, decrypted and moved together in place. So `incoming` goes into every
+//!   call, to write as well.
 //! - After an error its counts are wrong. The alert is fetched while it has something to write, for then it looks at no
 //!   buffer; with that the session has failed, and the library's state is gone.
-//! - After our goodbye a bad record would make it send a second alert, which it asserts not to do. It is not asked again:
-//!   its state is gone then too, and what still comes is thrown away, as is what follows the peer's goodbye.
+//! - After our goodbye a bad record would make it send a second alert, which it asserts not to do. It is not asked
+//!   again: its state is gone then too, and what still comes is thrown away, as is what follows the peer's goodbye.
 //! - Early data is never accepted, so none is ever to be read.
 //!
 //! All calls go through one place (`TlsSession::call`), where a panic of the library is contained.

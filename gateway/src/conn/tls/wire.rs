@@ -1,6 +1,6 @@
-//! What stands between the TLS library and the socket. Owns the bytes on both sides and the progress that the library reports, and
-//! makes the calls that the session has allowed, each with what waits unread; it never decides whether a call may be made, nor
-//! what an error means. `super` is the only caller.
+//! What stands between the TLS library and the socket. Owns the bytes on both sides and the progress that the library
+//! reports, and makes the calls that the session has allowed, each with what waits unread; it never decides whether a
+//! call may be made, nor what an error means. `super` is the only caller.
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
@@ -104,8 +104,8 @@ impl Wire {
 
     /// Append the alert that goes with an error.
     pub(super) fn last_words(&mut self, connection: &mut UnbufferedServerConnection) {
-        // Only while there is one: else the library would look for records, from where it believes itself to be in a buffer
-        // that is not there.
+        // Only while there is one: else the library would look for records, from where it believes itself to be in a
+        // buffer that is not there.
         while connection.wants_write() {
             let Ok(ConnectionState::EncodeTlsData(mut data)) = connection.process_tls_records(&mut []).state else {
                 return;
@@ -124,7 +124,8 @@ impl Wire {
         mut produce: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), TlsError> {
         loop {
-            // The state that can write is reached through what waits unread, which stays as it is: no record in it is whole.
+            // The state that can write is reached through what waits unread, which stays as it is: no record in it is
+            // whole.
             match connection.process_tls_records(&mut self.incoming).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     return append_exactly(&mut self.outgoing, room, |out| produce(&mut traffic, out));

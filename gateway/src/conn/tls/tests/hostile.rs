@@ -1,6 +1,6 @@
-//! Peers that mean harm: whatever they send, before the handshake, in the middle of it or behind it, nothing panics, a session
-//! that has failed stays failed, and its caller may go on as if nothing had happened. One who holds the keys, and so can break
-//! rules behind the encryption, is [`Forger`].
+//! Peers that mean harm: whatever they send, before the handshake, in the middle of it or behind it, nothing panics, a
+//! session that has failed stays failed, and its caller may go on as if nothing had happened. One who holds the keys,
+//! and so can break rules behind the encryption, is [`Forger`].
 
 use rustls::crypto::cipher::{MessageEncrypter, OutboundPlainMessage};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -15,8 +15,8 @@ const MUTATIONS: u64 = 10_000;
 /// The shortest message that is too long: a handshake record of four bytes that announces a ClientHello of 16,777,215.
 const TOO_LONG: [u8; 9] = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
 
-/// What a shard does with a session, whatever comes of it: take what came, send, say goodbye, carry away what is to be sent.
-/// Returns the first error.
+/// What a shard does with a session, whatever comes of it: take what came, send, say goodbye, carry away what is to be
+/// sent. Returns the first error.
 fn use_up(session: &mut TlsSession, pieces: &[&[u8]], random: &mut StdRng) -> Option<TlsError> {
     let mut failed = None;
     for piece in pieces {
@@ -100,8 +100,8 @@ fn hello(files: &Files, version: &'static SupportedProtocolVersion) -> Vec<u8> {
     bytes
 }
 
-/// A handshake message of more bytes than any may have, announced at once, over several records, behind a whole record of another
-/// kind, or cut anywhere on its way, is refused, and what has refused it may be used on.
+/// A handshake message of more bytes than any may have, announced at once, over several records, behind a whole record
+/// of another kind, or cut anywhere on its way, is refused, and what has refused it may be used on.
 #[test]
 fn a_message_that_is_too_long_fails_its_session_only() {
     let files = Files::new(&["localhost"]);
@@ -191,8 +191,8 @@ impl Forger {
     }
 }
 
-/// A request to renew the keys (RFC 8446 §4.6.3), cut over records or behind others, counts when it is whole, and sending goes on
-/// meanwhile. What is not whole when something else follows is an error.
+/// A request to renew the keys (RFC 8446 §4.6.3), cut over records or behind others, counts when it is whole, and
+/// sending goes on meanwhile. What is not whole when something else follows is an error.
 #[test]
 fn handshake_messages_may_be_cut_behind_the_handshake_too() {
     const RENEW: [u8; 5] = [24, 0, 0, 1, 0];
@@ -242,8 +242,8 @@ fn what_follows_our_goodbye_is_thrown_away() {
     }
 }
 
-/// Data before the handshake is over (RFC 8446 §2.3) is never taken, however it is cut: a client that was promised so by another server
-/// is refused, or goes on without it.
+/// Data before the handshake is over (RFC 8446 §2.3) is never taken, however it is cut: a client that was promised so
+/// by another server is refused, or goes on without it.
 #[test]
 fn early_data_is_never_taken() {
     const EARLY: &[u8] = b"too early";
@@ -280,8 +280,8 @@ fn early_data_is_never_taken() {
     }
 }
 
-/// Flights of proper and improper records behind the handshake: whole, mutated before they were encrypted or after, in any order, cut
-/// anywhere, with sends and goodbyes in between.
+/// Flights of proper and improper records behind the handshake: whole, mutated before they were encrypted or after, in
+/// any order, cut anywhere, with sends and goodbyes in between.
 #[test]
 fn flights_behind_the_handshake_are_survived() {
     let files = Files::new(&["localhost"]);
