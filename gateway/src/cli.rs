@@ -49,7 +49,9 @@ Examples:
 Signals:
   SIGTERM, SIGINT  send clients away over drain_seconds, then exit: as a rule up to 5 s more, up to 30 s more if the bus
                    is full or a shard is stuck; a second one exits at once
-  SIGHUP           read the configuration again and take over what needs no restart
+  SIGHUP           read the configuration again and take over what needs no restart; one that comes while the gateway
+                   starts is carried out as soon as it is ready
+  SIGQUIT          dump core and die; every other signal that would kill is ignored, with a line in the log
 
 Exit codes:
   0  asked to stop, or the command did its work

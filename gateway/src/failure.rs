@@ -9,6 +9,9 @@ use halley_service::plain::Plain;
 use crate::config::ConfigError;
 use crate::listen::ListenError;
 
+/// As whom we speak to a person.
+pub const PROGRAM: &str = "halley-gateway";
+
 /// What kind of failure, and so which exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -49,6 +52,20 @@ impl Failure {
         Failure { cause, sentence: Plain(sentence).to_string() }
     }
 
+    /// The kernel did not give the process what it needs for itself; `what` cannot be done.
+    pub fn of_kernel(what: &str, error: &std::io::Error) -> Failure {
+        let reason = match error.raw_os_error() {
+            Some(libc::EMFILE) => {
+                "no file descriptor is left: raise the limit on open files (LimitNOFILE= in systemd, or \
+                                   `ulimit -n`)"
+                    .to_owned()
+            }
+            Some(libc::ENFILE) => "the system has no file descriptor left: raise fs.file-max".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(Cause::Kernel, format_args!("{what}: {reason}"))
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.cause.code())
@@ -59,7 +76,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, sentence) in self.sentence.lines().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}halley-gateway: {sentence}")?;
+            write!(f, "{newline}{PROGRAM}: {sentence}")?;
         }
         Ok(())
     }
@@ -93,7 +110,7 @@ mod tests {
     fn a_sentence_is_a_line_and_every_problem_has_one() {
         let failure = Failure::new(Cause::Runtime, "a\nb\u{1b}[2J");
         assert_eq!(failure.to_string(), "halley-gateway: a\\nb\\u{1b}[2J");
-        let error = ConfigError::unless_none(vec!["one\nline".to_owned(), "another".to_owned()]).expect_err("two");
+        let error = ConfigError::from("one\nline".to_owned()).and("another".to_owned().into());
         assert_eq!(error.to_string(), "one\nline; another");
         let failure = Failure::from(error);
         assert_eq!(failure.to_string(), "halley-gateway: one\\nline\nhalley-gateway: another");

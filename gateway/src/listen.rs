@@ -2,15 +2,17 @@
 //! accepted connections inherit; accepts nothing itself. `node` hands the sockets to the shards' rings, to feed and to control.
 
 use std::fmt;
+use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::Mode;
+use halley_service::own_files::{Identity, OwnFile};
+use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 /// Times an address is tried before it counts as taken. Another process may take the free port that the kernel picked; and of two
@@ -200,19 +202,13 @@ fn listen(socket: Socket, address: SocketAddr, backlog: i32) -> io::Result<Socke
     Ok(socket)
 }
 
-/// A Unix-domain listener whose socket file only this user may open. The file goes away with the value.
+/// A Unix-domain listener whose socket file only this user may open. The file goes away with the value, unless a successor has
+/// put its own in its place.
 #[derive(Debug)]
 pub struct UnixSocket {
+    _file: OwnFile,
     /// The listener; it does not block.
     pub listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Drop for UnixSocket {
-    fn drop(&mut self) {
-        // Gone already, or in a directory that is: either way nothing is left to do.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 impl UnixSocket {
@@ -220,9 +216,8 @@ impl UnixSocket {
     pub fn listen(path: &Path) -> Result<UnixSocket, ListenError> {
         let at = path.display();
         remove_stale(path)?;
-        bind_private(path)
-            .map(|listener| UnixSocket { listener, path: path.to_owned() })
-            .map_err(|error| ListenError::new(&at, &error))
+        let bound = bind_private(path).and_then(|listener| Ok(UnixSocket { _file: OwnFile::claim(path)?, listener }));
+        bound.map_err(|error| ListenError::new(&at, &error))
     }
 }
 
@@ -234,9 +229,13 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     if !about.file_type().is_socket() {
         return Err(ListenError::Refused { at, reason: "the file exists and is no socket: name another".to_owned() });
     }
+    // Held open, so that what a successor puts there meanwhile is another file.
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let socket = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    let socket = socket.map_err(|error| ListenError::new(&at, &error.into()))?;
     match UnixStream::connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| ListenError::new(&at, &error))
+            Identity::of(&socket).and_then(|socket| socket.remove(path)).map_err(|error| ListenError::new(&at, &error))
         }
         Err(error) => Err(ListenError::new(&at, &error)),
         Ok(_) => Err(ListenError::InUse { at }),

@@ -9,11 +9,14 @@ use halley_gateway::config::{Sources, reference};
 use halley_gateway::failure::{Cause, Failure};
 use halley_gateway::node;
 use halley_service::plain::Plain;
+use halley_service::signals::Early;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: whoever sends it does not know that we have only just begun.
+    let early = Early::remember();
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return refuse(&error),
@@ -22,7 +25,7 @@ fn main() -> ExitCode {
         Command::Version => print(&format!("halley-gateway {}\n", env!("CARGO_PKG_VERSION"))),
         Command::DefaultConfig => print(&reference::reference()),
         Command::CheckConfig(sources) => check_config(&sources),
-        Command::Run(sources) => run(sources),
+        Command::Run(sources) => node::run(sources, early),
     };
     finish(done)
 }
@@ -59,34 +62,8 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
 }
 
 fn check_config(sources: &Sources) -> Result<(), Failure> {
-    let (loaded, notes) = node::rehearse(sources)?;
-    let mut text = format!("the configuration is right: {}\n", Plain(&loaded.origin));
+    let (origin, notes) = node::rehearse(sources)?;
+    let mut text = format!("the configuration is right: {}\n", Plain(origin));
     notes.iter().for_each(|note| text.push_str(&format!("note: {}\n", Plain(note))));
     print(&text)
-}
-
-fn run(sources: Sources) -> Result<(), Failure> {
-    die_on_panic();
-    node::run(sources)
-}
-
-/// A panic on any thread is our bug and ends the process: clients reconnect to a gateway that is whole. It is said in one
-/// sentence; `RUST_BACKTRACE=1` adds where it came from.
-fn die_on_panic() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let payload = panic.payload();
-        let message = payload.downcast_ref::<String>().map(String::as_str);
-        let message = message.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        let sentence = format!(
-            "internal error on thread {} at {place}: {message}; please report this",
-            thread.name().unwrap_or("without name")
-        );
-        eprintln!("{}", Failure::new(Cause::Runtime, sentence));
-        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
-            eprintln!("{}", std::backtrace::Backtrace::force_capture());
-        }
-        std::process::exit(Cause::Runtime.code().into());
-    }));
 }

@@ -14,7 +14,7 @@ pub const AUTO_CONNECTIONS_MAX: u32 = 1_000_000;
 /// connections, files) are under the same limit, but are not counted against a ring's table.
 const SLOTS_MIN: u32 = SPARE_SLOTS + 1;
 /// Descriptors that the process has open besides those of its shards and its listeners: the runtimes of its threads, standard
-/// streams, signals.
+/// streams, signals, the ready file.
 const FILES_OF_PROCESS: u32 = 28;
 /// Descriptors of a shard besides its listeners: the ring and the doorbell.
 const FILES_OF_SHARD: u32 = 2;

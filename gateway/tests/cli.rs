@@ -276,6 +276,48 @@ fn the_ready_file_names_bound_addresses_while_the_gateway_serves() {
     assert!(!gateway.ready_file().exists() && !socket.exists(), "nothing is left behind");
 }
 
+/// A panic on any thread ends the process with one sentence, and nothing stays behind that says it were there: neither the ready
+/// file nor a socket file. The test runs itself as the process.
+#[test]
+fn a_panic_ends_the_process_and_leaves_no_file_behind() {
+    const FOLDER: &str = "FOLDER_OF_A_PROCESS_THAT_PANICS";
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        end_by_a_panic(Path::new(&folder));
+    }
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "a_panic_ends_the_process_and_leaves_no_file_behind", "--nocapture"]);
+    let output = output(command.env(FOLDER, folder.path()).current_dir(folder.path()).stdout(Stdio::piped()));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let sentence = error.lines().find(|line| line.starts_with("halley-gateway: ")).unwrap_or_else(|| panic!("{error}"));
+    let parts = ["internal error on thread planted at ", "cli.rs:", ": both\\nare there; please report this"];
+    assert!(parts.iter().all(|part| sentence.contains(part)), "{sentence}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Serves, until both files are there.
+fn end_by_a_panic(folder: &Path) {
+    let [ready, socket] = ["ready.json", "admin.sock"].map(|name| folder.join(name));
+    let mut arguments = vec!["halley-gateway".to_owned(), "--shards=1".to_owned()];
+    arguments.extend(["tcp", "ws", "http", "grpc"].map(|listener| format!("--{listener}-listen=127.0.0.1:0")));
+    arguments.push(format!("--ready-file={}", ready.display()));
+    arguments.push(format!("--admin-listen=unix:{}", socket.display()));
+    let command = halley_gateway::cli::parse(arguments.into_iter().map(Into::into), []).unwrap();
+    let halley_gateway::cli::Command::Run(sources) = command else { panic!("{command:?}") };
+    let deadline = Instant::now() + PATIENCE;
+    let planted = std::thread::Builder::new().name("planted".to_owned());
+    let planted = planted.spawn(move || {
+        while !(ready.exists() && socket.exists()) {
+            assert!(Instant::now() < deadline, "it does not serve");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("both\nare there");
+    });
+    let ended = halley_gateway::node::run(sources, halley_service::signals::Early::remember());
+    panic!("it ended: {ended:?} {planted:?}");
+}
+
 /// systemd's `Type=notify`: told when the gateway is ready, reloading, ready again, stopping; and the watchdog is fed.
 #[test]
 fn the_service_manager_is_told() {
@@ -306,7 +348,7 @@ fn the_service_manager_is_told() {
 #[test]
 fn without_descriptors_it_is_one_sentence_and_exit_code_4() {
     for (limit, shards, needed) in
-        [(8, 4, 65), (12, 4, 65), (20, 1, 65), (40, 4, 65), (64, 2, 65), (80, 16, 110), (109, 16, 110)]
+        [(8, 4, 142), (12, 4, 142), (20, 1, 130), (40, 4, 142), (64, 2, 134), (80, 16, 190), (189, 16, 190)]
     {
         let (code, out, error) = finish(&mut limited(limit, shards));
         let cure = format!("LimitNOFILE={needed} or more in the systemd unit, or `ulimit -n {needed}`\n");
@@ -319,7 +361,7 @@ fn without_descriptors_it_is_one_sentence_and_exit_code_4() {
 /// What the sentence asks for is enough.
 #[test]
 fn with_as_many_descriptors_as_are_asked_for_it_serves() {
-    for (limit, shards) in [(65, 1), (65, 4), (110, 16)] {
+    for (limit, shards) in [(130, 1), (142, 4), (190, 16)] {
         let mut child = limited(limit, shards).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let process = Pid::from_child(&child);
         let mut first = String::new();

@@ -2,6 +2,8 @@
 //!
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
+//! - [`signals`]: what signals do, from the first moment on.
+//! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
@@ -9,6 +11,9 @@
 
 pub mod access;
 pub mod address;
+pub mod files;
+pub mod own_files;
 pub mod panics;
 pub mod plain;
 pub mod serve;
+pub mod signals;

@@ -9,12 +9,15 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use crate::plain::Plain;
 
 /// How often contained panics are logged at most.
 pub const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -48,8 +51,8 @@ impl fmt::Display for Contained {
 
 impl std::error::Error for Contained {}
 
-/// Let every panic outside [`contain`] end the process with `exit_code`, after one sentence on standard error, which begins
-/// with `program`, and after `last_words`. `RUST_BACKTRACE=1` adds where it came from.
+/// Let every panic outside [`contain`] end the process with `exit_code`, after `last_words`, which must wait for nobody, and one
+/// sentence on standard error, which begins with `program`. `RUST_BACKTRACE=1` adds where it came from.
 pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
     std::panic::set_hook(Box::new(move |panic| {
         if CONTAINED.get() {
@@ -57,12 +60,15 @@ pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
             PLACE.with_borrow_mut(|last| *last = place);
             return;
         }
-        eprintln!("{program}: {}", sentence(panic));
-        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
-            eprintln!("{}", std::backtrace::Backtrace::force_capture());
-        }
+        // First: what comes then may wait for whoever reads standard error, and for other threads.
         last_words();
-        std::process::exit(exit_code);
+        let mut output = std::io::stderr();
+        // A reader that left hears nothing, which is no reason to panic again.
+        let _ = writeln!(output, "{program}: {}", Plain(sentence(panic)));
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wish| wish != "0") {
+            let _ = writeln!(output, "{}", std::backtrace::Backtrace::force_capture());
+        }
+        signal_hook::low_level::exit(exit_code);
     }));
 }
 

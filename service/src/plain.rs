@@ -95,8 +95,8 @@ mod tests {
     #[test]
     fn a_line_of_json_stays_one_and_means_the_same() {
         let all: String = OBEYED.iter().collect();
-        let line = format!("{{\"a\":\"\u{9b}2J\u{202e}\u{7f}\u{2028}直\"}}\n");
-        let plain = json_line(&line);
+        let line = "{\"a\":\"\u{9b}2J\u{202e}\u{7f}\u{2028}直\"}\n";
+        let plain = json_line(line);
         assert!(plain.trim_end_matches('\n').chars().all(is_plain) && plain.ends_with("}\n"), "{plain}");
         let value: serde_json::Value = serde_json::from_str(&plain).expect("JSON");
         assert_eq!(value["a"], "\u{9b}2J\u{202e}\u{7f}\u{2028}直");

@@ -14,12 +14,14 @@ use halley_gateway::mesh::port;
 use halley_gateway::mesh::wake::Doorbell;
 use halley_gateway::shard::stats::ShardStats;
 use halley_gateway::shard::{Application, Listener, Shard, ShardLinks, ShardParts, Transport};
+use halley_service::panics;
 
 /// Longest message echoed: conformance suites send 16 MiB.
 const MESSAGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const CAPACITY: u32 = 256;
 
 fn main() -> ExitCode {
+    panics::end_process("halley-echo", 1, || {});
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+use halley_service::files;
 use halley_service::plain::quoted;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -42,11 +43,8 @@ pub fn read(path: &Path) -> Result<String, String> {
             path.display()
         )
     };
-    let about = std::fs::metadata(path).map_err(|error| failed(&error))?;
-    if about.len() > BYTES_MAX {
-        return Err(failed(&format!("it has more than {BYTES_MAX} bytes")));
-    }
-    std::fs::read_to_string(path).map_err(|error| failed(&error))
+    let bytes = files::read(path, BYTES_MAX).map_err(|error| failed(&error))?;
+    String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))
 }
 
 /// Take over what a file says; what is wrong is added to `problems`.

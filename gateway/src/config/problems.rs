@@ -14,6 +14,13 @@ impl ConfigError {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, others: ConfigError) -> ConfigError {
+        self.0.extend(others.0);
+        self
+    }
+
     /// A sentence each.
     pub fn problems(&self) -> &[String] {
         &self.0

@@ -98,4 +98,6 @@ reasons! {
     Drain = ("drain", Policy, Some(CloseCode::RESTART), "gateway restarts, please reconnect"),
     /// The kernel refused an operation that should work.
     IoFailed = ("io_failed", Ours, Some(CloseCode::INTERNAL), "internal error"),
+    /// A library panicked on what the client had sent.
+    InternalError = ("internal_error", Ours, Some(CloseCode::INTERNAL), "internal error"),
 }

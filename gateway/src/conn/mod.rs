@@ -90,7 +90,7 @@ impl Flags {
     pub const UNREAD: Flags = Flags(1 << 4);
     /// Received bytes wait because a request is being decided or replies pile up.
     pub const PAUSED: Flags = Flags(1 << 5);
-    /// The peer will send no more.
+    /// The peer will say no more. What still comes, behind a goodbye inside TLS, is nobody's.
     pub const PEER_CLOSED: Flags = Flags(1 << 6);
     /// Feed was told of this login.
     pub const REGISTERED: Flags = Flags(1 << 7);
@@ -102,6 +102,8 @@ impl Flags {
     pub const ADDRESS_HELD: Flags = Flags(1 << 10);
     /// At least one byte came.
     pub const SPOKE: Flags = Flags(1 << 11);
+    /// The end of the socket's stream was read: nothing unread can turn a close into a reset.
+    pub const STREAM_ENDED: Flags = Flags(1 << 12);
     /// The peer's address is known or will stay unknown.
     pub const PEER_KNOWN: Flags = Flags(1 << 13);
     /// In the list of connections whose replies pile up.

@@ -1,6 +1,6 @@
-//! Stopping without dropping anybody in silence. Owns the order: not ready, no more pushes taken, those taken handed to the
+//! Stopping without dropping anybody in silence. Owns the order: no more pushes taken, not ready, those taken handed to the
 //! shards, no more clients let in, clients sent away over a while, then everything else; and the bound on all of it. The shards
-//! do the closing, `signals` says when.
+//! do the closing; whoever runs it says when.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct Drain {
     pub control: ControlHandle,
     /// What `/readyz` says.
     pub lifecycle: Lifecycle,
-    /// Makes the ingress refuse pushes.
+    /// Makes the ingress refuse pushes, and every answer end its connection.
     pub stop_ingress: Box<dyn Fn() + Send + Sync>,
     /// Makes the kernel refuse new clients.
     pub shut_doors: Box<dyn Fn() + Send + Sync>,
@@ -42,8 +42,9 @@ pub enum Drained {
 impl Drain {
     /// Send every client away within `over_ms` and return when they are gone, or when that takes much too long.
     pub async fn run(mut self, over_ms: u64) -> Drained {
-        self.lifecycle.enter(Phase::Draining);
+        // First: whoever reads that it drains reads it in an answer that ends its connection.
         (self.stop_ingress)();
+        self.lifecycle.enter(Phase::Draining);
         // While the clients are still there. A stuck shard, whose ring stays full, is not waited for.
         within(BUS_MS_MAX, self.bus_empty.wait_for(|empty| *empty)).await;
         let mut states = self.control.states();

@@ -8,6 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use halley_service::panics::contain;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -132,16 +133,28 @@ impl Decider {
 
     /// Decide on the next login of a queue.
     pub fn decide_next(&mut self, queue: &mut LoginQueue, now: Instant) -> Option<Decision> {
-        let Waiting { conn, token, refresh, since } = queue.pop()?;
-        let in_time = refresh.is_some() || now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
+        self.decide_next_by(queue, now, |jwt, login, unix_s, random| {
+            jwt.decide(&login.token, login.refresh, unix_s, || uuid_v4(random.random()))
+        })
+    }
+
+    /// As [`Decider::decide_next`], by the given rule. Libraries read the token; what one of them panics on is refused.
+    fn decide_next_by(
+        &mut self,
+        queue: &mut LoginQueue,
+        now: Instant,
+        rule: impl FnOnce(&JwtAuth, &Waiting, u64, &mut StdRng) -> Result<Identity, AuthRefusal>,
+    ) -> Option<Decision> {
+        let login = queue.pop()?;
+        let (conn, since) = (login.conn, login.since);
+        let in_time = login.refresh.is_some() || now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
         let Some(jwt) = self.jwt.as_ref().filter(|_| in_time) else {
             return Some(self.refuse(conn));
         };
         self.decided += 1;
         let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let random = &mut self.random;
-        let result = jwt.decide(&token, refresh, unix_s, || uuid_v4(random.random()));
-        Some(Decision { conn, result: result.map(Box::new) })
+        let result = contain("jsonwebtoken", || rule(jwt, &login, unix_s, &mut self.random));
+        Some(Decision { conn, result: result.unwrap_or(Err(AuthRefusal::Internal)).map(Box::new) })
     }
 
     fn refuse(&mut self, conn: ConnRef) -> Decision {
@@ -206,6 +219,21 @@ mod tests {
         let mut next = || decider.decide_next(&mut queue, now).map(|decision| decision.conn.slot);
         assert_eq!([next(), next(), next()], [Some(100_000), Some(0), Some(1)]);
         assert!(decider.admit(&mut queue, refresh(0)).is_none(), "decided, so it may come again");
+    }
+
+    #[test]
+    fn a_panic_of_a_library_refuses_its_login_only() {
+        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut queue = LoginQueue::default();
+        let now = Instant::now();
+        decider.admit(&mut queue, login(1, now));
+        decider.admit(&mut queue, login(2, now));
+        let contained = halley_service::panics::contained_total();
+        let first = decider.decide_next_by(&mut queue, now, |_, _, _, _| panic!("planted in the library"));
+        assert_eq!(first.map(|decision| decision.result), Some(Err(AuthRefusal::Internal)));
+        assert!(halley_service::panics::contained_total() > contained);
+        let next = decider.decide_next(&mut queue, now);
+        assert_eq!(next.map(|decision| decision.result), Some(Err(AuthRefusal::Malformed)));
     }
 
     #[test]

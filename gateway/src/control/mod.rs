@@ -11,7 +11,7 @@
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `access` | the HTTP routes, and what one must be allowed for them |
 //! | `metrics`, `stats`, `health` | what monitoring reads |
-//! | `signals`, `drain` | what the operator asks by signal |
+//! | `drain` | stopping in order |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |
 
@@ -26,7 +26,6 @@ pub mod logins;
 pub mod metrics;
 pub mod node;
 pub mod pulse;
-pub mod signals;
 pub mod stats;
 pub mod steer;
 pub mod time;

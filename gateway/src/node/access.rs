@@ -2,12 +2,12 @@
 //! token; the rules themselves are [`halley_service::access`]'s. Made at the start and at every reload, before anything is taken
 //! over.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
 use halley_service::access::tokens::{TOKENS_MAX, Token, TokenError, lines};
 use halley_service::access::{Access, Scope};
+use halley_service::files;
 
 use crate::comet::COMET;
 use crate::config::value::{Insecure, Secret};
@@ -119,7 +119,7 @@ impl TokenKind<'_> {
             return;
         }
         let name = format!("{} {}", self.file_setting, self.file.display());
-        let text = match read(self.file) {
+        let text = match files::read(self.file, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(reason) => return problems.push(format!("{name} cannot be read: {reason}")),
         };
@@ -142,16 +142,6 @@ impl TokenKind<'_> {
 /// "a push_token", "an admin_token".
 fn article(setting: &str) -> &'static str {
     if setting.starts_with('a') { "an" } else { "a" }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,71 +1,16 @@
-//! Telling people and programs that the gateway serves: the start lines on standard output, and the ready file. Owns their form;
-//! addresses come from `listeners`.
+//! Telling people that the gateway serves: the start lines on standard output. Owns their form; addresses come from `listeners`.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use halley_service::plain::Plain;
 
 use crate::config::{Config, check};
-use crate::failure::{Cause, Failure};
 use crate::placement::Placement;
 use crate::standalone;
 
 use super::listeners::Addresses;
-
-/// The file that says where the gateway listens while it serves. It appears whole or not at all, and goes away with the value.
-#[derive(Debug)]
-pub struct ReadyFile {
-    path: Option<PathBuf>,
-}
-
-impl ReadyFile {
-    /// Make sure that the file of an earlier run is gone; an empty path means no file.
-    pub fn prepare(path: &Path) -> Result<ReadyFile, Failure> {
-        let path = (!path.as_os_str().is_empty()).then(|| path.to_owned());
-        if let Some(Err(error)) = path.as_ref().map(fs::remove_file)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(unwritable(path.as_deref(), &error));
-        }
-        Ok(ReadyFile { path })
-    }
-
-    /// Write the file, under another name first.
-    pub fn write(&self, addresses: &Addresses) -> Result<(), Failure> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let mut text = serde_json::to_string(addresses).map_err(|error| Failure::new(Cause::Runtime, error))?;
-        text.push('\n');
-        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&temporary);
-            unwritable(Some(path), &error)
-        })
-    }
-}
-
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Gone already: then somebody else has cleaned up.
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-fn unwritable(path: Option<&Path>, error: &std::io::Error) -> Failure {
-    let path = path.unwrap_or(Path::new("")).display();
-    Failure::new(
-        Cause::Usage,
-        format_args!("cannot write ready_file {path}: {error}; its directory must exist and be writable"),
-    )
-}
 
 /// Print the start lines. A reader that left is no failure.
 pub fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses, notes: &[String]) {

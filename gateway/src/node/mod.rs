@@ -4,15 +4,15 @@
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
-//! | `prepare`, `access` | what a configuration names: keys, certificates, tokens; who may ask for what |
-//! | `notes` | what is no error and should be known |
 //! | `serving` | the servers of HTTP and gRPC |
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `threads` | starting threads and hearing of their end |
 //! | `shards`, `services` | what runs on them |
 //! | `reload` | what SIGHUP changes |
 //! | `supervisor` | what systemd is told |
-//! | `log`, `announce` | log lines; the start lines and the ready file |
+//! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
+//! | `notes` | what is no error and should be known |
+//! | `log`, `announce`, `ready_file` | log lines; the start lines; the file for programs |
 
 mod access;
 mod announce;
@@ -20,6 +20,7 @@ mod listeners;
 mod log;
 mod notes;
 mod prepare;
+mod ready_file;
 mod reload;
 mod services;
 mod serving;
@@ -28,13 +29,16 @@ mod supervisor;
 mod threads;
 mod wiring;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halley_service::access::rules::AccessRules;
+use halley_service::signals::{Early, Signals};
+use halley_service::{own_files, panics};
 use tokio::sync::watch;
 
-use crate::config::{Loaded, Sources, convert};
+use crate::config::{Sources, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
@@ -43,16 +47,16 @@ use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::certificates::Certificates;
 use crate::control::pulse::Pulse;
-use crate::failure::{Cause, Failure};
+use crate::failure::{Cause, Failure, PROGRAM};
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
 
-use announce::ReadyFile;
 use listeners::Listeners;
 use log::LogMetrics;
-use prepare::Prepared;
+use prepare::{Named, Prepared};
+use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
 use serving::Servers;
@@ -62,13 +66,21 @@ use wiring::Wiring;
 /// How long the other threads may take to end after the first one has, or after a drain.
 const END_WITHIN: Duration = Duration::from_secs(15);
 
-/// Run the gateway until it is told to stop.
-pub fn run(sources: Sources) -> Result<(), Failure> {
-    let (Loaded { config, origin, .. }, prepared) = prepare::load(&sources)?;
-    let Prepared { access, jwt, tls, notes } = prepared;
+/// Run the gateway until it is told to stop. Takes over the process's signals, of which `early` remembers the first moments, and
+/// its panics.
+pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
+    panics::end_process(PROGRAM, Cause::Runtime.code().into(), own_files::remove_all);
+    let taken = early.and_then(|early| Signals::take(&early, own_files::remove_all));
+    let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
+    let Prepared { config, origin, file, named, .. } = Prepared::read_at_start(&sources)?;
+    let Named { jwt, certificates, access, notes } = named;
+    // Found by itself, it is asked for from now on: if it goes, a reload changes nothing.
+    sources.file = file.or(sources.file);
     let level = log::start(&config.log.level, config.log.format);
+    signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
     let jwt = jwt.map(|rules| Arc::new(JwtAuth::new(rules)));
-    let tls = tls.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?.map(Arc::new);
+    let tls = certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
+    let tls = tls.map(Arc::new);
     let general = &config.general;
     let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
     let machine = Machine::detect();
@@ -76,8 +88,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let (clients, others) = listeners::count(&config);
     check_files(&machine, placement.shards.len(), clients, others)
         .map_err(|error| Failure::new(Cause::Kernel, error))?;
-    let rules = AccessRules::new(access);
-    let (servers, note) = Servers::new(&config, &machine, placement.shards.len(), rules);
+    let (servers, note) = Servers::new(&config, &machine, placement.shards.len(), AccessRules::new(access));
     placement.notes.extend(note);
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
     let listeners = Listeners::bind(&config, placement.shards.len())?;
@@ -86,10 +97,9 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     let started_ns = i64::try_from(started_ns).unwrap_or(i64::MAX);
 
     let (intake, requests) = Intake::new();
-    let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } = Wiring::new(placement.shards.len())
-        .map_err(|error| {
-        Failure::new(Cause::Kernel, format_args!("cannot make a doorbell between threads: {}", no_file(&error)))
-    })?;
+    let Wiring { shards: ends, feed: feed_ends, control: control_ends, handle } =
+        Wiring::new(placement.shards.len())
+            .map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
     let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
     let (feed_stats, control_stats) = (Arc::default(), Arc::default());
     let lifecycle = Lifecycle::default();
@@ -159,6 +169,7 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
         health,
         pulse: control_beats,
         ends_told: Ends::new(shard_stats),
+        wishes,
         drain: Drain {
             control: handle,
             lifecycle: lifecycle.clone(),
@@ -177,8 +188,11 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
 
     threads.wait_until_up()?;
     lifecycle.enter(Phase::Serving);
-    ready_file.write(&addresses)?;
+    // Whoever reads the ready file may stop the process at once, and reload it once the service manager knows.
+    signals.serve();
+    let _ready_file = ready_file.write(&addresses)?;
     supervisor::ready();
+    signals.ready();
     announce::greet(&config, &origin, &placement, &addresses, &notes);
 
     let Ended { name, result } = threads.wait_for_end();
@@ -191,20 +205,10 @@ pub fn run(sources: Sources) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why a descriptor of the process itself cannot be had, and what to do, as the end of a sentence.
-fn no_file(error: &std::io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => "no file descriptor is left: raise the limit on open files (LimitNOFILE= in systemd, or \
-                               `ulimit -n`)"
-            .to_owned(),
-        Some(libc::ENFILE) => "the system has no file descriptor left: raise fs.file-max".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-/// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too. The notes
-/// are what the start would say besides.
-pub fn rehearse(sources: &Sources) -> Result<(Loaded, Vec<String>), Failure> {
-    let (loaded, prepared) = prepare::load(sources)?;
-    Ok((loaded, prepared.notes))
+/// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too.
+/// Returns where the settings come from, and what the start would say besides.
+pub fn rehearse(sources: &Sources) -> Result<(String, Vec<String>), Failure> {
+    let Prepared { origin, named, .. } = Prepared::read_at_start(sources)?;
+    named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
+    Ok((origin, named.notes))
 }

@@ -1,9 +1,10 @@
 //! What is no error and should be known all the same: a certificate that has ended, a key that others may write, a setting without
 //! effect. Owns the one list of these notes, which the start lines, the log of a reload and `check-config` show.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::SystemTime;
+
+use halley_service::files::loose;
 
 use crate::config::schema::keys;
 use crate::config::value::Auth;
@@ -71,17 +72,6 @@ fn files<'c>(
     let secret = Some(("jwt.secret_file", &*config.jwt.secret_file)).filter(|(_, path)| !path.as_os_str().is_empty());
     let keys = secret.into_iter().chain(config.jwt.key_files.iter().map(|path| ("jwt.key_files", &**path)));
     settings.chain(token_files(config)).chain(pairs.filter(move |_| tls)).chain(keys.filter(move |_| jwt))
-}
-
-/// A file that others than its owner may write.
-fn loose(what: &str, path: &Path) -> Option<String> {
-    let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    let who = match about.permissions().mode() & 0o022 {
-        0 => return None,
-        0o020 => "its group",
-        _ => "every user of this machine",
-    };
-    Some(format!("{what} {}: {who} may write this file; take that away with `chmod go-w`", path.display()))
 }
 
 /// Settings that are set and change nothing.

@@ -1,61 +1,110 @@
-//! What a configuration names in files: tokens, keys, certificates. Owns reading all of it before any of it is used, so that a
-//! person hears of everything that is wrong at once and a broken file changes nothing; and the notes, what is no error but should
-//! be known. Touches nothing that runs: the start, a reload and `check-config` do the same up to here.
+//! A configuration with everything that it names: keys, certificates, tokens. Owns reading all of it, from the file to the last
+//! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload and
+//! `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
 
-use std::path::Path;
-use std::time::SystemTime;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use halley_service::access::Access;
-
-use crate::config::value::Auth;
-use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, convert};
-use crate::conn::tls::certificates::{self, Certificates};
-use crate::session::auth::jwt::JwtRules;
+use halley_service::files::Errand;
 
 use super::access::access;
 use super::notes;
+use super::reload::{Changes, merge};
+use crate::config::value::{Auth, Secret};
+use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, check, convert};
+use crate::conn::tls::certificates::{self, CertificateError, Certificates};
+use crate::failure::Failure;
+use crate::session::auth::jwt::JwtRules;
 
-/// A configuration and everything it names, ready to be used.
+/// How long reading everything may take.
+pub const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// Reading that goes on, on its own thread.
+pub type Reading = Errand<Result<Prepared, ConfigError>>;
+
+/// See the module.
 #[derive(Debug)]
 pub struct Prepared {
+    /// The settings.
+    pub config: Config,
+    /// Where they come from, for people.
+    pub origin: String,
+    /// The file among that.
+    pub file: Option<PathBuf>,
+    /// What of them differs from before.
+    pub changes: Changes,
+    /// What they name.
+    pub named: Named,
+}
+
+/// What a configuration names in files, or secures with them.
+#[derive(Debug)]
+pub struct Named {
+    /// How signed logins are decided, where they are.
+    pub jwt: Option<JwtRules>,
+    /// Certificates, where anything listens with TLS.
+    pub certificates: Option<Certificates>,
     /// Who may ask for what.
     pub access: Access,
-    /// What signed tokens must say, and the keys they are checked with, where logins are decided by them.
-    pub jwt: Option<JwtRules>,
-    /// The certificates, where anything listens with TLS.
-    pub tls: Option<Certificates>,
     /// What the operator should know, a sentence each.
     pub notes: Vec<String>,
 }
 
-/// Read a configuration and everything it names; or say all that is wrong.
-pub fn load(sources: &Sources) -> Result<(Loaded, Prepared), ConfigError> {
-    let draft = Draft::read(sources);
-    let prepared = prepare(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
-    match (draft.finish(), prepared) {
-        (Ok(loaded), Ok(prepared)) => Ok((loaded, prepared)),
-        (loaded, prepared) => {
-            let (loaded, prepared) = (loaded.err(), prepared.err());
-            let problems = [loaded, prepared].into_iter().flatten().flat_map(ConfigError::into_problems).collect();
-            Err(ConfigError::unless_none(problems).expect_err("one of them has failed"))
+impl Prepared {
+    /// Read everything, or say everything that is wrong. Of settings that need a restart those of `current` stay.
+    pub fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
+        let draft = Draft::read(sources);
+        let named = Named::read(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
+        let (loaded, mut named) = match (draft.finish(), named) {
+            (Ok(loaded), Ok(named)) => (loaded, named),
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
+            (Err(error), Err(more)) => return Err(error.and(more)),
+        };
+        let Loaded { config, origin, file } = loaded;
+        let (config, changes) = current.map_or((config.clone(), Changes::default()), |current| merge(current, &config));
+        if !changes.restart.is_empty() {
+            // What goes on is neither the old configuration nor the new one.
+            check::check(&config)?;
+            named = Named::read(&config, file.as_deref(), &Known::default())?;
         }
+        Ok(Prepared { config, origin, file, changes, named })
+    }
+
+    /// Begin [`Prepared::read`] on a thread of its own. Fails when there is none.
+    pub fn begin(sources: Sources, current: Option<Config>) -> io::Result<Reading> {
+        Errand::begin(move || Prepared::read(&sources, current.as_ref()))
+    }
+
+    /// Read everything, for a thread without a runtime.
+    pub fn read_at_start(sources: &Sources) -> Result<Prepared, Failure> {
+        let failure = |error| Failure::of_kernel("cannot start a thread to read the configuration", &error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failure)?;
+        let mut reading = Prepared::begin(sources.clone(), None).map_err(failure)?;
+        runtime.block_on(answer(&mut reading)).map_err(Failure::from)
     }
 }
 
-/// Read what the settings name, as far as they are known. `file` is where they come from.
-pub fn prepare(config: &Config, file: Option<&Path>, known: &Known) -> Result<Prepared, ConfigError> {
-    let mut problems = Vec::new();
-    let access = access(config, known).map_err(|error| problems.extend(error.into_problems()));
-    let jwt = jwt(config, known).map_err(|said| problems.extend(said));
-    let tls = tls(config, known).map_err(|said| problems.extend(said));
-    ConfigError::unless_none(problems)?;
-    let (Ok(access), Ok(jwt), Ok(tls)) = (access, jwt, tls) else { unreachable!("each of them said why") };
-    let keys = jwt.as_ref().map(|rules| &rules.keys);
-    let notes = notes::of(config, file, tls.as_ref(), keys, SystemTime::now());
-    Ok(Prepared { access, jwt, tls, notes })
+impl Named {
+    /// Read what the settings name, as far as they are known, or say everything that is wrong with that. `file` is where they
+    /// come from.
+    fn read(config: &Config, file: Option<&Path>, known: &Known) -> Result<Named, ConfigError> {
+        let mut problems = Vec::new();
+        let access = access(config, known).map_err(|error| problems.extend(error.into_problems()));
+        let jwt = jwt_rules(config, known).map_err(|said| problems.extend(said));
+        let certificates = certificates(config, known).map_err(|said| problems.extend(said));
+        ConfigError::unless_none(problems)?;
+        let (Ok(access), Ok(jwt), Ok(certificates)) = (access, jwt, certificates) else {
+            unreachable!("each of them said why")
+        };
+        let keys = jwt.as_ref().map(|rules| &rules.keys);
+        let notes = notes::of(config, file, certificates.as_ref(), keys, SystemTime::now());
+        Ok(Named { jwt, certificates, access, notes })
+    }
 }
 
-fn jwt(config: &Config, known: &Known) -> Result<Option<JwtRules>, Vec<String>> {
+fn jwt_rules(config: &Config, known: &Known) -> Result<Option<JwtRules>, Vec<String>> {
     if config.general.auth != Auth::Jwt || !known.all(&["auth"]) {
         return Ok(None);
     }
@@ -63,13 +112,13 @@ fn jwt(config: &Config, known: &Known) -> Result<Option<JwtRules>, Vec<String>> 
     let mut config = config.clone();
     let jwt = &mut config.jwt;
     if !known.all(&["jwt.secret"]) {
-        jwt.secret = Default::default();
+        jwt.secret = Secret::default();
     }
     if !known.all(&["jwt.secret_file"]) {
-        jwt.secret_file = Default::default();
+        jwt.secret_file = PathBuf::new();
     }
     if !known.all(&["jwt.key_files"]) {
-        jwt.key_files = Default::default();
+        jwt.key_files = Vec::new();
     }
     if jwt.secret.get().is_none() && jwt.secret_file.as_os_str().is_empty() && jwt.key_files.is_empty() {
         return Ok(None);
@@ -77,14 +126,14 @@ fn jwt(config: &Config, known: &Known) -> Result<Option<JwtRules>, Vec<String>> 
     convert::jwt_rules(&config).map(Some)
 }
 
-fn tls(config: &Config, known: &Known) -> Result<Option<Certificates>, Vec<String>> {
+fn certificates(config: &Config, known: &Known) -> Result<Option<Certificates>, Vec<String>> {
     let wanted = !config.general.tls_listen.is_empty() || !config.general.wss_listen.is_empty();
-    let is_known = |setting: &str| wanted && known.all(&[setting]);
-    let files =
-        |setting: &str, files: &[std::path::PathBuf]| if is_known(setting) { files.to_vec() } else { Vec::new() };
+    let files = |setting: &str, files: &[PathBuf]| {
+        if wanted && known.all(&[setting]) { files.to_vec() } else { Vec::new() }
+    };
     let chains = files("tls.certificate_files", &config.tls.certificate_files);
     let keys = files("tls.key_files", &config.tls.key_files);
-    let sentences = |errors: Vec<certificates::CertificateError>| errors.iter().map(ToString::to_string).collect();
+    let sentences = |errors: Vec<CertificateError>| errors.iter().map(ToString::to_string).collect();
     if chains.len() != keys.len() {
         // That they make no pairs was said already.
         let faults = certificates::faults(&chains, &keys);
@@ -94,4 +143,12 @@ fn tls(config: &Config, known: &Known) -> Result<Option<Certificates>, Vec<Strin
         return Ok(None);
     }
     Certificates::read(&convert::certificates(config)).map(Some).map_err(sentences)
+}
+
+/// What was read, if that is over within [`READ_WITHIN`]. Cancel safe.
+pub async fn answer(reading: &mut Reading) -> Result<Prepared, ConfigError> {
+    reading
+        .answer(READ_WITHIN)
+        .await
+        .unwrap_or_else(|late| Err(ConfigError::from(format!("the configuration: {late}"))))
 }

@@ -4,17 +4,18 @@
 
 use std::sync::Arc;
 
+use halley_service::access::rules::AccessRules;
+use halley_service::plain::Plain;
+
 use crate::config::key::{Key, Reload};
 use crate::config::schema::keys;
-use crate::config::{Config, ConfigError, Known, Sources, check, convert};
+use crate::config::{Config, ConfigError, Sources, convert};
 use crate::conn::tls::certificates::TlsServer;
-use halley_service::access::rules::AccessRules;
-
 use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
 use crate::session::auth::jwt::JwtAuth;
 
-use super::prepare::{self, Prepared};
+use super::prepare::{self, Named, Prepared, Reading};
 
 /// Settings that differ between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,12 +69,14 @@ pub struct Reloader {
     sources: Sources,
     current: Config,
     targets: Targets,
+    /// The last reading, which may hang.
+    reading: Option<Reading>,
 }
 
 impl Reloader {
     /// `current` is what the process runs by, read from `sources`.
     pub fn new(sources: Sources, current: Config, targets: Targets) -> Reloader {
-        Reloader { sources, current, targets }
+        Reloader { sources, current, targets, reading: None }
     }
 
     /// The configuration that the process runs by.
@@ -81,7 +84,7 @@ impl Reloader {
         &self.current
     }
 
-    /// Read again and take over what may change. Says in the log what came of it.
+    /// Read again and take over what may change. Says in the log what came of it. Reading hangs nobody but its own thread.
     pub async fn reload(&mut self) {
         match self.try_reload().await {
             Ok((Changes { live, restart }, notes)) => {
@@ -101,33 +104,38 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self) -> Result<(Changes, Vec<String>), ConfigError> {
-        let (loaded, mut prepared) = prepare::load(&self.sources)?;
-        let (merged, changes) = merge(&self.current, &loaded.config);
-        if !changes.restart.is_empty() {
-            // What goes on is neither the old configuration nor the new one.
-            check::check(&merged)?;
-            prepared = prepare::prepare(&merged, loaded.file.as_deref(), &Known::default())?;
+        if let Some(reading) = self.reading.as_ref().filter(|reading| !reading.is_over()) {
+            let file = reading.reading().map_or_else(|| "a file".to_owned(), |file| Plain(file.display()).to_string());
+            return Err(ConfigError::from(format!(
+                "{file}, read the last time, still does not answer: nothing was read"
+            )));
         }
-        let Prepared { access, jwt, tls, notes } = prepared;
+        let reading = Prepared::begin(self.sources.clone(), Some(self.current.clone()));
+        let reading =
+            reading.map_err(|error| ConfigError::from(format!("it cannot be read, for want of a thread: {error}")))?;
+        let reading = self.reading.insert(reading);
+        let prepared = prepare::answer(reading).await;
+        let Prepared { config, changes, named, .. } = prepared?;
+        let Named { jwt, certificates, access, notes } = named;
         let targets = &self.targets;
-        if let (Some(server), Some(certificates)) = (&targets.tls, tls) {
-            server.replace(certificates);
+        if let (Some(tls), Some(certificates)) = (&targets.tls, certificates) {
+            tls.replace(certificates);
         }
         if let (Some(auth), Some(rules)) = (&targets.jwt, jwt) {
             auth.replace(rules);
         }
-        (targets.log_level)(&merged.log.level);
-        (targets.ingress)(&merged);
+        (targets.log_level)(&config.log.level);
+        (targets.ingress)(&config);
         targets.access.replace(access);
-        let settings = convert::shard_settings(&merged, targets.tls.as_deref());
+        let settings = convert::shard_settings(&config, targets.tls.as_deref());
         // Both fail only when the gateway is stopping, or when a shard is stuck, which /healthz tells.
         if let Err(error) = targets.control.settings(Arc::new(settings)).await {
             tracing::warn!(%error, "a shard did not take the new settings");
         }
-        if let Err(error) = targets.intake.set_limits(convert::directory_limits(&merged)).await {
+        if let Err(error) = targets.intake.set_limits(convert::directory_limits(&config)).await {
             tracing::warn!(%error, "the directory did not take the new limits on logins");
         }
-        self.current = merged;
+        self.current = config;
         Ok((changes, notes))
     }
 }

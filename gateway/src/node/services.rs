@@ -7,11 +7,13 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
+use halley_service::panics;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use halley_service::serve::grpc::Grpc;
+use halley_service::signals::{Wish, Wishes};
 
 use crate::config::convert;
 use crate::control::admin::{self, Admin};
@@ -21,7 +23,6 @@ use crate::control::handle::ControlHandle;
 use crate::control::health::Health;
 use crate::control::node::{ControlNode, ControlParts};
 use crate::control::pulse::PulseSource;
-use crate::control::signals::{Signals, Wish, end_at_second_stop};
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
 use crate::failure::{Cause, Failure};
@@ -142,6 +143,8 @@ pub struct Control {
     pub pulse: PulseSource,
     /// Logs why connections ended.
     pub ends_told: Ends,
+    /// What the operator wants.
+    pub wishes: Wishes,
     /// How to stop.
     pub drain: Drain,
     /// How to reload.
@@ -158,8 +161,6 @@ impl Control {
         let runtime = runtime()?;
         let seed = super::shards::seed()?;
         runtime.block_on(async move {
-            let signals = Signals::take().map_err(runtime_failure)?;
-            end_at_second_stop().map_err(runtime_failure)?;
             let mut servers = JoinSet::new();
             for listener in self.listeners {
                 let (router, stop) = (admin::router(Arc::clone(&self.admin)), stop(self.stopping.clone()));
@@ -171,7 +172,7 @@ impl Control {
             let node = async { ControlNode::new(parts).run().await.map_err(runtime_failure) };
             let handle = self.handle.clone();
             let life = async {
-                live(signals, self.reloader, self.drain).await;
+                live(self.wishes, self.reloader, self.drain).await;
                 // What is not taken by a shard now never will be: it is stuck, and the process ends around it.
                 let _ = handle.send_all(ControlToShard::Stop).await;
                 self.stop.send_replace(true);
@@ -185,6 +186,7 @@ impl Control {
                         steer(&self.handle),
                         supervisor::watch(&self.health, &self.handle, &self.intake),
                         log::tell_left_out(),
+                        panics::tell(),
                         ends_told.watch(),
                     )
                 };
@@ -201,12 +203,12 @@ impl Control {
     }
 }
 
-/// Carry out signals until the gateway has drained.
-async fn live(mut signals: Signals, mut reloader: Reloader, drain: Drain) {
-    while signals.next().await != Wish::Stop {
+/// Carry out what the operator wants until the gateway has drained. A stop does not wait for a reload that hangs.
+async fn live(mut wishes: Wishes, mut reloader: Reloader, drain: Drain) {
+    let mut wish = wishes.next().await;
+    while wish == Wish::Reload {
         supervisor::reloading();
-        reloader.reload().await;
-        supervisor::ready();
+        wish = reload(&mut reloader, &mut wishes).await;
     }
     supervisor::stopping();
     let drain_ms = convert::drain_ms(reloader.current());
@@ -215,6 +217,23 @@ async fn live(mut signals: Signals, mut reloader: Reloader, drain: Drain) {
         Drained::Clean => tracing::info!("every client was sent away"),
         Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
     }
+}
+
+/// Reload, and give the next wish, which may be one of meanwhile.
+async fn reload(reloader: &mut Reloader, wishes: &mut Wishes) -> Wish {
+    let mut reload = std::pin::pin!(reloader.reload());
+    let mut again = false;
+    loop {
+        tokio::select! {
+            () = &mut reload => break,
+            wish = wishes.next() => match wish {
+                Wish::Reload => again = true,
+                Wish::Stop => return Wish::Stop,
+            }
+        }
+    }
+    supervisor::ready();
+    if again { Wish::Reload } else { wishes.next().await }
 }
 
 /// Tell shards who accepts for whom, whenever one becomes full or has room again.
@@ -257,9 +276,8 @@ async fn all(mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::new(Cause::Kernel, format_args!("cannot start a runtime: {}", super::no_file(&error)))
-    })
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::of_kernel("cannot start a runtime", &error))
 }
 
 fn runtime_failure(error: impl std::fmt::Display) -> Failure {

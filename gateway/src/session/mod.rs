@@ -52,6 +52,8 @@ pub enum AuthRefusal {
     OtherUser,
     /// The authority is out of reach or has too much to do.
     Unavailable,
+    /// A library panicked on the token.
+    Internal,
 }
 
 impl AuthRefusal {
@@ -67,6 +69,7 @@ impl AuthRefusal {
             AuthRefusal::Authority => "authority",
             AuthRefusal::OtherUser => "other_user",
             AuthRefusal::Unavailable => "unavailable",
+            AuthRefusal::Internal => "internal",
         }
     }
 
@@ -81,6 +84,7 @@ impl AuthRefusal {
         AuthRefusal::Authority,
         AuthRefusal::OtherUser,
         AuthRefusal::Unavailable,
+        AuthRefusal::Internal,
     ];
 }
 

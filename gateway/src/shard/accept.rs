@@ -254,8 +254,10 @@ impl Core {
             let reason = if self.acceptor.stopped { CloseReason::Drain } else { CloseReason::ServerFull };
             return self.abort(slot, reason);
         }
-        if door.listener.tls && !self.secure(slot) {
-            return self.abort(slot, CloseReason::TlsFailed);
+        if door.listener.tls
+            && let Err(reason) = self.secure(slot)
+        {
+            return self.abort(slot, reason);
         }
         self.deadlines.set(slot, self.now.tick_after(self.settings.handshake_timeout_ms));
         self.orders.push(Order::PeerName(conn));

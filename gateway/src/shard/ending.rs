@@ -145,7 +145,7 @@ impl Core {
                 return true;
             }
             let found = self.conns.at(conn.slot);
-            if found.flags.has(Flags::PEER_CLOSED) {
+            if found.flags.has(Flags::STREAM_ENDED) {
                 self.abort(conn.slot, CloseReason::PeerClosed);
             } else {
                 found.state = ConnState::Lingering;
@@ -250,6 +250,9 @@ fn refusal(reason: CloseReason) -> Option<&'static [u8]> {
         }
         CloseReason::HandshakeLimit | CloseReason::Drain => {
             Some(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        }
+        CloseReason::InternalError => {
+            Some(b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         }
         _ => None,
     }

@@ -77,6 +77,7 @@ impl Core {
         self.counts.refusals[refusal as usize] += 1;
         let reason = match refusal {
             AuthRefusal::Unavailable => CloseReason::AuthUnavailable,
+            AuthRefusal::Internal => CloseReason::InternalError,
             _ => CloseReason::AuthRefused,
         };
         self.end(slot, reason);

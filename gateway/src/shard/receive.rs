@@ -108,6 +108,7 @@ impl Core {
         let Some(found) = self.conns.get(conn) else { return };
         found.flags.clear(Flags::RECEIVING);
         found.flags.set(Flags::PEER_CLOSED);
+        found.flags.set(Flags::STREAM_ENDED);
         let reason = if found.flags.has(Flags::SPOKE) { CloseReason::PeerClosed } else { CloseReason::Probe };
         match found.state {
             ConnState::Lingering => self.abort(conn.slot, reason),
@@ -141,6 +142,7 @@ impl Core {
         }
         self.conns.at(slot).flags.clear(Flags::PAUSED);
         self.decode_kept(slot);
+        self.end_of_secure_stream(conn);
         self.receive_more(conn);
     }
 

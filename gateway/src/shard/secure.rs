@@ -1,8 +1,9 @@
-//! TLS connections: ciphertext → `transport`, send queue → ciphertext. Owns when a session is fed and drained; the session
-//! itself is `conn::tls`. At most one record's worth of the queue waits as ciphertext, so the queue's bound still holds.
+//! TLS connections: ciphertext → `transport`, send queue → ciphertext. Owns when a session is fed and drained, and what
+//! its failure means for the connection; the session itself is `conn::tls`. At most one record's worth of the queue
+//! waits as ciphertext, so the queue's bound still holds.
 
 use crate::conn::close::CloseReason;
-use crate::conn::tls::{TlsProgress, TlsSession};
+use crate::conn::tls::{TlsError, TlsProgress, TlsSession};
 use crate::conn::{ConnState, Flags};
 use crate::io::{Io, SEND_COPY_BYTES_MAX};
 use crate::mesh::msg::ConnRef;
@@ -13,12 +14,12 @@ use super::Core;
 const SEAL_BYTES: usize = 16 * 1024;
 
 impl Core {
-    /// Begin a session on a fresh connection; false when there is no certificate to show.
-    pub(super) fn secure(&mut self, slot: u32) -> bool {
-        let session = self.settings.tls.clone().and_then(|config| TlsSession::new(config).ok());
-        let secured = session.is_some();
-        self.conns.at(slot).tls = session.map(Box::new);
-        secured
+    /// Begin a session on a fresh connection, which must end when there is no certificate to show.
+    pub(super) fn secure(&mut self, slot: u32) -> Result<(), CloseReason> {
+        let config = self.settings.tls.clone().ok_or(CloseReason::TlsFailed)?;
+        let session = TlsSession::new(config).map_err(|error| reason(&error))?;
+        self.conns.at(slot).tls = Some(Box::new(session));
+        Ok(())
     }
 
     /// Do something to a connection's session, and keep the account of what sessions hold.
@@ -59,10 +60,22 @@ impl Core {
         plain.clear();
         self.plain = plain;
         match progress {
-            // What waits is answered first: the end of the stream itself is read after it.
-            Ok(TlsProgress::PeerClosed) if !self.conns.peek(slot).flags.has(Flags::PAUSED) => self.end_of_stream(conn),
+            Ok(TlsProgress::PeerClosed) => self.end_of_secure_stream(conn),
             Ok(_) => {}
-            Err(_) => self.end(slot, CloseReason::TlsFailed),
+            // There are no last words, and there is no way to say goodbye.
+            Err(TlsError::Internal) => self.abort(slot, CloseReason::InternalError),
+            Err(error) => self.end(slot, reason(&error)),
+        }
+    }
+
+    /// The peer has said goodbye inside TLS, if it has. What it asked for before is answered first: while some of that
+    /// waits to be decoded, its goodbye waits too, until the connection is resumed.
+    pub(super) fn end_of_secure_stream(&mut self, conn: ConnRef) {
+        let Some(found) = self.conns.get(conn) else { return };
+        let closed = found.tls.as_ref().is_some_and(|tls| tls.progress() == TlsProgress::PeerClosed);
+        if closed && found.state.is_open() && !found.flags.has(Flags::PAUSED) {
+            found.flags.set(Flags::PEER_CLOSED);
+            self.end(conn.slot, CloseReason::PeerClosed);
         }
     }
 
@@ -90,9 +103,9 @@ impl Core {
             let sealed = self.with_session(slot, |tls| tls.send(&plain, pushes));
             self.plain = plain;
             self.plain.clear();
-            if !matches!(sealed, Some(Ok(()))) {
+            if let Some(Err(error)) = sealed {
                 self.counts.drops_closed += u64::from(pushes);
-                return self.abort(slot, CloseReason::TlsFailed);
+                return self.abort(slot, reason(&error));
             }
         }
         let conn = self.conns.peek(slot);
@@ -156,5 +169,13 @@ impl Core {
         if left || !conn.queue.is_empty() || unsealed {
             self.mark_dirty(slot);
         }
+    }
+}
+
+/// How a connection ends whose session has failed.
+fn reason(error: &TlsError) -> CloseReason {
+    match error {
+        TlsError::Internal => CloseReason::InternalError,
+        TlsError::NotTls | TlsError::Peer(_) | TlsError::KeysExhausted | TlsError::NotOpen => CloseReason::TlsFailed,
     }
 }

@@ -5,6 +5,7 @@ use halley_protocol::goim::{self, Decoded, Frame, FrameError};
 use halley_protocol::websocket::CloseCode;
 use halley_protocol::websocket::frame::{Decoder, Item, Opcode, SERVER_HEADER_BYTES_MAX, WebSocketError, write_header};
 use halley_protocol::websocket::handshake::{self, Rules, Upgrade};
+use halley_service::panics::contain;
 
 use crate::conn::close::CloseReason;
 use crate::conn::partial::{Partial, append_exact};
@@ -115,7 +116,7 @@ impl Core {
             }
             let conn = self.conns.at(slot);
             if conn.state == ConnState::Upgrade {
-                match self.upgrade(slot, &input[taken..]) {
+                match self.upgrade(slot, &input[taken..], handshake::upgrade) {
                     Some(consumed) => taken += consumed,
                     None => return taken,
                 }
@@ -157,8 +158,9 @@ impl Core {
         taken
     }
 
-    /// The upgrade request: bytes taken once it is whole, `None` while it is not or when it was refused.
-    fn upgrade(&mut self, slot: u32, input: &[u8]) -> Option<usize> {
+    /// The upgrade request, as `read` reads it: bytes taken once it is whole, `None` while it is not or when it was
+    /// refused.
+    fn upgrade(&mut self, slot: u32, input: &[u8], read: impl FnOnce(&[u8], &Rules<'_>) -> Upgrade) -> Option<usize> {
         let settings = self.settings.clone();
         let rules = Rules {
             path: WEBSOCKET_PATH,
@@ -166,7 +168,12 @@ impl Core {
             request_bytes_max: settings.upgrade_bytes_max,
             strict: settings.websocket_profile == WebSocketProfile::Strict,
         };
-        match handshake::upgrade(input, &rules) {
+        // A library works on it that indexes by what a stranger wrote.
+        let Ok(upgrade) = contain("httparse", || read(input, &rules)) else {
+            self.end(slot, CloseReason::InternalError);
+            return None;
+        };
+        match upgrade {
             Upgrade::Incomplete => None,
             Upgrade::Accepted { consumed, response, .. } => {
                 self.reply_raw(slot, &response, &[]);
@@ -289,3 +296,6 @@ fn websocket_reason(error: WebSocketError) -> CloseReason {
         WebSocketError::TooBig => CloseReason::MessageTooBig,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ mod login;
 mod malformed;
 mod operations;
 mod order;
+mod process;
 mod push_grpc;
 mod push_http;
 mod readme;

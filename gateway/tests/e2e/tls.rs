@@ -12,6 +12,11 @@ use crate::support::*;
 
 /// A gateway with certificates for `one.example` and `two.example`, and a client configuration that trusts them.
 fn start() -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
+    start_with("")
+}
+
+/// As [`start`], with these configuration lines first.
+fn start_with(first: &str) -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut roots = RootCertStore::empty();
     let mut lists = (Vec::new(), Vec::new());
@@ -24,7 +29,7 @@ fn start() -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
         lists.0.push(certificate.display().to_string());
         lists.1.push(key.display().to_string());
     }
-    let config = format!("[tls]\ncertificate_files = {:?}\nkey_files = {:?}", lists.0, lists.1);
+    let config = format!("{first}\n[tls]\ncertificate_files = {:?}\nkey_files = {:?}", lists.0, lists.1);
     let gateway = Start::new()
         .config(&config)
         .argument("--tls-listen")
@@ -93,6 +98,75 @@ fn plain_bytes_on_a_tls_port_are_refused() {
     }
     gateway.wait_closes("tls_failed", 2);
     Transport::Tcp.login(&gateway, 0, "", "", &[]);
+}
+
+/// A handshake message that is longer than any may be, in nine bytes or with more behind them, ends the connection it
+/// came on and nothing else: the process lives, clients of all kinds are served on, and others come in.
+#[test]
+fn a_handshake_message_that_is_too_long_harms_nobody() {
+    const TOO_LONG: [u8; 9] = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
+    let (mut gateway, config, _folder) = start();
+    let mut inside = connect(gateway.addresses.tls[0], "one.example", &config);
+    log_in(&mut inside, "inside");
+    let mut outside = Transport::Tcp.login(&gateway, 0, "outside", "", &[1000]);
+    for address in [gateway.addresses.tls[0], gateway.addresses.wss[0]] {
+        for behind in [&b""[..], b"\x16", &[0; 5000]] {
+            let mut client = TcpClient::connect(address);
+            client.send_bytes(&[&TOO_LONG[..], behind].concat());
+            client::read_to_end(&mut client, PATIENCE);
+        }
+    }
+    gateway.wait_closes("tls_failed", 6);
+    assert!(!gateway.has_ended(), "{}", gateway.log());
+    assert_eq!(gateway.metrics().sum("halley_contained_panics_total", &[]), 0.0, "nothing had to be contained");
+    for key in ["inside", "outside"] {
+        assert_eq!(gateway.push_key(key, 1000, "still here"), 1);
+    }
+    let mut push = [0; 16 + 10];
+    inside.read_exact(&mut push).expect("the push");
+    assert_eq!(push[16..], *b"still here");
+    assert_eq!(outside.receive().text(), "still here");
+    log_in(&mut connect(gateway.addresses.tls[0], "one.example", &config), "late");
+}
+
+fn log_in(stream: &mut StreamOwned<ClientConnection, TcpStream>, key: &str) {
+    stream.write_all(&Frame::new(op::AUTH, 1, token(0, key, "", &[1000])).encode()).expect("sent");
+    let mut reply = [0; 16];
+    stream.read_exact(&mut reply).expect("the auth reply");
+    assert_eq!(reply.to_vec(), hex(frame::golden::F2));
+}
+
+/// A client that says goodbye in the flight of its login is answered, told goodbye, and offline at once: not when its
+/// heartbeat is missed. The same with a token that control decides on, and when more follows on the socket.
+#[test]
+fn a_goodbye_in_the_flight_of_a_login_is_heard() {
+    const SECRET: &str = "a secret of at least thirty-two bytes";
+    let open = token(0, "brief", "", &[1000]);
+    let claims = serde_json::json!({ "exp": 4_000_000_000_u64, "mid": 7, "key": "brief" });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let signed = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a token");
+    for (first, token) in [(String::new(), open), (format!("auth = \"jwt\"\n[jwt]\nsecret = \"{SECRET}\""), signed)] {
+        let (gateway, config, _folder) = start_with(&first);
+        for (client, behind) in (1..).zip([&b""[..], b"\0", &[0x17; 9000]]) {
+            let mut stream = connect(gateway.addresses.tls[0], "one.example", &config);
+            stream.conn.complete_io(&mut stream.sock).expect("the handshake");
+            let login = Frame::new(op::AUTH, 1, token.as_bytes()).encode();
+            stream.conn.writer().write_all(&login).expect("kept");
+            stream.conn.send_close_notify();
+            let mut flight = Vec::new();
+            while stream.conn.wants_write() {
+                stream.conn.write_tls(&mut flight).expect("a vector");
+            }
+            flight.extend_from_slice(behind);
+            stream.sock.write_all(&flight).expect("sent");
+            let mut heard = Vec::new();
+            // An end that is not said inside TLS is an error here.
+            stream.read_to_end(&mut heard).expect("the end is said");
+            assert_eq!(heard, hex(frame::golden::F2));
+            gateway.wait_closes("peer_closed", client);
+            gateway.wait_metric("halley_connections_authenticated", &[], 0.0);
+        }
+    }
 }
 
 /// The end of each certificate in use is a metric, and that of a new one after SIGHUP.

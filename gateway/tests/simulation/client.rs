@@ -1,9 +1,13 @@
-//! One simulated goim client: what it sent, what it expects, and a strict reading of what comes back.
+//! One simulated goim client: what it sent, what it expects, and a strict reading of what comes back, in the clear or
+//! inside TLS.
 
 use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
 
+use halley_gateway::conn::close::CloseReason;
 use halley_gateway::io::sim::{ClientId, ServerEnd};
 use halley_protocol::goim::{Frame, op};
+use rustls::ClientConnection;
 
 use crate::ends::MayEnd;
 
@@ -14,8 +18,18 @@ pub enum Fate {
     Forbidden,
     /// May come.
     Possible,
+    /// May come, at any time, in the order of others like it.
+    Paced,
     /// Must come, if the connection stays and the client reads.
     Due,
+}
+
+/// What a client inside TLS has between itself and its socket.
+#[derive(Debug)]
+pub struct Secure {
+    pub session: ClientConnection,
+    /// Ciphertext that is made and not written.
+    pub wire: VecDeque<u8>,
 }
 
 #[derive(Debug)]
@@ -25,6 +39,7 @@ pub struct Client {
     pub number: usize,
     /// Bytes written in pieces: the rest of what the client wants to say.
     pub outgoing: VecDeque<u8>,
+    pub tls: Option<Secure>,
     incoming: Vec<u8>,
     /// Replies in the order of the requests: op, seq, body (heartbeats: body not compared).
     pub expected: VecDeque<(i32, i32, Vec<u8>)>,
@@ -40,6 +55,9 @@ pub struct Client {
     pub accept_changes: u32,
     /// The client said goodbye, broke a rule, or vanished: nothing is owed to it any more.
     pub finished: bool,
+    /// It says what nobody can foresee the answer to: nothing is owed to it, and it may be ended for whatever a client
+    /// does.
+    pub wild: bool,
     /// Its window or the queue is small, or its key is shared: drops are allowed.
     pub slow: bool,
     pub reading: bool,
@@ -62,6 +80,7 @@ pub struct Client {
     pub fates: Vec<Fate>,
     pub received: Vec<bool>,
     last_push: Option<usize>,
+    last_paced: Option<usize>,
 }
 
 pub const KEY_OP: i32 = 1000;
@@ -73,6 +92,7 @@ impl Client {
             websocket,
             number,
             outgoing: VecDeque::new(),
+            tls: None,
             incoming: Vec::new(),
             expected: VecDeque::new(),
             next_seq: 1,
@@ -84,6 +104,7 @@ impl Client {
             accepts: Vec::new(),
             accept_changes: 0,
             finished: false,
+            wild: false,
             slow: false,
             reading: true,
             deaf: false,
@@ -97,7 +118,13 @@ impl Client {
             fates: Vec::new(),
             received: Vec::new(),
             last_push: None,
+            last_paced: None,
         }
+    }
+
+    /// The sequence number of what it says next.
+    pub fn next_seq(&self) -> i32 {
+        self.next_seq
     }
 
     pub fn say_upgrade(&mut self) {
@@ -147,6 +174,36 @@ impl Client {
         self.received.push(false);
     }
 
+    /// Move up to so many of the bytes that it wants to say closer to its socket; returns what may be written there
+    /// now.
+    pub fn take_outgoing(&mut self, most: usize) -> &mut VecDeque<u8> {
+        let Some(tls) = &mut self.tls else { return &mut self.outgoing };
+        let most = most.min(self.outgoing.len());
+        let bytes: Vec<u8> = self.outgoing.drain(..most).collect();
+        // After its own goodbye it says no more, and of an end that it was told of it takes note.
+        let _ = tls.session.writer().write(&bytes);
+        while tls.session.wants_write() {
+            tls.session.write_tls(&mut tls.wire).expect("memory");
+        }
+        &mut tls.wire
+    }
+
+    /// Bytes arrived at its socket.
+    pub fn hear_socket(&mut self, mut bytes: &[u8]) {
+        if self.wild {
+            return;
+        }
+        let Some(mut tls) = self.tls.take() else { return self.hear(bytes) };
+        let mut plaintext = Vec::new();
+        while !bytes.is_empty() && tls.session.read_tls(&mut bytes).expect("a slice") > 0 {
+            tls.session.process_new_packets().expect("a shard speaks proper TLS");
+            // This interface calls it an error that nothing more has come.
+            let _ = tls.session.reader().read_to_end(&mut plaintext);
+        }
+        self.tls = Some(tls);
+        self.hear(&plaintext);
+    }
+
     /// Bytes arrived: every one of them must make sense.
     pub fn hear(&mut self, bytes: &[u8]) {
         self.incoming.extend_from_slice(bytes);
@@ -167,8 +224,9 @@ impl Client {
     fn hear_websocket(&mut self, input: &[u8]) -> Option<usize> {
         if !self.upgraded {
             let end = input.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-            assert!(input.starts_with(b"HTTP/1.1 101 "), "the upgrade is accepted");
-            self.upgraded = true;
+            let sent_away = self.may_end.allows(CloseReason::Drain) && input.starts_with(b"HTTP/1.1 503 ");
+            assert!(sent_away || input.starts_with(b"HTTP/1.1 101 "), "the upgrade is accepted");
+            self.upgraded = !sent_away;
             return Some(end);
         }
         let (&first, &second) = (input.first()?, input.get(1)?);
@@ -226,9 +284,10 @@ impl Client {
         let fate = self.fates.get(number).copied().unwrap_or(Fate::Forbidden);
         assert_ne!(fate, Fate::Forbidden, "client {} must not get push {number}", self.number);
         assert!(!self.received[number], "client {} got push {number} twice", self.number);
-        assert!(self.last_push.is_none_or(|last| last < number), "push {number} after {:?}", self.last_push);
         self.received[number] = true;
-        self.last_push = Some(number);
+        let last = if fate == Fate::Paced { &mut self.last_paced } else { &mut self.last_push };
+        assert!(last.is_none_or(|last| last < number), "push {number} after {last:?}");
+        *last = Some(number);
     }
 
     fn hear_reply(&mut self, op: i32, seq: i32, body: &[u8]) {
@@ -256,15 +315,21 @@ impl Client {
 
     /// At the end of a run, when everything that could happen has happened: who is still connected has what it is owed, and
     /// who has ended was told so, if there was a way to tell.
-    pub fn settle(&self, end: ServerEnd) {
+    pub fn settle(&mut self, end: ServerEnd) {
         let number = self.number;
-        if self.finished {
+        if self.finished || self.wild {
             return;
         }
         if end != ServerEnd::Open {
-            let listens = self.websocket && self.upgraded && !self.deaf && end == ServerEnd::Closed;
-            let untold = listens && self.closed.is_none();
+            let listens = !self.deaf && end == ServerEnd::Closed;
+            let untold = listens && self.websocket && self.upgraded && self.closed.is_none();
             assert!(!untold, "client {number} was not told why it was ended");
+            // Whoever was answered inside TLS is told of the end there too.
+            let answered = self.authenticated || self.upgraded;
+            if let Some(tls) = self.tls.as_mut().filter(|_| listens && answered) {
+                let state = tls.session.process_new_packets().expect("nothing more");
+                assert!(state.peer_has_closed(), "client {number} cannot tell its end from an attacker's");
+            }
             return;
         }
         assert!(!self.websocket || self.upgraded, "client {number} waits for its upgrade");

@@ -23,6 +23,12 @@ impl MayEnd {
         self.0.contains(&reason)
     }
 
+    /// For everything that a client's own doing may lead to.
+    pub fn allow_all_of_a_client(&mut self) {
+        let ours = [CloseReason::IoFailed, CloseReason::InternalError, CloseReason::ServerFull];
+        CloseReason::ALL.iter().filter(|reason| !ours.contains(reason)).for_each(|&reason| self.allow(reason));
+    }
+
     /// For nothing but this.
     pub fn only(&self, reason: CloseReason) -> bool {
         self.0 == [reason]

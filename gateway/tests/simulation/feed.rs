@@ -1,6 +1,6 @@
 //! A directory for the simulation: answers what feed would answer, late but in order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use halley_gateway::conn::close::CloseReason;
@@ -20,6 +20,8 @@ pub struct Feed {
     pub rooms: HashMap<String, RoomRef>,
     pub payloads: Vec<Arc<Payload>>,
     pub receipts_due: u64,
+    /// Pushes to rooms, by number, that the shard has perhaps not looked at yet.
+    pub unseen: BTreeMap<usize, String>,
     /// Logins that were told to end because their key logged in again.
     pub replaced: u64,
 }
@@ -35,6 +37,7 @@ impl Feed {
             rooms: HashMap::new(),
             payloads: Vec::new(),
             receipts_due: 0,
+            unseen: BTreeMap::new(),
             replaced: 0,
         }
     }
@@ -67,7 +70,11 @@ impl Feed {
                         self.rooms.retain(|_, other| *other != room);
                     }
                 }
-                ShardToFeed::Receipt { .. } => self.receipts_due -= 1,
+                ShardToFeed::Receipt { id, .. } => {
+                    self.receipts_due -= 1;
+                    let number = usize::try_from(id).expect("small") - 1;
+                    self.unseen.remove(&number);
+                }
             }
         }
         for _ in 0..answers {
@@ -86,12 +93,20 @@ impl Feed {
 
     /// Everything answered so far goes first, then the push: order of the ring.
     pub fn push(&mut self, number: usize, target: ShardTarget, op: i32, filler: usize) {
-        self.step(usize::MAX);
         let body = format!("{number:08}{}", "x".repeat(filler));
         let payload = Arc::new(Payload::message(op, body.as_bytes()));
         self.payloads.push(payload.clone());
+        self.say(ShardPush { target, op, payload: Some(payload), receipt: number as u64 + 1 });
+    }
+
+    /// How many would a push reach?
+    pub fn count(&mut self, target: ShardTarget, op: i32) {
+        self.say(ShardPush { target, op, payload: None, receipt: u64::from(u32::MAX) });
+    }
+
+    fn say(&mut self, push: ShardPush) {
+        self.step(usize::MAX);
         self.receipts_due += 1;
-        let push = ShardPush { target, op, payload: Some(payload), receipt: number as u64 + 1 };
         self.to_shard.push(FeedToShard::Push(push)).expect("the ring has room in a simulation");
         self.to_shard.flush();
     }

@@ -51,6 +51,24 @@ fn an_undecided_refresh_leaves_the_login_as_it_is() {
     assert_eq!(rig.counts().closes[CloseReason::AuthRefused as usize], 1);
 }
 
+/// A token on which a library panicked ends its connection as our fault, at the login and at a refresh, and the client
+/// is told to come again.
+#[test]
+fn a_token_that_breaks_its_reader_ends_its_connection() {
+    for refresh in [false, true] {
+        let mut rig = Rig::new(16, ShardSettings { auth: AuthMode::Ask, ..Default::default() });
+        let index = rig.connect(WEBSOCKET);
+        if refresh {
+            expect_reply(&mut rig, index, op::AUTH_REPLY, 1);
+            ask(&mut rig, index, Ok(Box::new(Identity { mid: 1, key: "key0".into(), ..Default::default() })));
+        }
+        ask(&mut rig, index, Err(AuthRefusal::Internal));
+        assert_eq!(rig.clients[index].closed, Some(1011));
+        assert_eq!(rig.counts().closes[CloseReason::InternalError as usize], 1);
+        assert_eq!(rig.counts().refusals[AuthRefusal::Internal as usize], 1);
+    }
+}
+
 /// A refresh for which there is not even room to ask stays without an answer, and what comes behind it is handled in its order.
 #[test]
 fn a_refresh_without_room_to_ask_swaps_nothing() {

@@ -1,107 +1,25 @@
-//! Connections inside TLS: a few handshakes a turn, a queue within its bound, drops that are counted, and an end that is said.
-
-use std::io::{Read as _, Write as _};
-use std::sync::Arc;
+//! Connections inside TLS: a few handshakes a turn, a queue within its bound, drops that are counted, an end that is
+//! said, and failures that are nobody else's.
 
 use halley_gateway::conn::close::CloseReason;
+use halley_gateway::io::sim::ServerEnd;
 use halley_gateway::limits::{ShardSettings, TLS_HANDSHAKES_PER_TURN};
 use halley_gateway::mesh::msg::{ControlToShard, ShardTarget};
-use halley_protocol::goim::op;
-use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 
-use crate::client::KEY_OP;
 use crate::rig::{Rig, TCP, WIDE};
+use crate::secured::{NAME, PLANTED, Secured, configs, rig};
 
-const NAME: &str = "gateway.example";
 /// Filler of a push that takes several records.
 const LARGE: usize = 60_000;
 /// What else a push has on TCP: its frame's header and its number.
 const PUSH_OVERHEAD: usize = 16 + 8;
-
-fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .expect("a configuration");
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (Arc::new(server), Arc::new(client))
-}
-
-/// A client inside TLS.
-struct Secured {
-    index: usize,
-    session: ClientConnection,
-    received: Vec<u8>,
-}
-
-impl Secured {
-    /// Connected, with a login to send that accepts [`KEY_OP`]; nothing is said yet.
-    fn connect(rig: &mut Rig, config: &Arc<ClientConfig>) -> Secured {
-        let index = rig.connect(TCP);
-        rig.clients[index].reading = false;
-        let name = ServerName::try_from(NAME).expect("a name");
-        let session = ClientConnection::new(Arc::clone(config), name).expect("a client");
-        let mut client = Secured { index, session, received: Vec::new() };
-        let token = format!("{{\"mid\":1,\"key\":\"key{index}\",\"accepts\":[{KEY_OP}]}}");
-        rig.clients[index].say(op::AUTH, token.as_bytes(), [0; 4], 1);
-        let login: Vec<u8> = rig.clients[index].outgoing.drain(..).collect();
-        client.session.writer().write_all(&login).expect("kept until the handshake is over");
-        client
-    }
-
-    /// Connected and logged in.
-    fn log_in(rig: &mut Rig, config: &Arc<ClientConfig>) -> Secured {
-        let mut client = Secured::connect(rig, config);
-        for _ in 0..20 {
-            client.talk(rig);
-            rig.turn();
-        }
-        assert_eq!(std::mem::take(&mut client.received).len(), 16, "the auth reply");
-        client
-    }
-
-    /// Carry ciphertext both ways.
-    fn talk(&mut self, rig: &mut Rig) {
-        let id = rig.id(self.index);
-        let arrived = rig.shard.io().read(id);
-        let mut arrived = arrived.as_slice();
-        while !arrived.is_empty() {
-            self.session.read_tls(&mut arrived).expect("a slice");
-            self.session.process_new_packets().expect("proper TLS");
-            // This interface calls it an error that nothing more has come.
-            let _ = self.session.reader().read_to_end(&mut self.received);
-        }
-        let mut out = Vec::new();
-        while self.session.wants_write() {
-            self.session.write_tls(&mut out).expect("a vector");
-        }
-        rig.shard.io().write(id, &out);
-    }
-}
-
-fn rig() -> (Rig, Arc<ClientConfig>) {
-    let (server, client) = configs();
-    (Rig::new(256, ShardSettings { tls: Some(server), ..Default::default() }), client)
-}
 
 /// A client that reads gets everything, and never more waits for it than the turn's flush takes and one push beyond the half of
 /// its bound: the rest stays in the inbox.
 #[test]
 fn a_queue_inside_tls_keeps_its_bound() {
     const PUSHES: usize = 60;
-    let (mut rig, config) = rig();
+    let (mut rig, config) = rig(ShardSettings::default());
     let mut client = Secured::log_in(&mut rig, &config);
     for _ in 0..PUSHES {
         rig.push(ShardTarget::All { per_second: 0 }, LARGE);
@@ -120,7 +38,7 @@ fn a_queue_inside_tls_keeps_its_bound() {
 #[test]
 fn pushes_lost_inside_a_record_are_counted() {
     const PUSHES: usize = 50;
-    let (mut rig, config) = rig();
+    let (mut rig, config) = rig(ShardSettings::default());
     let client = Secured::log_in(&mut rig, &config);
     rig.stop_reading(client.index);
     for _ in 0..PUSHES {
@@ -141,7 +59,7 @@ fn pushes_lost_inside_a_record_are_counted() {
 #[test]
 fn the_end_is_said_inside_tls() {
     for queued in [0, 1, LARGE] {
-        let (mut rig, config) = rig();
+        let (mut rig, config) = rig(ShardSettings::default());
         let mut client = Secured::log_in(&mut rig, &config);
         rig.stop_reading(client.index);
         if queued > 0 {
@@ -169,7 +87,7 @@ fn the_end_is_said_inside_tls() {
 #[test]
 fn tls_handshakes_of_a_turn_are_bounded() {
     const CROWD: usize = 10 * TLS_HANDSHAKES_PER_TURN;
-    let (mut rig, _) = rig();
+    let (mut rig, _) = rig(ShardSettings::default());
     let crowd: Vec<usize> = (0..CROWD).map(|_| rig.connect(TCP)).collect();
     for &index in &crowd {
         let id = rig.id(index);
@@ -214,5 +132,47 @@ fn a_crowd_of_tls_handshakes_still_lets_clients_in() {
     let logins = rig.counts().logins;
     assert!(logins >= READS as u64 / 3, "{logins} of {} got in, with time for {READS} reads", crowd.len());
     assert!(rig.counts().closes[CloseReason::HandshakeTimeout as usize] > 0, "the crowd was too large for all");
+    Secured::log_in(&mut rig, &config);
+}
+
+/// What a stranger makes the TLS library do is nobody else's business: a panic in it ends that connection, by a name of
+/// its own and without a word; a message that it refuses ends its own. Neighbours are served on.
+#[test]
+fn a_failure_of_the_library_ends_its_connection_only() {
+    let (mut rig, config) = rig(ShardSettings::default());
+    let mut neighbour = Secured::log_in(&mut rig, &config);
+    let contained = halley_service::panics::contained_total();
+    for stranger in 1..=3 {
+        let mut victim = Secured::connect_to(&mut rig, &config, PLANTED);
+        let hello = victim.ciphertext();
+        let id = rig.id(victim.index);
+        rig.shard.io().write(id, &hello);
+        rig.turns(10);
+        assert_eq!(rig.counts().closes[CloseReason::InternalError as usize], stranger);
+        assert!(halley_service::panics::contained_total() >= contained + stranger);
+        assert!(rig.shard.io().read(id).is_empty(), "nothing can be said");
+        assert_ne!(rig.shard.io().server_end(id), ServerEnd::Open);
+    }
+    // A handshake message that is longer than any may be, at once and cut.
+    let too_long = [0x16, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
+    for cut in 1..=too_long.len() {
+        let victim = Secured::connect_to(&mut rig, &config, NAME);
+        let id = rig.id(victim.index);
+        for part in [&too_long[..cut], &too_long[cut..], b"and more"] {
+            rig.shard.io().write(id, part);
+            rig.turns(5);
+        }
+        rig.shard.io().shutdown(id);
+    }
+    assert_eq!(rig.counts().closes[CloseReason::TlsFailed as usize], too_long.len() as u64);
+    assert_eq!(rig.counts().closes[CloseReason::InternalError as usize], 3);
+    for _ in 0..3 {
+        neighbour.talk(&mut rig);
+        rig.push(ShardTarget::All { per_second: 0 }, 10);
+        rig.turns(5);
+    }
+    neighbour.talk(&mut rig);
+    assert_eq!(neighbour.received.len(), 3 * (PUSH_OVERHEAD + 10), "the neighbour is served");
+    assert_eq!((rig.counts().connections, rig.counts().tls_buffered_bytes), (1, 0));
     Secured::log_in(&mut rig, &config);
 }

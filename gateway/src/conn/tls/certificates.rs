@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use halley_service::files;
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -20,6 +21,8 @@ use super::{TlsError, TlsSession};
 
 /// Application protocol that we speak if the client names any (RFC 7301): WebSocket begins as HTTP/1.1.
 const ALPN: &[u8] = b"http/1.1";
+/// Bytes of one certificate or key file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Tickets given to a client after its handshake: one, since it reconnects once at a time.
 const TICKETS: usize = 1;
 
@@ -240,7 +243,7 @@ fn read_key(provider: &CryptoProvider, path: &Path) -> Result<Arc<dyn SigningKey
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    std::fs::read(path).map_err(|error| CertificateError::Unusable {
+    files::read(path, FILE_BYTES_MAX).map_err(|error| CertificateError::Unusable {
         path: path.to_owned(),
         reason: format!("cannot be read: {error}"),
     })

@@ -7,15 +7,32 @@
 //! What the caller keeps to: after every call it sends `outgoing` (handshake bytes and alerts are there too), it gives
 //! `send` nothing while `outgoing` is not empty, so that the bytes of one send wait here at most, and it treats
 //! [`TlsProgress::PeerClosed`] as the end of the stream.
+//!
+//! What we keep to, since the library (rustls' unbuffered interface) indexes, asserts and unwraps by what it has
+//! counted:
+//!
+//! - What it has not told us to discard it finds again, unchanged, at the start of the next buffer: there are the parts
+//!   of a handshake message that is not whole, decrypted and moved together in place. So `incoming` goes into every
+//!   call, to write as well.
+//! - After an error its counts are wrong. The alert is fetched while it has something to write, for then it looks at no
+//!   buffer; with that the session has failed, and the library's state is gone.
+//! - After our goodbye a bad record would make it send a second alert, which it asserts not to do. It is not asked
+//!   again: its state is gone then too, and what still comes is thrown away, as is what follows the peer's goodbye.
+//! - Early data is never accepted, so none is ever to be read.
+//!
+//! All calls go through one place (`TlsSession::call`), where a panic of the library is contained.
 
 pub mod certificates;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
 
+use halley_service::panics::contain;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
+
+use wire::{Wire, peer};
 
 /// Bytes of the longest record with its header (RFC 5246 §6.2.3). Nothing longer may wait: a server that asks for no
 /// client certificate is sent no handshake message beyond one record.
@@ -24,6 +41,8 @@ pub const INCOMING_BYTES_MAX: usize = 16 * 1024 + 2048 + 5;
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// What encryption adds to a record at most: header, explicit nonce, content type and tag.
 const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
+/// Whose panics are contained here.
+const LIBRARY: &str = "rustls";
 
 /// Why a session cannot go on. Its last words, an alert, are in [`TlsSession::outgoing`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +53,10 @@ pub enum TlsError {
     Peer(String),
     /// The keys have encrypted as much as is safe and cannot be renewed (TLS 1.2).
     KeysExhausted,
-    /// `send` before the handshake was over, or after `close_notify`: the caller's fault.
+    /// `send` before the handshake was over, after `close_notify`, or after an error: the caller's fault.
     NotOpen,
+    /// The library panicked: a bug, ours or its own. There are no last words.
+    Internal,
 }
 
 impl fmt::Display for TlsError {
@@ -45,6 +66,7 @@ impl fmt::Display for TlsError {
             TlsError::Peer(reason) => write!(f, "TLS failed: {reason}"),
             TlsError::KeysExhausted => f.write_str("the TLS keys are used up"),
             TlsError::NotOpen => f.write_str("the TLS session is not open for sending"),
+            TlsError::Internal => f.write_str("the TLS library failed"),
         }
     }
 }
@@ -62,253 +84,160 @@ pub enum TlsProgress {
     PeerClosed,
 }
 
+/// Whether the library may be called.
+#[expect(clippy::large_enum_variant, reason = "most sessions are live, and each is on the heap as a whole")]
+enum State {
+    /// It may.
+    Live(UnbufferedServerConnection),
+    /// We have said that nothing more will be sent. What still comes is thrown away.
+    SaidGoodbye,
+    /// Never again; this is why.
+    Failed(TlsError),
+}
+
 /// One session.
 pub struct TlsSession {
-    connection: UnbufferedServerConnection,
-    /// Received bytes from the start of a record, or of a handshake message, that is not whole.
-    incoming: Vec<u8>,
-    /// Produced bytes, of which `sent` are sent.
-    outgoing: Vec<u8>,
-    sent: usize,
-    progress: TlsProgress,
-    closed: bool,
-    /// Messages that end in `outgoing`.
-    messages: u32,
-    /// The peer's first words were answered.
-    answered: bool,
+    state: State,
+    wire: Wire,
 }
 
 impl fmt::Debug for TlsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = if let State::Failed(error) = &self.state { Some(error) } else { None };
         f.debug_struct("TlsSession")
-            .field("progress", &self.progress)
-            .field("incoming", &self.incoming.len())
+            .field("progress", &self.wire.progress)
+            .field("failed", &failed)
+            .field("incoming", &self.wire.incoming.len())
             .field("outgoing", &self.outgoing().len())
             .finish_non_exhaustive()
     }
 }
 
 impl TlsSession {
-    /// A session that waits for the client's first bytes. Fails only for a configuration that no session can have.
+    /// A session that waits for the client's first bytes. Fails for a configuration that no session can have.
     pub fn new(config: Arc<ServerConfig>) -> Result<TlsSession, TlsError> {
-        Ok(TlsSession {
-            connection: UnbufferedServerConnection::new(config).map_err(|error| TlsError::Peer(error.to_string()))?,
-            incoming: Vec::new(),
-            outgoing: Vec::new(),
-            sent: 0,
-            messages: 0,
-            answered: false,
-            progress: TlsProgress::Handshaking,
-            closed: false,
-        })
+        let connection = contain(LIBRARY, || UnbufferedServerConnection::new(config));
+        let connection = connection.map_err(|_| TlsError::Internal)?;
+        Ok(TlsSession { state: State::Live(connection.map_err(peer)?), wire: Wire::new() })
     }
 
     /// Take what came from the socket, changing it on the way, and append the plaintext in it. Bytes that form no whole
-    /// record are kept. After an error the session takes no more.
+    /// record are kept. After an error the session takes no more, and says the same again.
     pub fn receive(&mut self, ciphertext: &mut [u8], plaintext: &mut Vec<u8>) -> Result<TlsProgress, TlsError> {
-        if self.incoming.is_empty() {
-            let taken = self.process(ciphertext, plaintext)?;
-            self.incoming = ciphertext[taken..].to_vec();
-        } else {
-            let mut incoming = std::mem::take(&mut self.incoming);
-            incoming.reserve_exact(ciphertext.len());
-            incoming.extend_from_slice(ciphertext);
-            let taken = self.process(&mut incoming, plaintext)?;
-            incoming.drain(..taken);
-            incoming.shrink_to_fit();
-            self.incoming = incoming;
+        match &self.state {
+            State::Failed(error) => Err(error.clone()),
+            // What follows a goodbye is nobody's.
+            State::SaidGoodbye => Ok(self.wire.progress),
+            State::Live(_) if self.wire.progress == TlsProgress::PeerClosed => Ok(TlsProgress::PeerClosed),
+            State::Live(_) => self.call(|connection, wire| wire.receive(connection, ciphertext, plaintext)),
         }
-        if self.incoming.len() > INCOMING_BYTES_MAX {
-            return Err(TlsError::Peer("a record is longer than allowed".to_owned()));
-        }
-        Ok(self.progress)
     }
 
     /// Encrypt for the peer, `messages` of which end in it; the result is appended to [`TlsSession::outgoing`].
     pub fn send(&mut self, plaintext: &[u8], messages: u32) -> Result<(), TlsError> {
-        if self.progress == TlsProgress::Handshaking || self.closed {
+        if !self.may_send() {
             return Err(TlsError::NotOpen);
         }
         let records = plaintext.len().div_ceil(RECORD_BYTES_MAX);
         let room = plaintext.len() + records * RECORD_OVERHEAD_BYTES;
-        self.write(room, |traffic, out| traffic.encrypt(plaintext, out))?;
-        self.messages += messages;
+        self.call(|connection, wire| wire.write(connection, room, |traffic, out| traffic.encrypt(plaintext, out)))?;
+        self.wire.messages += messages;
         Ok(())
     }
 
     /// Say that nothing more will be sent, so that the peer can tell our end from an attacker's. Does nothing before the
-    /// handshake is over or when it was said already.
+    /// handshake is over, when it was said already, or after an error.
     pub fn close_notify(&mut self) {
-        if self.progress != TlsProgress::Handshaking && !self.closed {
-            // With used up keys there is no way to say it; the socket's end must do.
-            let _ = self.write(2 + RECORD_OVERHEAD_BYTES, |traffic, out| traffic.queue_close_notify(out));
-            self.closed = true;
+        if !self.may_send() {
+            return;
         }
+        let room = 2 + RECORD_OVERHEAD_BYTES;
+        let said =
+            self.call(|connection, wire| wire.write(connection, room, |traffic, out| traffic.queue_close_notify(out)));
+        // With used up keys there is no way to say it; the socket's end must do.
+        if said.is_ok() {
+            self.leave_library(State::SaidGoodbye);
+        }
+    }
+
+    fn may_send(&self) -> bool {
+        matches!(self.state, State::Live(_)) && self.wire.progress != TlsProgress::Handshaking
+    }
+
+    /// Let `work` call the library. Whatever goes wrong in it, the session has failed with this.
+    fn call<T>(
+        &mut self,
+        work: impl FnOnce(&mut UnbufferedServerConnection, &mut Wire) -> Result<T, TlsError>,
+    ) -> Result<T, TlsError> {
+        let State::Live(connection) = &mut self.state else { return Err(TlsError::NotOpen) };
+        let wire = &mut self.wire;
+        let produced = wire.outgoing.len();
+        let done = contain(LIBRARY, || work(connection, wire).inspect_err(|_| wire.last_words(connection)));
+        let error = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                // Half a record, perhaps.
+                self.wire.outgoing.truncate(produced);
+                TlsError::Internal
+            }
+        };
+        self.leave_library(State::Failed(error.clone()));
+        Err(error)
+    }
+
+    /// Make sure that the library is never called again.
+    fn leave_library(&mut self, state: State) {
+        let left = std::mem::replace(&mut self.state, state);
+        // What a panic left behind may panic again.
+        let _ = contain(LIBRARY, || drop(left));
+        self.wire.incoming = Vec::new();
     }
 
     /// Bytes for the socket.
     pub fn outgoing(&self) -> &[u8] {
-        &self.outgoing[self.sent..]
+        &self.wire.outgoing[self.wire.sent..]
     }
 
     /// The first `bytes` of [`TlsSession::outgoing`] are sent.
     pub fn sent(&mut self, bytes: usize) {
-        self.sent += bytes;
-        debug_assert!(self.sent <= self.outgoing.len());
-        if self.sent >= self.outgoing.len() {
+        let wire = &mut self.wire;
+        wire.sent += bytes;
+        debug_assert!(wire.sent <= wire.outgoing.len());
+        if wire.sent >= wire.outgoing.len() {
             // An idle session keeps no buffer.
-            self.outgoing = Vec::new();
-            self.sent = 0;
-            self.messages = 0;
+            wire.outgoing = Vec::new();
+            wire.sent = 0;
+            wire.messages = 0;
         }
     }
 
     /// Nothing more will be sent: how many messages were lost with the record they end in, told once.
     pub fn take_unsent_messages(&mut self) -> u32 {
-        std::mem::take(&mut self.messages)
+        std::mem::take(&mut self.wire.messages)
     }
 
     /// Where the session stands.
     pub fn progress(&self) -> TlsProgress {
-        self.progress
+        self.wire.progress
     }
 
     /// Whether the handshake is under way and its first answer is made: unless that asked for another try, the private key's work,
     /// its costly half, is done.
     pub fn is_answered(&self) -> bool {
-        self.answered
+        self.wire.answered
     }
 
     /// Bytes held in buffers, for the gauges.
     pub fn buffered_bytes(&self) -> usize {
-        self.incoming.capacity() + self.outgoing.capacity()
-    }
-
-    /// Handle whole records at the start of `buffer`; returns the bytes that are done with.
-    fn process(&mut self, buffer: &mut [u8], plaintext: &mut Vec<u8>) -> Result<usize, TlsError> {
-        let mut taken = 0;
-        loop {
-            let status = self.connection.process_tls_records(&mut buffer[taken..]);
-            let mut discard = status.discard;
-            let mut more = true;
-            match status.state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record.map_err(|error| TlsError::Peer(error.to_string()))?;
-                        discard += record.discard;
-                        plaintext.extend_from_slice(record.payload);
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode_into(&mut self.outgoing, |out| data.encode(out))?;
-                    self.answered = true;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.progress = TlsProgress::PeerClosed,
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    if self.progress == TlsProgress::Handshaking {
-                        self.progress = TlsProgress::Open;
-                    }
-                    more = false;
-                }
-                Ok(ConnectionState::BlockedHandshake) => more = false,
-                // What follows the peer's goodbye is nobody's.
-                Ok(ConnectionState::Closed) => return Ok(buffer.len()),
-                Ok(_) => return Err(TlsError::Peer("data before the handshake".to_owned())),
-                Err(error) => {
-                    self.last_words();
-                    return Err(match error {
-                        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsError::NotTls,
-                        other => TlsError::Peer(other.to_string()),
-                    });
-                }
-            }
-            taken += discard;
-            if !more {
-                return Ok(if self.progress == TlsProgress::PeerClosed { buffer.len() } else { taken });
-            }
-        }
-    }
-
-    /// Append the alert that goes with an error.
-    fn last_words(&mut self) {
-        self.closed = true;
-        loop {
-            match self.connection.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode_into(&mut self.outgoing, |out| data.encode(out)).is_err() {
-                        return;
-                    }
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Let `produce` write traffic into about `room` bytes at the end of `outgoing`.
-    fn write(
-        &mut self,
-        room: usize,
-        mut produce: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), TlsError> {
-        // The state that can write is reached through what waits unread, which stays as it is: no record in it is whole.
-        let mut incoming = std::mem::take(&mut self.incoming);
-        let result = loop {
-            match self.connection.process_tls_records(&mut incoming).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    break append_exactly(&mut self.outgoing, room, |out| produce(&mut traffic, out));
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if let Err(error) = encode_into(&mut self.outgoing, |out| data.encode(out)) {
-                        break Err(error);
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => break Err(TlsError::NotOpen),
-            }
-        };
-        self.incoming = incoming;
-        result
+        self.wire.incoming.capacity() + self.wire.outgoing.capacity()
     }
 }
 
-/// The state in which plaintext may be encrypted.
-type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
-
-/// Append one piece of handshake.
-fn encode_into(
-    outgoing: &mut Vec<u8>,
-    mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> Result<(), TlsError> {
-    let start = outgoing.len();
-    let required = match encode(&mut []) {
-        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => required_size,
-        Ok(_) => return Ok(()),
-        Err(EncodeError::AlreadyEncoded) => return Err(TlsError::NotOpen),
-    };
-    outgoing.resize(start + required, 0);
-    let written = encode(&mut outgoing[start..]).unwrap_or(0);
-    outgoing.truncate(start + written);
-    Ok(())
-}
-
-/// Append what `produce` writes, giving it `room` bytes first and as many as it asks for then.
-fn append_exactly(
-    outgoing: &mut Vec<u8>,
-    room: usize,
-    mut produce: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
-) -> Result<(), TlsError> {
-    let start = outgoing.len();
-    outgoing.resize(start + room, 0);
-    let produced = match produce(&mut outgoing[start..]) {
-        Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) => {
-            outgoing.resize(start + required_size, 0);
-            produce(&mut outgoing[start..])
-        }
-        other => other,
-    };
-    outgoing.truncate(start + produced.as_ref().copied().unwrap_or(0));
-    produced.map(drop).map_err(|_| TlsError::KeysExhausted)
+impl Drop for TlsSession {
+    fn drop(&mut self) {
+        self.leave_library(State::SaidGoodbye);
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Sessions against rustls' own client, in memory: bytes cut anywhere, both versions, names, resumption, and the ways a
-//! peer can be wrong.
+//! peer can be wrong; who means harm is in `hostile`.
+
+mod hostile;
 
 use std::io::{Read, Write};
 use std::path::Path;

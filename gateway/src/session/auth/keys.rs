@@ -379,9 +379,5 @@ fn public_key(pem: &[u8]) -> Result<(Algorithm, DecodingKey), String> {
 /// A whole key file.
 fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
     let unreadable = |reason: String| KeyError::Unreadable { path: path.to_owned(), reason };
-    let about = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
-    if about.len() > KEY_FILE_BYTES_MAX {
-        return Err(unreadable(format!("it has more than {KEY_FILE_BYTES_MAX} bytes")));
-    }
-    std::fs::read(path).map_err(|error| unreadable(error.to_string()))
+    halley_service::files::read(path, KEY_FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))
 }

@@ -60,6 +60,7 @@ pub struct Start {
     config: String,
     arguments: Vec<String>,
     ports: bool,
+    ready_file: Option<PathBuf>,
 }
 
 impl Start {
@@ -93,6 +94,12 @@ impl Start {
         self
     }
 
+    /// Says that it serves in this file, in place of one in a folder of its own.
+    pub fn ready_file(mut self, path: &Path) -> Start {
+        self.ready_file = Some(path.to_owned());
+        self
+    }
+
     pub fn command(&self, folder: &Path) -> Command {
         let config = folder.join("halley.toml");
         std::fs::write(&config, &self.config).expect("the configuration is written");
@@ -102,7 +109,8 @@ impl Start {
                 command.env_remove(name);
             }
         }
-        command.arg("--config").arg(config).arg("--ready-file").arg(folder.join("ready.json"));
+        let ready_file = self.ready_file.clone().unwrap_or_else(|| folder.join("ready.json"));
+        command.arg("--config").arg(config).arg("--ready-file").arg(ready_file);
         if self.ports {
             for listener in ["tcp", "ws", "http", "grpc"] {
                 command.arg(format!("--{listener}-listen")).arg("127.0.0.1:0");

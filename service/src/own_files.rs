@@ -1,0 +1,270 @@
+//! Files that this process wrote and that go away with it: a ready file, a socket file. Owns which they are, each by its path, its
+//! device and its inode, so that no end of the process removes what a successor has put in its place. An orderly end drops the
+//! values; every other end that the process has a say in (a panic, a second stop) calls [`remove_all`].
+//!
+//! An inode number may be given to another file once nobody holds the old one. So whoever has an [`OwnFile`] keeps the file open,
+//! or the socket bound, until it is dropped.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+/// Those of this process.
+static FILES: Files = Files::new();
+
+/// How long [`remove_all`] waits for the file system at most.
+const REMOVE_WITHIN: Duration = Duration::from_secs(1);
+/// How often it tries to get at the list, which nobody holds for longer than a change of it takes.
+const TRIES: u32 = 200;
+
+/// Which file it is: its device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// That of what is at `path`; of a link itself.
+    pub fn at(path: &Path) -> io::Result<Identity> {
+        fs::symlink_metadata(path).map(Identity::from)
+    }
+
+    /// That of an open file.
+    pub fn of(file: &File) -> io::Result<Identity> {
+        file.metadata().map(Identity::from)
+    }
+
+    /// Remove what is at `path`, if it still is this file.
+    pub fn remove(self, path: &Path) -> io::Result<()> {
+        match Identity::at(path) {
+            Ok(there) if there == self => fs::remove_file(path),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<Metadata> for Identity {
+    fn from(about: Metadata) -> Identity {
+        Identity { device: about.dev(), inode: about.ino() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Entry {
+    fn remove(&self) {
+        // Gone already, or out of reach: either way nothing is left to do.
+        let _ = self.identity.remove(&self.path);
+    }
+}
+
+/// A file of ours, removed when this is dropped, if it still is ours.
+#[derive(Debug)]
+pub struct OwnFile {
+    entry: Entry,
+    files: &'static Files,
+}
+
+impl OwnFile {
+    /// What is at `path` now, which this process has just put there. Fails, and removes it, when the process is ending.
+    pub fn claim(path: &Path) -> io::Result<OwnFile> {
+        FILES.claim(path, Identity::at(path)?)
+    }
+
+    /// This file, which is at `path` or soon will be.
+    pub fn claim_for(path: &Path, file: &File) -> io::Result<OwnFile> {
+        FILES.claim(path, Identity::of(file)?)
+    }
+
+    /// It is ours no more, and stays.
+    pub fn disown(self) {
+        self.files.forget(&self.entry);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        self.files.forget(&self.entry);
+        self.entry.remove();
+    }
+}
+
+/// Remove every file of ours: the process is about to end without dropping anything. From now on nothing can be claimed, so that
+/// nothing is written behind its back. Does not panic, and waits for nobody longer than a second, not for a file system either.
+pub fn remove_all() {
+    FILES.remove_all();
+}
+
+/// A list of files.
+#[derive(Debug)]
+struct Files(Mutex<Option<Vec<Entry>>>);
+
+impl Files {
+    const fn new() -> Files {
+        // `None` once it is closed.
+        Files(Mutex::new(Some(Vec::new())))
+    }
+
+    fn claim(&'static self, path: &Path, identity: Identity) -> io::Result<OwnFile> {
+        let entry = Entry { path: path.to_owned(), identity };
+        match self.list().as_mut() {
+            Some(list) => list.push(entry.clone()),
+            None => {
+                entry.remove();
+                return Err(io::Error::new(io::ErrorKind::Interrupted, "the process is ending"));
+            }
+        }
+        Ok(OwnFile { entry, files: self })
+    }
+
+    fn forget(&self, entry: &Entry) {
+        if let Some(list) = self.list().as_mut()
+            && let Some(at) = list.iter().position(|other| other == entry)
+        {
+            list.remove(at);
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Option<Vec<Entry>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) -> Vec<Entry> {
+        for _ in 0..TRIES {
+            match self.0.try_lock() {
+                Ok(mut list) => return list.take().unwrap_or_default(),
+                Err(TryLockError::Poisoned(list)) => return list.into_inner().take().unwrap_or_default(),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        // The thread that panics holds it itself.
+        Vec::new()
+    }
+
+    fn remove_all(&self) {
+        let entries = self.close();
+        if entries.is_empty() {
+            return;
+        }
+        // In the order in which they were claimed: a file that is moved from one path to another is met at one of them.
+        let (done, over) = sync_channel(1);
+        let own = entries.clone();
+        let remove = move || {
+            own.iter().for_each(Entry::remove);
+            let _ = done.send(());
+        };
+        match thread::Builder::new().name("last-words".to_owned()).spawn(remove) {
+            Ok(_) => drop(over.recv_timeout(REMOVE_WITHIN)),
+            Err(_) => entries.iter().for_each(Entry::remove),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of the test's own.
+    fn files() -> &'static Files {
+        Box::leak(Box::new(Files::new()))
+    }
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new() -> Folder {
+            Folder(tempfile::tempdir().expect("a folder"))
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// Holds the file open, as owners do.
+        fn write(&self, files: &'static Files, name: &str) -> (OwnFile, File) {
+            let file = File::create(self.at(name)).expect("written");
+            (files.claim(&self.at(name), Identity::of(&file).expect("open")).expect("claimed"), file)
+        }
+
+        /// What a successor does.
+        fn replace(&self, name: &str) {
+            fs::write(self.at("other"), "another's").expect("written");
+            fs::rename(self.at("other"), self.at(name)).expect("replaced");
+        }
+    }
+
+    #[test]
+    fn a_file_goes_with_its_value_unless_it_is_anothers_by_then() {
+        let (folder, files) = (Folder::new(), files());
+        drop(folder.write(files, "dropped"));
+        assert!(!folder.at("dropped").exists());
+        let replaced = folder.write(files, "replaced");
+        folder.replace("replaced");
+        drop(replaced);
+        assert_eq!(fs::read_to_string(folder.at("replaced")).expect("it stays"), "another's");
+        let (disowned, _file) = folder.write(files, "disowned");
+        disowned.disown();
+        assert!(folder.at("disowned").exists());
+        let (gone, _file) = folder.write(files, "gone");
+        fs::remove_file(folder.at("gone")).expect("removed");
+        drop(gone);
+        assert_eq!(files.list().as_deref(), Some(&[][..]), "nothing is remembered");
+    }
+
+    #[test]
+    fn at_an_end_without_order_all_go_but_those_of_others() {
+        let (folder, files) = (Folder::new(), files());
+        let _held = ["kept", "replaced", "gone"].map(|name| folder.write(files, name));
+        let (disowned, _file) = folder.write(files, "disowned");
+        disowned.disown();
+        folder.replace("replaced");
+        fs::remove_file(folder.at("gone")).expect("removed");
+        files.remove_all();
+        assert!(!folder.at("kept").exists());
+        assert!(folder.at("replaced").exists() && folder.at("disowned").exists());
+    }
+
+    /// Another thread may be about to write when the process ends: its file must not outlive the process.
+    #[test]
+    fn nothing_is_claimed_after_the_end_has_begun() {
+        let (folder, files) = (Folder::new(), files());
+        // Moved to its place only after the list was worked off.
+        let file = File::create(folder.at("temporary")).expect("written");
+        let identity = Identity::of(&file).expect("open");
+        let _temporary = files.claim(&folder.at("temporary"), identity).expect("claimed");
+        let _place = files.claim(&folder.at("place"), identity).expect("claimed");
+        files.remove_all();
+        assert!(fs::rename(folder.at("temporary"), folder.at("place")).is_err(), "there is nothing to move");
+        fs::write(folder.at("late"), "").expect("written");
+        assert!(files.claim(&folder.at("late"), Identity::at(&folder.at("late")).expect("there")).is_err());
+        assert!(!folder.at("late").exists());
+        files.remove_all();
+    }
+
+    /// A thread that panics while it holds the list finds its own lock taken: the end comes all the same.
+    #[test]
+    fn a_list_that_is_held_is_not_waited_for() {
+        let files = files();
+        let held = files.list();
+        files.remove_all();
+        drop(held);
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_claimed() {
+        assert!(OwnFile::claim(&Folder::new().at("never")).is_err());
+    }
+}
