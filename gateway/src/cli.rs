@@ -124,7 +124,7 @@ fn command() -> clap::Command {
         .args(&settings)
         .subcommand(
             clap::Command::new("check-config")
-                .about("Say whether the configuration is right, and change nothing")
+                .about("Say everything that is wrong with the configuration, and what else should be known; change nothing")
                 .args(&settings),
         )
         .subcommand(

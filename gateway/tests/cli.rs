@@ -68,7 +68,10 @@ impl Running {
     }
 
     fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let folder = TempDir::new().unwrap();
+        Running::start_in(TempDir::new().unwrap(), arguments, environment)
+    }
+
+    fn start_in(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let free = ["--tcp-listen", "--ws-listen", "--http-listen", "--grpc-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut command = program(folder.path(), &free.concat());
@@ -567,6 +570,25 @@ fn one_connection_in_two_shards_is_one_connection() {
         }
     }
     assert_eq!(gateway.end(Signal::TERM), 0);
+}
+
+/// A file that was found by itself at the start and is gone at a reload is no wish for the defaults; a link that leads nowhere is no
+/// absent file.
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("halley.toml");
+    fs::write(&file, "[limits]\nmax_connections_per_key = 7\n").unwrap();
+    let mut gateway = Running::start_in(folder, &[], &[]);
+    fs::remove_file(&file).unwrap();
+    kill_process(Pid::from_child(&gateway.child), Signal::HUP).unwrap();
+    gateway.wait_log("cannot read the configuration halley.toml");
+    assert!(!gateway.log().contains("max_connections_per_key"), "nothing changes: {}", gateway.log());
+    assert_eq!(gateway.end(Signal::TERM), 0);
+    let folder = TempDir::new().unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("halley.toml")).unwrap();
+    let (code, _, error) = finish(&mut program(folder.path(), &["check-config"]));
+    assert!(code == 2 && error.contains("cannot read the configuration halley.toml"), "{code} {error}");
 }
 
 #[test]

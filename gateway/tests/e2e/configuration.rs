@@ -54,13 +54,3 @@ fn a_reload_warns_of_what_should_be_known() {
         gateway.log().lines().any(|line| line.contains(" ERROR ") && line.contains(refused)).then_some(())
     });
 }
-
-/// A file that was found at the start and is gone at a reload is no wish for the defaults.
-#[test]
-fn a_file_that_is_gone_changes_nothing() {
-    let gateway = Start::new().config("push_token = \"0123456789abcdef\"").run();
-    gateway.remove_config();
-    gateway.signal(Signal::HUP);
-    eventually("it is refused", || gateway.log().contains("cannot read the configuration").then_some(()));
-    assert_eq!(gateway.get("/metrics").status, 401, "the token is asked for");
-}

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use halley_service::plain::quoted;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::RSAPublicKey;
 
@@ -25,6 +26,8 @@ pub const KEYS_MAX: usize = 32;
 pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of the shortest secret for HS256: the size of its hash (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
+/// What a PEM block begins with (RFC 7468 §2).
+const PEM_BEGIN: &str = "-----BEGIN ";
 /// Characters of a PEM label that are shown.
 const LABEL_CHARACTERS_MAX: usize = 32;
 /// Keys of one file that are named when they are left out; of others only the number is told.
@@ -249,7 +252,7 @@ impl KeySet {
             self.add_jwks(path, &text, errors);
         } else {
             let unusable = |reason| KeyError::Unusable { path: path.clone(), reason };
-            errors.extend(self.add_pem(&text).err().map(unusable));
+            errors.extend(self.add_pem(&text).into_iter().map(unusable));
         }
     }
 
@@ -264,35 +267,29 @@ impl KeySet {
         Ok(())
     }
 
-    fn add_pem(&mut self, text: &[u8]) -> Result<(), String> {
-        let text = std::str::from_utf8(text).map_err(|_| "is neither PEM nor JWKS")?;
-        let mut blocks = text.split_inclusive("-----BEGIN ").skip(1).peekable();
-        if blocks.peek().is_none() {
-            return Err("is neither PEM nor JWKS".to_owned());
-        }
-        for block in blocks {
-            let block = format!("-----BEGIN {}", block.trim_end_matches("-----BEGIN "));
-            let label = block["-----BEGIN ".len()..].split("-----").next().unwrap_or_default();
-            if label.contains("PRIVATE KEY") {
-                return Err("holds a private key: give the public one (`openssl pkey -pubout`)".to_owned());
+    /// Adds the key of every block; returns what is wrong with the others, each reason once.
+    fn add_pem(&mut self, text: &[u8]) -> Vec<String> {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let mut faults = Vec::new();
+        for block in text.split(PEM_BEGIN).skip(1) {
+            match pem_key(block) {
+                Ok((algorithm, key)) => self.add(None, algorithm, key),
+                Err(fault) if faults.contains(&fault) => {}
+                Err(fault) => faults.push(fault),
             }
-            if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
-                // Where its dashes are missing, what follows is no label but a key.
-                let is_label = label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
-                let found = if is_label { quoted(label, LABEL_CHARACTERS_MAX) } else { "something".to_owned() };
-                return Err(format!("holds {found}, not a PUBLIC KEY"));
-            }
-            let (algorithm, key) = public_key(block.as_bytes())?;
-            self.add(None, algorithm, key);
         }
-        Ok(())
+        if !text.contains(PEM_BEGIN) {
+            faults.push("is neither PEM nor JWKS".to_owned());
+        }
+        faults
     }
 
     fn add_jwks(&mut self, path: &Path, text: &[u8], errors: &mut Vec<KeyError>) {
-        /// Keys one by one: one that we do not understand must not spoil the others (RFC 7517 §5).
+        /// Keys one by one: one that we do not understand, down to its numbers and its letters, must not spoil the others
+        /// (RFC 7517 §5).
         #[derive(Deserialize)]
         struct Document {
-            keys: Vec<serde_json::Value>,
+            keys: Vec<Box<RawValue>>,
         }
         let document: Document = match serde_json::from_slice(text) {
             Ok(document) => document,
@@ -305,9 +302,10 @@ impl KeySet {
             }
         };
         let mut left_out = 0;
-        for (index, value) in document.keys.iter().enumerate() {
-            let which = format!("key {} {}", index + 1, jwk::name(value));
-            let added = jwk::read(value).and_then(|(id, algorithm, key)| {
+        for (index, text) in document.keys.iter().enumerate() {
+            let value = serde_json::from_str(text.get()).unwrap_or_default();
+            let which = format!("key {} {}", index + 1, jwk::name(&value));
+            let added = jwk::read(&value).and_then(|(id, algorithm, key)| {
                 let note = self.add_distinct(id, algorithm, key)?;
                 Ok(note.map(|note| format!("key file {}, {which}: {note}", path.display())))
             });
@@ -349,6 +347,21 @@ impl KeySet {
         self.add(id, algorithm, key);
         Ok(note)
     }
+}
+
+/// The key of a PEM block, told from behind [`PEM_BEGIN`].
+fn pem_key(block: &str) -> Result<(Algorithm, DecodingKey), String> {
+    let label = block.split("-----").next().unwrap_or_default();
+    if label.contains("PRIVATE KEY") {
+        return Err("holds a private key: give the public one (`openssl pkey -pubout`)".to_owned());
+    }
+    if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
+        // Where its dashes are missing, what follows is no label but a key.
+        let is_label = label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+        let found = if is_label { quoted(label, LABEL_CHARACTERS_MAX) } else { "something".to_owned() };
+        return Err(format!("holds {found}, not a PUBLIC KEY"));
+    }
+    public_key(format!("{PEM_BEGIN}{block}").as_bytes())
 }
 
 /// The key of one PEM block and the one algorithm we use that kind of key for.

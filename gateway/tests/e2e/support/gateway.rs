@@ -289,11 +289,6 @@ impl Gateway {
         file.write_all(toml.as_bytes()).expect("the configuration can be replaced");
     }
 
-    /// Takes the configuration file away.
-    pub fn remove_config(&self) {
-        std::fs::remove_file(&self.config).expect("the configuration can be removed");
-    }
-
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("the child can be waited for").is_some()
     }

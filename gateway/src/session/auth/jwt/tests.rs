@@ -534,6 +534,12 @@ fn keys_that_cannot_be_used_are_left_out_of_a_jwks_document_and_named() {
         let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
         assert!(decide(&auth, &signer.token(&claims())).is_ok(), "{key}");
     }
+    // Not even JSON that we cannot read, by its numbers, its letters or its depth, spoils the others.
+    for unreadable in ["{\"exp\":1e999}", "{\"kid\":\"\\ud800\"}", &format!("{}{}", "[".repeat(500), "]".repeat(500))] {
+        let keys =
+            keys_of(&[format!("{{\"keys\":[{ours},{unreadable}]}}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert_eq!((keys.len(), keys.skipped()), (1, 1), "{:?}", keys.notes());
+    }
     let many = json!({ "keys": std::iter::once(ours.clone()).chain((0..40).map(|_| json!({}))).collect::<Vec<_>>() });
     let keys = keys_of(&[many.to_string()]).expect("one usable key");
     assert_eq!((keys.skipped(), keys.notes().len()), (40, 17));
@@ -634,6 +640,9 @@ fn unusable_keys_are_named() {
         let said = keys_of(std::slice::from_ref(&text)).expect_err("unusable")[0].to_string();
         assert!(said.contains(part), "{said} / {text}");
     }
+    let several = [RSA_2040, "-----BEGIN DSA PARAMETERS-----\n-----END DSA PARAMETERS-----\n", RSA_2040].concat();
+    let said = keys_of(&[several]).expect_err("no key is right");
+    assert!(said.len() == 2 && said[1].to_string().contains("\"DSA PARAMETERS\", not a PUBLIC KEY"), "{said:?}");
     let short = KeySet::load(&[KeySource::Secret("secret".to_owned())]).expect_err("too short");
     assert_eq!(short, [KeyError::ShortSecret { path: None, bytes: 6 }]);
     let missing = KeySource::KeyFile("/does/not/exist".into());
