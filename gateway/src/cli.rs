@@ -196,7 +196,8 @@ fn sources(matches: &[&ArgMatches], environment: impl IntoIterator<Item = (OsStr
     sources
 }
 
-/// What to say of a `--set` without `=`. Only the name of a setting is repeated: what follows it may be its secret value.
+/// What to say of a `--set` without `=`. Only the name of a setting is repeated: what follows it may be its secret
+/// value.
 fn without_value(pair: &str) -> String {
     let end = pair.find(|letter: char| !letter.is_ascii_alphanumeric() && !"_.".contains(letter)).unwrap_or(pair.len());
     let name = find(&pair[..end]).map(|key| format!(" {}", key.path())).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it: one sentence a
-//! line, whatever stands in it; decides nothing. `node` and `cli` make these, `main` prints them.
+//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it:
+//! one sentence a line, whatever stands in it; decides nothing. `node` and `cli` make these, `main` prints them.
 
 use std::fmt;
 use std::process::ExitCode;

@@ -136,8 +136,8 @@ fn client(address: SocketAddr, websocket: bool, number: usize) -> TcpStream {
     stream
 }
 
-/// Reads until so many pushes have come to all clients together, and returns what came to each. The shard goes on meanwhile: what
-/// did not fit a socket leaves when there is room.
+/// Reads until so many pushes have come to all clients together, and returns what came to each. The shard goes on
+/// meanwhile: what did not fit a socket leaves when there is room.
 fn read_pushes(bench: &mut Bench, clients: &mut [TcpStream], pushes: u64) -> Vec<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let mut buffer = vec![0; 65_536];
@@ -160,7 +160,8 @@ fn read_pushes(bench: &mut Bench, clients: &mut [TcpStream], pushes: u64) -> Vec
     }
 }
 
-/// Bodies of pushes are ten digits, which nothing else is: headers are binary, an upgrade's answer has no so long a number.
+/// Bodies of pushes are ten digits, which nothing else is: headers are binary, an upgrade's answer has no so long a
+/// number.
 fn pushes_in(bytes: &[u8]) -> u64 {
     let digits = bytes.split(|byte| !byte.is_ascii_digit()).map(|run| run.len() / BODY_DIGITS).sum::<usize>();
     digits as u64

@@ -237,8 +237,8 @@ fn a_wrong_configuration_is_a_sentence_a_line_and_exit_code_2() {
     assert!(code == 2 && error.contains("--tcp-listen"), "{code} {error}");
 }
 
-/// Settings, what they say together, and the files they name: all that is wrong is said at once, a line each, by the start as by
-/// `check-config`.
+/// Settings, what they say together, and the files they name: all that is wrong is said at once, a line each, by the
+/// start as by `check-config`.
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let folder = TempDir::new().unwrap();
@@ -572,8 +572,8 @@ fn one_connection_in_two_shards_is_one_connection() {
     assert_eq!(gateway.end(Signal::TERM), 0);
 }
 
-/// A file that was found by itself at the start and is gone at a reload is no wish for the defaults; a link that leads nowhere is no
-/// absent file.
+/// A file that was found by itself at the start and is gone at a reload is no wish for the defaults; a link that leads
+/// nowhere is no absent file.
 #[test]
 fn a_file_that_is_gone_is_missed() {
     let folder = TempDir::new().unwrap();

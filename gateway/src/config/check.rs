@@ -154,8 +154,8 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
     dangers
 }
 
-/// Listeners where signed tokens come in over the network unencrypted: their settings and addresses. That is no refusal, since what
-/// a token is worth there, and for how long, is its issuer's decision.
+/// Listeners where signed tokens come in over the network unencrypted: their settings and addresses. That is no
+/// refusal, since what a token is worth there, and for how long, is its issuer's decision.
 pub fn plain_tokens(config: &Config) -> Option<String> {
     let general = &config.general;
     let lists = [("tcp_listen", &*general.tcp_listen), ("ws_listen", &*general.ws_listen)];

@@ -85,7 +85,8 @@ pub fn directory_limits(config: &Config) -> DirectoryLimits {
     }
 }
 
-/// What signed tokens must say, and the keys they are checked with, read from their files now; or what is wrong with any of those.
+/// What signed tokens must say, and the keys they are checked with, read from their files now; or what is wrong with
+/// any of those.
 pub fn jwt_rules(config: &Config) -> Result<JwtRules, Vec<String>> {
     let jwt = &config.jwt;
     let mut sources: Vec<KeySource> =

@@ -1,5 +1,5 @@
-//! The configuration file: TOML with the settings of [`super::schema`]. Owns reading it and the sentences about what is wrong in it,
-//! each with its line. No sentence repeats a value, except of a setting that is known and no secret.
+//! The configuration file: TOML with the settings of [`super::schema`]. Owns reading it and the sentences about what is
+//! wrong in it, each with its line. No sentence repeats a value, except of a setting that is known and no secret.
 
 use std::fmt;
 use std::ops::Range;
@@ -50,21 +50,24 @@ pub fn read(path: &Path) -> Result<String, String> {
 /// Take over what a file says; what is wrong is added to `problems`.
 pub fn apply(config: &mut Config, text: &str, name: &str, problems: &mut Vec<String>) -> Contents {
     let Whole { text, broken, blind } = Whole::of(text);
-    problems.extend(broken.iter().map(|(line, reason)| format!("{name}, line {line}: not TOML: {reason}")));
-    let Some(document) = DeTable::parse(&text).ok().filter(|_| !blind) else {
-        return Contents { blind: true, ..Contents::default() };
-    };
+    let lines = broken.iter().map(|(line, reason)| (*line, format!("not TOML: {reason}"))).collect();
     // Whatever stands on a broken line is not known.
     let wrong = broken.iter().flat_map(|(line, _)| settings_on(&text, *line)).collect();
-    let contents = Contents { wrong, ..Contents::default() };
-    let mut reader = Reader { config, text: &text, name, problems, contents };
-    for (key, value) in document.get_ref() {
-        match value.get_ref() {
-            DeValue::Table(table) if find(key.get_ref()).is_none() => reader.section(key, table),
-            value => reader.key("", key, value),
+    let mut reader =
+        Reader { config, text: &text, problems: lines, contents: Contents { wrong, blind, ..Contents::default() } };
+    if let Some(document) = DeTable::parse(&text).ok().filter(|_| !blind) {
+        for (key, value) in document.get_ref() {
+            match value.get_ref() {
+                DeValue::Table(table) if find(key.get_ref()).is_none() => reader.section(key, table),
+                value => reader.key("", key, value),
+            }
         }
     }
-    reader.contents
+    // A document gives its keys in the order of their names.
+    let Reader { problems: mut lines, contents, .. } = reader;
+    lines.sort_by_key(|(line, _)| *line);
+    problems.extend(lines.into_iter().map(|(line, sentence)| format!("{name}, line {line}: {sentence}")));
+    contents
 }
 
 /// A text with every line that is no TOML commented out, as long as what follows a line does not depend on it.
@@ -124,15 +127,14 @@ fn settings_on(text: &str, line: usize) -> Vec<String> {
 struct Reader<'r> {
     config: &'r mut Config,
     text: &'r str,
-    name: &'r str,
-    problems: &'r mut Vec<String>,
+    /// Each with its line.
+    problems: Vec<(usize, String)>,
     contents: Contents,
 }
 
 impl Reader<'_> {
-    fn problem(&mut self, span: Range<usize>, sentence: &str) {
-        let line = line_number(self.text, span.start);
-        self.problems.push(format!("{}, line {line}: {sentence}", self.name));
+    fn problem(&mut self, span: Range<usize>, sentence: String) {
+        self.problems.push((line_number(self.text, span.start), sentence));
     }
 
     fn section(&mut self, section: &Name<'_>, table: &DeTable<'_>) {
@@ -143,7 +145,7 @@ impl Reader<'_> {
             let meant = keys().filter(|key| guess.is_some_and(|guess| key.section == guess));
             self.contents.guessed.extend(meant.map(|key| key.path()));
             let name = quoted(name, NAME_CHARACTERS_MAX);
-            return self.problem(section.span(), &format!("there is no section [{}]{hint}", name.trim_matches('"')));
+            return self.problem(section.span(), format!("there is no section [{}]{hint}", name.trim_matches('"')));
         }
         for (key, value) in table {
             self.key(name, key, value.get_ref());
@@ -158,11 +160,11 @@ impl Reader<'_> {
             let shown = quoted(name, NAME_CHARACTERS_MAX);
             self.contents.guessed.extend(guess(section, name).map(|key| key.path()));
             return self
-                .problem(key.span(), &format!("there is no setting {shown}{scope}{}", did_you_mean(section, name)));
+                .problem(key.span(), format!("there is no setting {shown}{scope}{}", did_you_mean(section, name)));
         };
         if let Err(reasons) = (known.set_toml)(self.config, value) {
             for reason in reasons {
-                self.problem(key.span(), &format!("{path} {reason}"));
+                self.problem(key.span(), format!("{path} {reason}"));
             }
             self.contents.wrong.push(path);
         } else {

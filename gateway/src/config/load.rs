@@ -1,6 +1,7 @@
 //! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and the sentences about
-//! what is wrong in the environment and on the command line; what the file says `file` reads, and `check` judges settings in the
-//! light of others. A problem ends nothing: the next one is looked for, so that a person hears of all at once.
+//! what is wrong in the environment and on the command line; what the file says `file` reads, and `check` judges
+//! settings in the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all
+//! at once.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -62,7 +63,8 @@ pub struct Draft {
     pub known: Known,
 }
 
-/// Which settings have the values that were meant. Of the others nothing can be said that would not be a mere consequence.
+/// Which settings have the values that were meant. Of the others nothing can be said that would not be a mere
+/// consequence.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Paths of settings whose values could not be read.
@@ -85,7 +87,8 @@ impl Known {
 }
 
 impl Draft {
-    /// Read all layers, and judge what they say together. Reads the file again on every call, so a reload is just another call.
+    /// Read all layers, and judge what they say together. Reads the file again on every call, so a reload is just
+    /// another call.
     pub fn read(sources: &Sources) -> Draft {
         let mut draft = Draft::new(sources);
         if let Some(path) = draft.loaded.file.clone() {
@@ -121,8 +124,8 @@ impl Draft {
         Ok(self.loaded)
     }
 
-    /// Adds what is wrong with the settings together. Says nothing of settings that are not known: that would be a consequence of
-    /// what was said already.
+    /// Adds what is wrong with the settings together. Says nothing of settings that are not known: that would be a
+    /// consequence of what was said already.
     fn judge(&mut self) {
         let findings = check::findings(&self.loaded.config).into_iter();
         let founded = findings.filter(|finding| self.known.all(&finding.about));

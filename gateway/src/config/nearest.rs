@@ -1,5 +1,5 @@
-//! Names that do not exist: what was meant by them, and whether they may be repeated to whoever reads the message. Owns the one rule
-//! for settings, sections, words, variables, flags and commands.
+//! Names that do not exist: what was meant by them, and whether they may be repeated to whoever reads the message. Owns
+//! the one rule for settings, sections, words, variables, flags and commands.
 
 use super::key::Key;
 use super::schema::keys;
@@ -53,8 +53,9 @@ pub fn did_you_mean(section: &str, name: &str) -> String {
 /// The hint where nothing can be guessed.
 pub const ALL: &str = "; `halley-gateway default-config` lists all";
 
-/// Whether a word that stands where a name should may be repeated. On a command line a secret gets there easily, by a blank for
-/// an `=` or by a padding `=` at its end. So a word is repeated if it looks like our names, or is one of them but for a slip.
+/// Whether a word that stands where a name should may be repeated. On a command line a secret gets there easily, by a
+/// blank for an `=` or by a padding `=` at its end. So a word is repeated if it looks like our names, or is one of them
+/// but for a slip.
 pub fn is_repeatable<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> bool {
     let ours = |byte: u8| byte.is_ascii_lowercase() || b"_-.".contains(&byte);
     (word.len() <= NAME_CHARACTERS_MAX && word.bytes().all(ours)) || is_slip_of(word, candidates)

@@ -1,5 +1,6 @@
-//! Names that a request shows: the origin of a web page (RFC 6454, as browsers serialize it) and the host in `Host`. Owns what can be
-//! such a name at all: an entry that nothing ever equals is a slip, and is refused with what to write instead.
+//! Names that a request shows: the origin of a web page (RFC 6454, as browsers serialize it) and the host in `Host`.
+//! Owns what can be such a name at all: an entry that nothing ever equals is a slip, and is refused with what to write
+//! instead.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -155,7 +156,8 @@ fn name_fault(host: &str) -> Option<&'static str> {
     if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)) {
         return Some("whose host has a character that no host has");
     }
-    // Browsers read a host whose last label is a number as an IPv4 address (WHATWG URL, host parsing), and write it in one form.
+    // Browsers read a host whose last label is a number as an IPv4 address (WHATWG URL, host parsing), and write it in
+    // one form.
     let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.to_ascii_lowercase();
     let hexadecimal =
@@ -212,7 +214,8 @@ fn common_fault(text: &str, example: &str) -> Option<String> {
     None
 }
 
-/// As the URL standard of WHATWG serializes it: groups in hexadecimal throughout, the first longest run of zeros left out.
+/// As the URL standard of WHATWG serializes it: groups in hexadecimal throughout, the first longest run of zeros left
+/// out.
 fn as_browsers_write(address: Ipv6Addr) -> String {
     match address.to_ipv4_mapped() {
         // Rust writes the last four bytes of these in decimal.
@@ -252,6 +255,7 @@ mod tests {
             "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
             "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc",
             "vscode-webview://0a1b",
+            // What Starscream, a library for iOS, makes of the address that it connects to.
             "wss://push.example.org",
             "file://",
             "null",

@@ -1,6 +1,6 @@
-//! What is wrong with a configuration: all of it. Owns the list in which it is collected; each problem is one sentence that says
-//! where it stands and what to do, and never holds a value that was meant for a secret. `load`, `file` and `check` find problems,
-//! and so do those who read the files that a configuration names.
+//! What is wrong with a configuration: all of it. Owns the list in which it is collected; each problem is one sentence
+//! that says where it stands and what to do, and never holds a value that was meant for a secret. `load`, `file` and
+//! `check` find problems, and so do those who read the files that a configuration names.
 
 use std::fmt;
 

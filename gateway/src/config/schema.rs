@@ -83,9 +83,9 @@ settings! {
         /// How strictly WebSocket clients are read: "goim" takes unmasked frames, does not look for UTF-8 in text and upgrades
         /// HTTP/1.0, requests without Host and keys of any form, as goim's clients may need it; "strict" follows RFC 6455.
         live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
-        /// Values of the Origin header from which browsers may connect, as browsers write them: scheme and host, the port if it is
-        /// not the scheme's own, and no more, such as "https://app.example.org"; apps send their own, such as
-        /// "capacitor://localhost", and pages without an origin "null". No wildcard is known. Empty = all.
+        /// Values of the Origin header from which browsers may connect, as browsers write them: scheme and host, the
+        /// port if it is not the scheme's own, and no more, such as "https://app.example.org"; apps send their own,
+        /// such as "capacitor://localhost", and pages without an origin "null". No wildcard is known. Empty = all.
         live origins: Vec<Origin> = Vec::new();
         /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits it is as a
         /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
@@ -170,15 +170,16 @@ settings! {
     }
 
     /// Signed tokens, for auth = "jwt": HS256 with a secret; RS256, ES256, EdDSA with public keys. A claim name that begins
-    /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than an
-    /// object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
+    /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than
+    /// an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
     "jwt" jwt: Jwt {
         /// The secret of HS256, at least 32 bytes.
         live secret: Secret = Secret::default();
         /// File with the secret of HS256. Empty = none.
         live secret_file: PathBuf = PathBuf::new();
-        /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are left out,
-        /// which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes) refuses the whole file.
+        /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are
+        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes) refuses the
+        /// whole file.
         live key_files: Vec<PathBuf> = Vec::new();
         /// Accepted values of iss. Empty = it is not looked at.
         live issuers: Vec<String> = Vec::new();
@@ -197,7 +198,8 @@ settings! {
         live claim_room: String = "room_id".to_owned();
         /// Claim with the operations wanted at login. They must be among those that claim_ops allows, or the login is refused.
         live claim_accepts: String = "accepts".to_owned();
-        /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room; null is refused.
+        /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room; null is
+        /// refused.
         live claim_rooms: String = "rooms".to_owned();
         /// Claim with the operations that may be wanted, at login and later. Absent = every one; null is refused.
         live claim_ops: String = "ops".to_owned();

@@ -1,6 +1,6 @@
-//! What the gateway writes about itself. Owns the level of log lines, which changes while it runs, and the bound on how many of one
-//! kind are written: a flood of equal lines would hide the others and cost more than what it tells about. Their form is made in
-//! `lines`.
+//! What the gateway writes about itself. Owns the level of log lines, which changes while it runs, and the bound on how
+//! many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells about.
+//! Their form is made in `lines`.
 
 mod lines;
 

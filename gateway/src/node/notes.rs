@@ -1,5 +1,6 @@
-//! What is no error and should be known all the same: a certificate that has ended, a key that others may write, a setting without
-//! effect. Owns the one list of these notes, which the start lines, the log of a reload and `check-config` show.
+//! What is no error and should be known all the same: a certificate that has ended, a key that others may write, a
+//! setting without effect. Owns the one list of these notes, which the start lines, the log of a reload and
+//! `check-config` show.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -15,8 +16,8 @@ use crate::session::auth::keys::KeySet;
 
 use super::access::token_files;
 
-/// The notes on a configuration, a sentence each. `file` is where the settings come from; `certificates` and `key_set` are what
-/// was read of its files.
+/// The notes on a configuration, a sentence each. `file` is where the settings come from; `certificates` and `key_set`
+/// are what was read of its files.
 pub fn of(
     config: &Config,
     file: Option<&Path>,

@@ -1,6 +1,6 @@
 //! A configuration with everything that it names: keys, certificates, tokens. Owns reading all of it, from the file to the last
-//! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload and
-//! `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
+//! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload
+//! and `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,8 +87,8 @@ impl Prepared {
 }
 
 impl Named {
-    /// Read what the settings name, as far as they are known, or say everything that is wrong with that. `file` is where they
-    /// come from.
+    /// Read what the settings name, as far as they are known, or say everything that is wrong with that. `file` is
+    /// where they come from.
     fn read(config: &Config, file: Option<&Path>, known: &Known) -> Result<Named, ConfigError> {
         let mut problems = Vec::new();
         let access = access(config, known).map_err(|error| problems.extend(error.into_problems()));

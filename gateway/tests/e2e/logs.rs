@@ -5,7 +5,8 @@ use halley_service::plain::is_plain;
 use crate::support::gateway::Start;
 use crate::support::*;
 
-/// A key with a newline, a terminal's command and a turn of direction in it, as a query has it, and as a log line shows it.
+/// A key with a newline, a terminal's command and a turn of direction in it, as a query has it, and as a log line shows
+/// it.
 const QUERY: &str = "a%0AERROR%20forged%1B%5B2J%C2%9B2J%E2%80%AE%E2%80%A8%7F%0Db";
 const SHOWN: &str = "a\\nERROR forged\\u{1b}[2J\\u{9b}2J\\u{202e}\\u{2028}\\u{7f}\\rb";
 

@@ -54,7 +54,8 @@ fn no_wake_up_is_lost_under_load() {
     let (falls_asleep, asleep) = mpsc::sync_channel(1);
     let writer = std::thread::spawn(move || {
         for number in 0..MESSAGES {
-            // Once in the middle there is nothing to do until the shard goes to sleep, however slow this thread is otherwise.
+            // Once in the middle there is nothing to do until the shard goes to sleep, however slow this thread is
+            // otherwise.
             if number == MESSAGES / 2 {
                 sender.flush();
                 asleep.recv_timeout(PATIENCE).expect("it goes to sleep when there is nothing left");

@@ -1,6 +1,6 @@
-//! How a log line looks. Owns its two forms, for people and for programs, and that whatever stands in a field or a message, a
-//! library's too, neither begins a line of its own nor speaks to a terminal: strangers choose much of it. Which lines are written is
-//! the business of the module above.
+//! How a log line looks. Owns its two forms, for people and for programs, and that whatever stands in a field or a
+//! message, a library's too, neither begins a line of its own nor speaks to a terminal: strangers choose much of it.
+//! Which lines are written is the business of the module above.
 
 use std::fmt::{self, Write as _};
 
@@ -28,7 +28,8 @@ where
     }
 }
 
-/// Fields as text, `name=value`, the message bare. What a value writes of itself is escaped; colours are ours and are not.
+/// Fields as text, `name=value`, the message bare. What a value writes of itself is escaped; colours are ours and are
+/// not.
 struct PlainFields;
 
 impl<'writer> FormatFields<'writer> for PlainFields {
@@ -100,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// What a stranger may have written: a line of its own, a terminal's command in 7 and 8 bits, a turn of direction, other ends
-    /// of lines, a bell, a backspace.
+    /// What a stranger may have written: a line of its own, a terminal's command in 7 and 8 bits, a turn of direction,
+    /// other ends of lines, a bell, a backspace.
     const FOREIGN: &str =
         "a\nERROR forged\r\u{1b}[2J\u{9b}2J\u{202e}txt\u{2066}\u{2028}\u{2029}\u{85}\u{7}\u{8}\u{7f}\0z";
 

@@ -1,6 +1,7 @@
 //! Login by a signed token (RFC 7519). Owns the checks of header, signature, time, issuer and audience, and the meaning
-//! of the claims, where `null` is never a way around a bound or a check; opens no socket and reads no clock: the time comes in. It is called on the control thread
-//! (`control::logins`), and what it returns goes back to the shard that asked.
+//! of the claims, where `null` is never a way around a bound or a check; opens no socket and reads no clock: the time
+//! comes in. It is called on the control thread (`control::logins`), and what it returns goes back to the shard that
+//! asked.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
 //! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and ops
@@ -248,8 +249,8 @@ fn decode_part<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, AuthRefusa
     serde_json::from_slice(&json).map_err(|_| AuthRefusal::Malformed)
 }
 
-/// A claim by name or pointer (RFC 6901), `null` as it stands. A pointer that leads through something without members is no
-/// absent claim: the token was made for other names, or its maker failed, and nobody knows what was to be said.
+/// A claim by name or pointer (RFC 6901), `null` as it stands. A pointer that leads through something without members
+/// is no absent claim: the token was made for other names, or its maker failed, and nobody knows what was to be said.
 fn find<'a>(claims: &'a Value, name: &str) -> Result<Option<&'a Value>, AuthRefusal> {
     let Some(path) = name.strip_prefix('/') else {
         return Ok(claims.get(name));

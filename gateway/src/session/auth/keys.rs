@@ -2,8 +2,8 @@
 //! pinning each to one algorithm, so that a token never chooses how its own signature is read; keeps no private key and
 //! looks at no claim. `jwt` asks for the keys that a token's header may mean.
 //!
-//! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key with which
-//! strangers could sign is refused wherever it stands.
+//! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key
+//! with which strangers could sign is refused wherever it stands.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,8 @@ pub enum KeyError {
         /// Why, as a clause.
         reason: String,
     },
-    /// A key of the only JWKS documents there are, none of which can be used: the sentence of [`KeySet::notes`] about it.
+    /// A key of the only JWKS documents there are, none of which can be used: the sentence of [`KeySet::notes`] about
+    /// it.
     LeftOut(String),
 }
 
@@ -285,8 +286,8 @@ impl KeySet {
     }
 
     fn add_jwks(&mut self, path: &Path, text: &[u8], errors: &mut Vec<KeyError>) {
-        /// Keys one by one: one that we do not understand, down to its numbers and its letters, must not spoil the others
-        /// (RFC 7517 §5).
+        /// Keys one by one: one that we do not understand, down to its numbers and its letters, must not spoil the
+        /// others (RFC 7517 §5).
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<Box<RawValue>>,
@@ -326,8 +327,8 @@ impl KeySet {
         self.skipped += left_out;
     }
 
-    /// Adds a key unless it is there. Two of one kid are kept, as each may be the one that a token means (RFC 7517 §4.5 only
-    /// recommends that they differ), and get a note.
+    /// Adds a key unless it is there. Two of one kid are kept, as each may be the one that a token means (RFC 7517 §4.5
+    /// only recommends that they differ), and get a note.
     fn add_distinct(
         &mut self,
         id: Option<String>,

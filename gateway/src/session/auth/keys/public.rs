@@ -1,6 +1,6 @@
-//! What a key must be to check a signature. Owns the sizes and forms of each kind of key, and the line between one that cannot be
-//! used, which harms nobody, and one that is too weak, with which others could sign. Reads no file and knows no JSON: `super` and
-//! `jwk` bring the numbers.
+//! What a key must be to check a signature. Owns the sizes and forms of each kind of key, and the line between one that
+//! cannot be used, which harms nobody, and one that is too weak, with which others could sign. Reads no file and knows
+//! no JSON: `super` and `jwk` bring the numbers.
 
 use std::fmt;
 
@@ -18,9 +18,9 @@ const RSA_EXPONENT_BITS_MAX: usize = 33;
 /// Bytes of one coordinate on P-256 (RFC 7518 §6.2.1.2), and of an Ed25519 key (RFC 8037 §2).
 const COORDINATE_BYTES: usize = 32;
 
-/// Ed25519 keys of small order, the sign bit left out: for each a signature of any text can be made by anybody, since RFC 8032
-/// §5.1.7 multiplies the key by a number that is a multiple of its order for one text in eight, or more. The canonical ones, and
-/// 0 and 1 written as p and p + 1.
+/// Ed25519 keys of small order, the sign bit left out: for each a signature of any text can be made by anybody, since
+/// RFC 8032 §5.1.7 multiplies the key by a number that is a multiple of its order for one text in eight, or more. The
+/// canonical ones, and 0 and 1 written as p and p + 1.
 const SMALL_ORDER: [[u8; COORDINATE_BYTES]; 7] = [
     [0; COORDINATE_BYTES],
     ends(1, 0, 0),
@@ -203,8 +203,8 @@ mod tests {
         assert!(is_unusable(p256(&[0; 32], &[0; 32])));
     }
 
-    /// Each key that is said to be weak is: a signature that needs no private key verifies. Whether the two that are not canonical
-    /// are read at all differs between processors.
+    /// Each key that is said to be weak is: a signature that needs no private key verifies. Whether the two that are
+    /// not canonical are read at all differs between processors.
     #[test]
     fn anybody_signs_for_the_keys_of_small_order() {
         let mut signature = [0; 64];
