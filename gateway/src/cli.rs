@@ -1,13 +1,16 @@
 //! The command line. Owns the flags, which it makes of the settings' schema, the help, and what was asked for; runs nothing.
 //! Next step: `main` carries out the [`Command`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::ValueParser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::config::key::Key;
+use crate::config::load::FILE_VARIABLE;
+use crate::config::nearest::{is_repeatable, is_slip_of};
 use crate::config::schema::{find, keys};
 use crate::config::{Flag, Sources};
 
@@ -57,19 +60,57 @@ Exit codes:
   3  another process listens on an address of ours
   4  the kernel or the container does not allow what the gateway needs";
 
-/// Read the command line. `Err` is for clap to print: help and usage errors.
+/// Read the command line. `Err` is for clap to print: help and usage errors, which repeat nothing that may be a secret.
 pub fn parse(
-    arguments: impl IntoIterator<Item = std::ffi::OsString>,
-    environment: impl IntoIterator<Item = (String, String)>,
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, clap::Error> {
-    let matches = command().try_get_matches_from(arguments)?;
-    match matches.subcommand() {
-        Some(("default-config", _)) => Ok(Command::DefaultConfig),
-        Some(("version", _)) => Ok(Command::Version),
+    let matches = command().try_get_matches_from(arguments).map_err(discreet)?;
+    Ok(match matches.subcommand() {
+        Some(("default-config", _)) => Command::DefaultConfig,
+        Some(("version", _)) => Command::Version,
         // Flags may stand before the command and after it.
-        Some((_, check)) => sources(&[&matches, check], environment).map(Command::CheckConfig),
-        None => sources(&[&matches], environment).map(Command::Run),
+        Some((_, check)) => Command::CheckConfig(sources(&[&matches, check], environment)),
+        None => Command::Run(sources(&[&matches], environment)),
+    })
+}
+
+/// The same error without words that may be secrets: who leaves out an `=` makes of a value an argument of its own.
+fn discreet(error: clap::Error) -> clap::Error {
+    let command = command();
+    let commands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let flags: Vec<String> =
+        command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
+    let flags = || flags.iter().map(String::as_str).chain(["--help", "--version"]);
+    let harmless = |kind: ContextKind, value: &ContextValue| match (kind, value) {
+        (ContextKind::InvalidSubcommand, ContextValue::String(word)) => is_slip_of(word, commands.iter().copied()),
+        // "--shards <NUMBER>", of one that we know; "-x", as clap shortens it; or something like "--colour".
+        (ContextKind::InvalidArg, ContextValue::String(word)) => {
+            let flag = word.split(' ').next().unwrap_or_default();
+            flags().any(|known| known == flag)
+                || (word.starts_with('-') && (word.chars().count() == 2 || is_repeatable(word, flags())))
+        }
+        (ContextKind::InvalidValue, ContextValue::String(word)) => word.is_empty(),
+        _ => true,
+    };
+    if error.context().all(|(kind, value)| harmless(kind, value)) {
+        return error;
     }
+    let message = match error.kind() {
+        ErrorKind::InvalidSubcommand => format!(
+            "there is no such command (it is not repeated here, since it may be a secret): the commands are {}, and a setting \
+             is given as --set SETTING=VALUE",
+            commands.join(", ")
+        ),
+        ErrorKind::UnknownArgument => {
+            "an argument was not expected (it is not repeated here, since it may be a secret): a \
+                                       setting is given as --set SETTING=VALUE"
+                .to_owned()
+        }
+        _ => "an argument or a value of one was not expected (it is not repeated here, since it may be a secret)"
+            .to_owned(),
+    };
+    self::command().error(error.kind(), message)
 }
 
 fn command() -> clap::Command {
@@ -83,7 +124,7 @@ fn command() -> clap::Command {
         .args(&settings)
         .subcommand(
             clap::Command::new("check-config")
-                .about("Say whether the configuration is right, and change nothing")
+                .about("Say everything that is wrong with the configuration, and what else should be known; change nothing")
                 .args(&settings),
         )
         .subcommand(
@@ -125,37 +166,42 @@ fn own_argument(key: &'static Key, flag: String) -> Arg {
         .help(format!("{}{repeatable}{default}", about.join(" ")))
 }
 
-fn sources(
-    matches: &[&ArgMatches],
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Sources, clap::Error> {
+fn sources(matches: &[&ArgMatches], environment: impl IntoIterator<Item = (OsString, OsString)>) -> Sources {
     let file = matches.iter().find_map(|matches| matches.get_one::<PathBuf>("config"));
     let mut sources = Sources { file: file.cloned(), ..Sources::default() };
     for (name, text) in environment {
-        match name.as_str() {
-            "HALLEY_CONFIG" if sources.file.is_none() && !text.is_empty() => sources.file = Some(text.into()),
-            "HALLEY_CONFIG" => {}
-            other if other.starts_with("HALLEY_") => sources.environment.push((name, text)),
-            _ => {}
+        if name == FILE_VARIABLE && text.to_str().is_some() {
+            if sources.file.is_none() && !text.is_empty() {
+                sources.file = Some(text.into());
+            }
+        } else if name.as_encoded_bytes().starts_with(b"HALLEY_") {
+            sources.environment.push((name, text));
         }
     }
     for key in keys() {
         let Some(flag) = key.flag() else { continue };
         for values in matches.iter().filter_map(|matches| matches.get_many::<String>(key.name)) {
             let text = values.map(String::as_str).collect::<Vec<_>>().join(",");
-            sources.flags.push(Flag { path: key.path(), written: format!("--{flag}"), text });
+            sources.flags.push(Flag { path: key.path(), flag: Some(format!("--{flag}")), text });
         }
     }
     for pair in matches.iter().filter_map(|matches| matches.get_many::<String>("set")).flatten() {
-        let (path, text) = pair.split_once('=').ok_or_else(|| {
-            command()
-                .error(ErrorKind::InvalidValue, format!("--set {pair}: write SETTING=VALUE, such as node.region=sh"))
-        })?;
-        // A secret given here is the user's choice, but it is not repeated in messages.
-        let shown = if find(path).is_some_and(|key| key.secret) { path } else { pair };
-        sources.flags.push(Flag { path: path.to_owned(), written: format!("--set {shown}"), text: text.to_owned() });
+        match pair.split_once('=') {
+            Some((path, text)) => {
+                sources.flags.push(Flag { path: path.to_owned(), flag: None, text: text.to_owned() });
+            }
+            None => sources.mistakes.push(without_value(pair)),
+        }
     }
-    Ok(sources)
+    sources
+}
+
+/// What to say of a `--set` without `=`. Only the name of a setting is repeated: what follows it may be its secret
+/// value.
+fn without_value(pair: &str) -> String {
+    let end = pair.find(|letter: char| !letter.is_ascii_alphanumeric() && !"_.".contains(letter)).unwrap_or(pair.len());
+    let name = find(&pair[..end]).map(|key| format!(" {}", key.path())).unwrap_or_default();
+    format!("--set{name}: there is no = in it: write SETTING=VALUE, such as node.region=sh")
 }
 
 #[cfg(test)]
@@ -165,7 +211,7 @@ mod tests {
 
     fn run(line: &str, environment: &[(&str, &str)]) -> Sources {
         let arguments = std::iter::once("halley-gateway").chain(line.split_whitespace()).map(Into::into);
-        let environment = environment.iter().map(|&(name, text)| (name.to_owned(), text.to_owned()));
+        let environment = environment.iter().map(|&(name, text)| (name.into(), text.into()));
         match parse(arguments, environment) {
             Ok(Command::Run(sources)) => sources,
             other => panic!("{line}: {other:?}"),
@@ -210,8 +256,104 @@ mod tests {
     #[test]
     fn a_setting_without_value_is_a_usage_error() {
         let parse = |line: &str| parse(line.split_whitespace().map(Into::into), []);
-        assert!(parse("halley-gateway --set node.region").unwrap_err().to_string().contains("write SETTING=VALUE"));
         assert!(parse("halley-gateway --shards 1 --shards 2").is_err());
         assert!(parse("halley-gateway --push-token x").is_err(), "ps would show it");
+        let error = load(&run("--set node.region --set shards", &[])).unwrap_err();
+        let sentence =
+            |name: &str| format!("--set {name}: there is no = in it: write SETTING=VALUE, such as node.region=sh");
+        assert_eq!(error.problems(), [sentence("node.region"), sentence("shards")]);
+    }
+
+    /// Whatever slip puts a secret where none belongs, no message repeats it.
+    #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        let secrets = ["hunter", "Hunter2-0123456789", "c2VjcmV0IQ=="];
+        let slips: [&[&str]; 34] = [
+            &["--set", "push_tokn=SECRET"],
+            &["--set", "push_token=SECRET", "--set", "push_token=\u{7}SECRET"],
+            &["--set", "push_token", "SECRET"],
+            &["--set", "push_token SECRET"],
+            &["--set", "push_token: SECRET"],
+            &["--set", "push_token:SECRET"],
+            &["--set", "SECRET"],
+            &["--set", "=SECRET"],
+            &["--set", " push_token=SECRET"],
+            &["--set", "push_token =SECRET"],
+            &["--set", "secrets.push_token=SECRET"],
+            &["--set", "jwt.secret", "SECRET"],
+            &["--set", "jwt.secrets=SECRET"],
+            &["--set", "jwt=SECRET"],
+            &["--set", "push_token=SECRET", "SECRET"],
+            &["--set=push_tokn=SECRET"],
+            &["--set=push_token", "SECRET"],
+            &["--push-token", "SECRET"],
+            &["--push-token=SECRET"],
+            &["--push_token=SECRET"],
+            &["--jwt.secret=SECRET"],
+            &["--jwt-secret", "SECRET"],
+            &["--HALLEY_PUSH_TOKEN=SECRET"],
+            &["HALLEY_PUSH_TOKEN=SECRET"],
+            &["push_token=SECRET"],
+            &["SECRET"],
+            &["--", "SECRET"],
+            &["-pSECRET"],
+            &["-p=SECRET"],
+            &["version", "SECRET"],
+            &["check-config", "SECRET"],
+            &["check-config", "--push-token=SECRET"],
+            &["--version=SECRET"],
+            &["--help=SECRET"],
+        ];
+        for (slip, secret) in slips.iter().flat_map(|slip| secrets.map(|secret| (slip, secret))) {
+            let words = slip.iter().map(|word| OsString::from(word.replace("SECRET", secret)));
+            let said = match parse(std::iter::once("halley-gateway".into()).chain(words), []) {
+                Err(error) => error.to_string(),
+                Ok(Command::Run(sources) | Command::CheckConfig(sources)) => {
+                    load(&sources).map(drop).expect_err("a slip").to_string()
+                }
+                Ok(other) => panic!("{slip:?}: {other:?}"),
+            };
+            assert!(!said.contains(secret.trim_end_matches('=')), "{slip:?}: {said}");
+            assert!(said.contains("error: ") || said.starts_with("--set"), "{slip:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn names_are_repeated_so_that_a_slip_is_found() {
+        let said = |line: &str| parse(line.split_whitespace().map(Into::into), []).unwrap_err().to_string();
+        for (line, part) in [
+            ("halley-gateway --tcp-listne 127.0.0.1:0", "'--tcp-listne'"),
+            ("halley-gateway --colour red", "'--colour'"),
+            ("halley-gateway check-confg", "'check-confg'"),
+            ("halley-gateway -x", "'-x'"),
+            ("halley-gateway --shards", "'--shards <NUMBER>'"),
+        ] {
+            assert!(said(line).contains(part), "{}", said(line));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_named_and_its_value_is_not() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bytes = |text: &str| OsString::from_vec([text.as_bytes(), b"\xff"].concat());
+        let environment = [
+            ("HALLEY_PUSH_TOKEN".into(), bytes("hunter2-0123456789")),
+            ("HALLEY_CONFIG".into(), bytes("/etc/halley")),
+            ("HALLEY_UNHEARD_OF".into(), bytes("hunter2")),
+            (bytes("HALLEY_SHARDS"), "2".into()),
+            ("PATH".into(), bytes("/bin")),
+            (bytes("OTHER"), "x".into()),
+        ];
+        let Ok(Command::Run(sources)) = parse(["halley-gateway".into()], environment) else { panic!("it parses") };
+        let error = load(&sources).unwrap_err();
+        assert_eq!(
+            error.problems(),
+            [
+                "the value of the environment variable HALLEY_PUSH_TOKEN is not UTF-8: set it anew",
+                "the value of the environment variable HALLEY_CONFIG is not UTF-8: set it anew",
+                "the value of the environment variable HALLEY_UNHEARD_OF is not UTF-8: set it anew",
+                "the name of the environment variable HALLEY_SHARDS\\xff is not UTF-8: remove it",
+            ]
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it: one sentence;
-//! decides nothing. `node` and `cli` make these, `main` prints them.
+//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it:
+//! one sentence a line, whatever stands in it; decides nothing. `node` and `cli` make these, `main` prints them.
 
 use std::fmt;
 use std::process::ExitCode;
+
+use halley_service::plain::Plain;
 
 use crate::config::ConfigError;
 use crate::listen::ListenError;
@@ -35,19 +37,19 @@ impl Cause {
     }
 }
 
-/// One sentence for a person and an exit code for a program.
+/// One sentence for a person and an exit code for a program; of a configuration as many sentences as it has problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Kind of failure.
     pub cause: Cause,
-    /// What is wrong and what to do, without a full stop.
+    /// What is wrong and what to do, without a full stop; a line each.
     pub sentence: String,
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(cause: Cause, sentence: impl fmt::Display) -> Failure {
-        Failure { cause, sentence: sentence.to_string() }
+        Failure { cause, sentence: Plain(sentence).to_string() }
     }
 
     /// The kernel did not give the process what it needs for itself; `what` cannot be done.
@@ -72,7 +74,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PROGRAM}: {}", self.sentence)
+        for (index, sentence) in self.sentence.lines().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{PROGRAM}: {sentence}")?;
+        }
+        Ok(())
     }
 }
 
@@ -80,7 +86,8 @@ impl std::error::Error for Failure {}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        Failure::new(Cause::Usage, error)
+        let sentences: Vec<String> = error.problems().iter().map(|problem| Plain(problem).to_string()).collect();
+        Failure { cause: Cause::Usage, sentence: sentences.join("\n") }
     }
 }
 
@@ -92,5 +99,21 @@ impl From<ListenError> for Failure {
             ListenError::Refused { .. } => Cause::Usage,
         };
         Failure::new(cause, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_a_line_and_every_problem_has_one() {
+        let failure = Failure::new(Cause::Runtime, "a\nb\u{1b}[2J");
+        assert_eq!(failure.to_string(), "halley-gateway: a\\nb\\u{1b}[2J");
+        let error = ConfigError::from("one\nline".to_owned()).and("another".to_owned().into());
+        assert_eq!(error.to_string(), "one\nline; another");
+        let failure = Failure::from(error);
+        assert_eq!(failure.to_string(), "halley-gateway: one\\nline\nhalley-gateway: another");
+        assert_eq!(failure.cause, Cause::Usage);
     }
 }

@@ -8,6 +8,7 @@ use halley_gateway::cli::{self, Command};
 use halley_gateway::config::{Sources, reference};
 use halley_gateway::failure::{Cause, Failure};
 use halley_gateway::node;
+use halley_service::plain::Plain;
 use halley_service::signals::Early;
 
 #[global_allocator]
@@ -16,10 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Before anything else: whoever sends it does not know that we have only just begun.
     let early = Early::remember();
-    // Names that are not Unicode are nobody's settings.
-    let environment =
-        std::env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let command = match cli::parse(std::env::args_os(), environment) {
+    let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return refuse(&error),
     };
@@ -64,6 +62,8 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
 }
 
 fn check_config(sources: &Sources) -> Result<(), Failure> {
-    let origin = node::rehearse(sources)?;
-    print(&format!("the configuration is right: {origin}\n"))
+    let (origin, notes) = node::rehearse(sources)?;
+    let mut text = format!("the configuration is right: {}\n", Plain(origin));
+    notes.iter().for_each(|note| text.push_str(&format!("note: {}\n", Plain(note))));
+    print(&text)
 }

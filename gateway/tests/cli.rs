@@ -68,7 +68,10 @@ impl Running {
     }
 
     fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
-        let folder = TempDir::new().unwrap();
+        Running::start_in(TempDir::new().unwrap(), arguments, environment)
+    }
+
+    fn start_in(folder: TempDir, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let free = ["--tcp-listen", "--ws-listen", "--http-listen", "--grpc-listen"].map(|flag| [flag, "127.0.0.1:0"]);
         let mut command = program(folder.path(), &free.concat());
@@ -99,6 +102,11 @@ impl Running {
             assert!(ended.is_none() && Instant::now() < deadline, "no {what}: {ended:?}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// The start lines come after the ready file.
+    fn wait_log(&mut self, part: &str) {
+        self.wait(part, |running| running.log().contains(part));
     }
 
     fn end(&mut self, signal: Signal) -> i32 {
@@ -166,12 +174,12 @@ fn the_default_configuration_is_right() {
 }
 
 #[test]
-fn a_wrong_configuration_is_one_sentence_and_exit_code_2() {
+fn a_wrong_configuration_is_a_sentence_a_line_and_exit_code_2() {
     let folder = TempDir::new().unwrap();
     let cases: [(&[&str], &str); 10] = [
         (
             &["--set", "shard=1"],
-            "halley-gateway: --set shard=1: there is no setting \"shard\"; did you mean \"shards\"?\n",
+            "halley-gateway: --set shard: there is no setting \"shard\"; did you mean \"shards\"?\n",
         ),
         (&["--shards", "many"], "halley-gateway: --shards: shards must be a whole number\n"),
         (&["--drain-seconds", "-1"], "halley-gateway: --drain-seconds: drain_seconds must not be negative\n"),
@@ -193,7 +201,8 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_2() {
         ),
         (
             &["--wss-listen", "127.0.0.1:0", "--set", "tls.certificate_files=no.pem", "--set", "tls.key_files=no.key"],
-            "halley-gateway: TLS file no.pem cannot be read: No such file or directory (os error 2)\n",
+            "halley-gateway: TLS file no.pem cannot be read: No such file or directory (os error 2)\n\
+             halley-gateway: TLS file no.key cannot be read: No such file or directory (os error 2)\n",
         ),
         (
             &[
@@ -226,6 +235,156 @@ fn a_wrong_configuration_is_one_sentence_and_exit_code_2() {
     );
     let (code, _, error) = run(&["--tcp-listne", "127.0.0.1:0"]);
     assert!(code == 2 && error.contains("--tcp-listen"), "{code} {error}");
+}
+
+/// Settings, what they say together, and the files they name: all that is wrong is said at once, a line each, by the
+/// start as by `check-config`.
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "weak.json",
+        r#"{"keys":[{"kid":"w","kty":"oct","k":"c2hvcnQ"},{"kid":"e","kty":"RSA","n":"AQAB","e":"AQAB"}]}"#,
+    );
+    write("short.secret", "hunter2\n");
+    write("some.tokens", "hunter2\nhunter2-0123456789\nhunter2 hunter2 \n");
+    write(
+        "halley.toml",
+        "shards = \"two\"\nauth = \"jwt\"\nadmin_token = \"hunter2\"\npush_token_file = \"no.tokens\"\n\
+         read_token_file = \"some.tokens\"\nwss_listen = \"127.0.0.1:0\"\ngrpc_listen = \"0.0.0.0:0\"\n\
+         [jwt]\nkey_files = [\"no.pem\", \"weak.json\"]\nsecret_file = \"short.secret\"\nclaim_mid = \"\"\n\
+         [tls]\ncertificate_files = [\"no.crt\", \"weak.json\"]\nkey_files = [\"no.key\"]\n",
+    );
+    let sentences = [
+        "halley.toml, line 1: shards must be a whole number, not a text",
+        "environment variable HALLEY_SHRADS names no setting; did you mean HALLEY_SHARDS?",
+        "--set log.format: log.format must be \"text\" or \"json\", not \"xml\"",
+        "tls.certificate_files names 2 files and tls.key_files 1: give every certificate its key",
+        "jwt.claim_mid is empty: name a claim",
+        "grpc_listen 0.0.0.0:0 lets other machines push to every client, and is not encrypted: listen on 127.0.0.1, or accept it with insecure = [\"plain_grpc\"]",
+        "an admin_token has 7 characters, at least 16 are needed: `openssl rand -hex 24` makes a token",
+        "push_token_file no.tokens cannot be read: No such file or directory (os error 2)",
+        "read_token_file some.tokens: a token in it has 7 characters, at least 16 are needed: `openssl rand -hex 24` makes a token",
+        "read_token_file some.tokens: a token in it has a blank or another character that no token has: use letters, digits and - . _ ~ + / =",
+        "[jwt]: the token secret in short.secret has 7 bytes, HS256 needs at least 32: make one with `openssl rand -base64 32`",
+        "[jwt]: cannot read key file no.pem: No such file or directory (os error 2)",
+        "[jwt]: key file weak.json, key 1 kid \"w\": too weak, it is a secret of 5 bytes, at least 32 are needed: replace it, or take it out",
+        "[jwt]: key file weak.json, key 2 kid \"e\": too weak, it is an RSA key of 17 bits, at least 2048 are needed: replace it, or take it out",
+        "TLS file no.crt cannot be read: No such file or directory (os error 2)",
+        "TLS file weak.json holds no certificate",
+        "TLS file no.key cannot be read: No such file or directory (os error 2)",
+    ];
+    let expected: String = sentences.iter().map(|sentence| format!("halley-gateway: {sentence}\n")).collect();
+    for command in [&["check-config"][..], &[]] {
+        let arguments = [command, &["--set", "log.format=xml"]].concat();
+        let (code, out, error) = finish(program(folder.path(), &arguments).env("HALLEY_SHRADS", "1"));
+        assert_eq!((code, out.as_str(), error.as_str()), (2, "", expected.as_str()), "{command:?}");
+    }
+}
+
+/// A variable that is no UTF-8 is not as if it were not there: a token in it would leave everything open.
+#[test]
+fn a_variable_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = TempDir::new().unwrap();
+    let no_text = std::ffi::OsStr::from_bytes(b"hunter2-0123456789\xff");
+    let no_name = std::ffi::OsStr::from_bytes(b"HALLEY_PUSH_TOKEN\xff");
+    for command in [&["check-config"][..], &[]] {
+        let mut command = program(folder.path(), command);
+        let (code, _, error) = finish(command.env("HALLEY_PUSH_TOKEN", no_text).env(no_name, "hunter2-0123456789"));
+        let mut lines: Vec<&str> = error.lines().collect();
+        lines.sort_unstable();
+        let expected = [
+            "halley-gateway: the name of the environment variable HALLEY_PUSH_TOKEN\\xff is not UTF-8: remove it",
+            "halley-gateway: the value of the environment variable HALLEY_PUSH_TOKEN is not UTF-8: set it anew",
+        ];
+        assert_eq!((code, &*lines), (2, &expected[..]));
+    }
+    let mut other = program(folder.path(), &["check-config"]);
+    assert_eq!(finish(other.env("OTHER", no_text)).0, 0, "what is not ours is nobody's business");
+}
+
+/// What is no error and should be known is said by `check-config` and by the start in the same words.
+#[test]
+fn notes_are_said_by_check_config_and_at_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str, mode: u32| {
+        fs::write(path(name), text).unwrap();
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let certificate = |name: &str, from: i32, until: i32, mode: u32| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut about = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (about.not_before, about.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+        write(&format!("{name}.crt"), &about.self_signed(&key).unwrap().pem(), 0o644);
+        write(&format!("{name}.key"), &key.serialize_pem(), mode);
+    };
+    certificate("good", 2020, 4000, 0o600);
+    certificate("old", 2020, 2021, 0o620);
+    certificate("new", 4000, 4001, 0o606);
+    let chain = fs::read_to_string(path("good.crt")).unwrap() + &fs::read_to_string(path("old.crt")).unwrap();
+    write("good.crt", &chain, 0o644);
+    let key = r#"{"kid":"k","kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#;
+    write("keys.json", &format!(r#"{{"keys":[{key},{{"kid":"a\nb","kty":"AKP"}}]}}"#), 0o664);
+    write("push.tokens", "0123456789abcdef\n", 0o666);
+    let names = |suffix: &str| ["good", "old", "new"].map(|name| path(&format!("{name}.{suffix}")));
+    let config = format!(
+        "auth = \"jwt\"\ninsecure = [\"plain_http\"]\nws_listen = \"0.0.0.0:0\"\nwss_listen = \"127.0.0.1:0\"\n\
+         push_token_file = {:?}\n[jwt]\nkey_files = [{:?}]\nrequired = []\n\
+         [tls]\ncertificate_files = {:?}\nkey_files = {:?}\n",
+        path("push.tokens"),
+        path("keys.json"),
+        names("crt"),
+        names("key"),
+    );
+    write("halley.toml", &config, 0o602);
+    let [all, group] = ["every user of this machine", "its group"];
+    let loose = |what: &str, name: &str, who: &str| {
+        format!("{what} {}: {who} may write this file; take that away with `chmod go-w`", path(name))
+    };
+    let notes = [
+        format!("the certificate number 2 of the chain in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("good.crt")),
+        format!("the certificate in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("old.crt")),
+        format!("the certificate in {} is not valid yet: it will be from 4000-01-01T00:00:00.000Z; clients refuse it", path("new.crt")),
+        loose("the configuration", "halley.toml", all),
+        loose("push_token_file", "push.tokens", all),
+        loose("tls.key_files", "old.key", group),
+        loose("tls.key_files", "new.key", all),
+        loose("jwt.key_files", "keys.json", group),
+        "signed tokens come in unencrypted over ws_listen 0.0.0.0:0: whoever listens on the way can log in with them; use tls_listen and wss_listen, or listen on 127.0.0.1 behind a proxy with TLS".to_owned(),
+        "tokens without exp are let in and never end (jwt.required)".to_owned(),
+        format!("key file {}, key 2 kid \"a\\nb\", is left out: its kty \"AKP\" is not known", path("keys.json")),
+    ];
+    let (code, out, error) = finish(&mut program(folder.path(), &["check-config", "--config", &path("halley.toml")]));
+    let expected: String = notes.iter().map(|note| format!("note: {note}\n")).collect();
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert_eq!(out, format!("the configuration is right: {}\n{expected}", path("halley.toml")));
+    let mut gateway = Running::start(&["--config", &path("halley.toml"), "--set", "ws_listen=0.0.0.0:0"]);
+    for note in &notes {
+        gateway.wait_log(&format!("  note     {note}\n"));
+    }
+    assert_eq!(gateway.end(Signal::TERM), 0);
+}
+
+/// Settings that change nothing are named: somebody believes that they do.
+#[test]
+fn settings_without_effect_are_named() {
+    let folder = TempDir::new().unwrap();
+    let arguments =
+        ["check-config", "--set", "jwt.secret=0123456789abcdef0123456789abcdef", "--set", "jwt.leeway_seconds=5"];
+    let (code, out, error) = finish(
+        program(folder.path(), &arguments)
+            .env("HALLEY_TLS__KEY_FILES", "no.key")
+            .env("HALLEY_TLS__CERTIFICATE_FILES", "no.crt"),
+    );
+    let notes = "note: without effect is jwt.secret, jwt.leeway_seconds: auth = \"open\" checks no token; set auth = \"jwt\", or take it out\n\
+                 note: without effect is tls.certificate_files, tls.key_files: nothing listens with TLS; set tls_listen or wss_listen, or take it out\n";
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(out.ends_with(notes), "{out}");
+    assert_eq!(out.lines().count(), 3, "{out}");
 }
 
 #[test]
@@ -268,9 +427,8 @@ fn the_ready_file_names_bound_addresses_while_the_gateway_serves() {
     }
     assert_eq!(ready["admin"][0], format!("unix:{}", socket.display()));
     assert!(socket.exists());
-    let log = gateway.log();
     for part in ["is ready", "2 shards", "auth open", "demo", ready["ws"][0].as_str().unwrap()] {
-        assert!(log.contains(part), "{part} is missing in:\n{log}");
+        gateway.wait_log(part);
     }
     assert_eq!(gateway.end(Signal::TERM), 0, "{}", gateway.log());
     assert!(!gateway.ready_file().exists() && !socket.exists(), "nothing is left behind");
@@ -414,15 +572,34 @@ fn one_connection_in_two_shards_is_one_connection() {
     assert_eq!(gateway.end(Signal::TERM), 0);
 }
 
+/// A file that was found by itself at the start and is gone at a reload is no wish for the defaults; a link that leads
+/// nowhere is no absent file.
+#[test]
+fn a_file_that_is_gone_is_missed() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("halley.toml");
+    fs::write(&file, "[limits]\nmax_connections_per_key = 7\n").unwrap();
+    let mut gateway = Running::start_in(folder, &[], &[]);
+    fs::remove_file(&file).unwrap();
+    kill_process(Pid::from_child(&gateway.child), Signal::HUP).unwrap();
+    gateway.wait_log("cannot read the configuration halley.toml");
+    assert!(!gateway.log().contains("max_connections_per_key"), "nothing changes: {}", gateway.log());
+    assert_eq!(gateway.end(Signal::TERM), 0);
+    let folder = TempDir::new().unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("halley.toml")).unwrap();
+    let (code, _, error) = finish(&mut program(folder.path(), &["check-config"]));
+    assert!(code == 2 && error.contains("cannot read the configuration halley.toml"), "{code} {error}");
+}
+
 #[test]
 fn accepted_dangers_and_what_does_not_fit_are_said_at_the_start() {
     let arguments = ["--ws-listen", "0.0.0.0:0", "--insecure", "open_auth", "--max-connections", "15999999"];
     let mut gateway = Running::start(&arguments);
-    let log = gateway.log();
-    assert!(log.contains("INSECURE ws_listen 0.0.0.0:0"), "{log}");
+    gateway.wait_log("INSECURE ws_listen 0.0.0.0:0");
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     if files.is_some_and(|files| files < 8_000_000) {
-        assert!(log.contains("max_connections = 15999999 does not fit") && log.contains("set shards = "), "{log}");
+        gateway.wait_log("max_connections = 15999999 does not fit");
+        gateway.wait_log("set shards = ");
     }
     assert_eq!(gateway.end(Signal::INT), 0);
 }

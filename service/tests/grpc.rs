@@ -22,7 +22,7 @@ use halley_service::serve::budget::{Budget, Share};
 use halley_service::serve::grpc::{Grpc, Method};
 use halley_service::serve::places::{Phase, PlaceLimits};
 use halley_service::serve::{Application, CONNECTION_WINDOW_BYTES, Clocks, STREAMS_MAX};
-use support::{NEVER, PATIENCE, SOON, Server, eventually, limits, places, read_all};
+use support::{NEVER, PATIENCE, SOON, Server, eventually, in_time, limits, places, read_all};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Status;
@@ -90,19 +90,37 @@ impl Client {
     }
 
     async fn on(io: TcpStream) -> Client {
-        let (send, connection) = h2::client::handshake(io).await.expect("HTTP/2");
-        Client { send, driver: tokio::spawn(connection) }
+        Client::try_on(io).await.expect("HTTP/2")
+    }
+
+    /// `None` when the connection ends before it is one.
+    async fn try_connect(server: &Server) -> Option<Client> {
+        Client::try_on(server.connect().await).await
+    }
+
+    async fn try_on(io: TcpStream) -> Option<Client> {
+        let (send, connection) = h2::client::handshake(io).await.ok()?;
+        Some(Client { send, driver: tokio::spawn(connection) })
     }
 
     /// Begin a call; its body follows on the stream.
     async fn begin(&mut self, method: &str, headers: &[(&str, &str)]) -> (ResponseFuture, SendStream<Bytes>) {
+        self.try_begin(method, headers).await.expect("a stream")
+    }
+
+    /// `None` when the connection has ended.
+    async fn try_begin(
+        &mut self,
+        method: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<(ResponseFuture, SendStream<Bytes>)> {
         let mut request =
             http::Request::post(format!("http://a/t.T/{method}")).header("content-type", "application/grpc");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send = self.send.clone().ready().await.expect("a stream");
-        self.send.send_request(request.body(()).expect("a request"), false).expect("sent")
+        self.send = self.send.clone().ready().await.ok()?;
+        self.send.send_request(request.body(()).expect("a request"), false).ok()
     }
 
     async fn call(&mut self, method: &str, message: &[u8], headers: &[(&str, &str)]) -> (String, String) {
@@ -232,10 +250,25 @@ async fn calls_have_a_deadline() {
 #[tokio::test]
 async fn idle_connections_end() {
     let server = start(Clocks { idle: SOON, ..NEVER }, Budget::new(1 << 20)).await;
-    let mut busy = Client::connect(&server).await;
-    let (mut response, mut body) = busy.begin("Echo", &[]).await;
-    let mut idle = Client::connect(&server).await;
-    assert_eq!(idle.call("Echo", b"x", &[]).await.0, "0");
+    // Connections that were idle too long before they came to call prove nothing: they get successors.
+    let (_busy, mut response, mut body) = in_time(SOON, "a call under way", async || {
+        let mut busy = Client::try_connect(&server).await?;
+        let (response, body) = busy.try_begin("Echo", &[]).await?;
+        // Answered, it is not idle; the call that stays makes it so.
+        let (other, mut whole) = busy.try_begin("Echo", &[]).await?;
+        whole.send_data(framed(b"x"), true).ok()?;
+        other.await.ok()?;
+        Some((busy, response, body))
+    })
+    .await;
+    let idle = in_time(SOON, "an answer", async || {
+        let mut idle = Client::try_connect(&server).await?;
+        let (response, mut body) = idle.try_begin("Echo", &[]).await?;
+        body.send_data(framed(b"x"), true).ok()?;
+        response.await.ok()?;
+        Some(idle)
+    })
+    .await;
     tokio::time::timeout(PATIENCE, idle.driver).await.expect("in time").expect("no panic").expect("a clean end");
     let still = tokio::time::timeout(3 * SOON, &mut response).await;
     assert!(still.is_err(), "the call goes on");
@@ -253,25 +286,38 @@ async fn the_preface_has_its_time() {
         let mut rest = Vec::new();
         let _ = tokio::time::timeout(PATIENCE, io.read_to_end(&mut rest)).await.expect("closed in time");
     }
-    let mut io = server.connect().await;
-    for piece in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".chunks(11) {
-        io.write_all(piece).await.expect("sent");
-        tokio::time::sleep(SOON / 10).await;
-    }
+    // One whose pieces took too long proves nothing: it gets a successor.
+    let mut io = in_time(SOON, "settings", async || {
+        let mut io = server.connect().await;
+        for piece in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".chunks(11) {
+            io.write_all(piece).await.ok()?;
+            tokio::time::sleep(SOON / 10).await;
+        }
+        hears(&mut io, b"\0\0\0\x04\x01").await.then_some(io)
+    })
+    .await;
     tokio::time::sleep(2 * SOON).await;
     // PING and its answer.
     io.write_all(b"\0\0\x08\x06\0\0\0\0\0halley!!").await.expect("sent");
-    let mut answer = Vec::new();
-    let heard = async {
-        while !answer.windows(8).any(|window| window == b"halley!!") {
-            assert_ne!(io.read_buf(&mut answer).await.expect("read"), 0, "still open");
-        }
-    };
-    tokio::time::timeout(PATIENCE, heard).await.expect("answered");
+    assert!(hears(&mut io, b"halley!!").await, "still open");
     let mut http1 = server.connect().await;
     http1.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
     let _ = read_all(&mut http1).await;
     server.wait_for_connections(1).await;
+}
+
+/// Whether these bytes come before the stream ends.
+async fn hears(io: &mut TcpStream, bytes: &[u8]) -> bool {
+    let mut heard = Vec::new();
+    let hear = async {
+        while !heard.windows(bytes.len()).any(|window| window == bytes) {
+            if io.read_buf(&mut heard).await.unwrap_or(0) == 0 {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(PATIENCE, hear).await.expect("heard in time")
 }
 
 /// Strangers who only hold connections are no reason to keep a job waiting: the longest idle makes room.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -127,6 +127,8 @@ pub struct Stand {
     pub consumer: JoinHandle<Drained>,
 }
 
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 
 impl Stand {
@@ -157,7 +159,9 @@ impl Stand {
 
     /// Everything delivered so far, once the bus is empty.
     pub async fn delivered(&self) -> Vec<Delivery> {
+        let deadline = Instant::now() + PATIENCE;
         while self.ingress.bus().depth().records > 0 {
+            assert!(Instant::now() < deadline, "the bus does not become empty");
             tokio::task::yield_now().await;
         }
         self.gateway.take()

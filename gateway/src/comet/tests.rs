@@ -33,6 +33,8 @@ use crate::feed::intake::{self, Body, Target};
 /// Keys that the tests' listener takes in one push.
 const KEYS_MAX: usize = 250_000;
 const CALL_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a whole test may take; only a failing one does.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// T1 of goim §9: op 1000, `{"test":1}`.
 const T1: &[u8] = b"\0\0\0\x1a\0\x10\0\x01\0\0\x03\xe8\0\0\0\0{\"test\":1}";
@@ -64,7 +66,8 @@ fn against_rules<F: Future>(rules: AccessRules, test: impl FnOnce(SocketAddr, Se
             drop(stop);
             result
         };
-        let ((), result, ()) = tokio::join!(served, test, note(requests, &seen));
+        let all = async { tokio::join!(served, test, note(requests, &seen)) };
+        let ((), result, ()) = tokio::time::timeout(PATIENCE, all).await.expect("it is over in time");
         result
     })
 }

@@ -1,9 +1,9 @@
 //! Settings judged together: what contradicts itself, and what is dangerous. Owns the rule that a danger must be asked for by
-//! name, and the sentences that say so; single values were judged when they were read.
+//! name, and the sentences that say so, all of them at once; single values were judged when they were read.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::load::ConfigError;
+use super::problems::ConfigError;
 use super::schema::Config;
 use super::value::{AdminAddress, Auth, HttpRoutes, Insecure};
 
@@ -11,17 +11,33 @@ use super::value::{AdminAddress, Auth, HttpRoutes, Insecure};
 /// the place in the log.
 const ENVELOPE_BYTES: u64 = 4096;
 
+/// Something that settings say together and that cannot stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Paths of the settings that it is about: where one of them has no right value, there is nothing to say yet.
+    pub about: Vec<&'static str>,
+    /// What is wrong and what to do.
+    pub sentence: String,
+}
+
+impl Finding {
+    fn new(about: &[&'static str], sentence: String) -> Finding {
+        Finding { about: about.to_vec(), sentence }
+    }
+}
+
 /// Refuses what cannot work, and what is dangerous without having been asked for.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    for problem in [clients, twice, tls, jwt, queues, bodies, bus, log_level, admin] {
-        problem(config).map_or(Ok(()), |sentence| Err(ConfigError(sentence)))?;
-    }
-    for danger in dangers(config) {
-        if !config.general.insecure.contains(&danger.name) {
-            return Err(ConfigError(danger.refusal()));
-        }
-    }
-    Ok(())
+    ConfigError::unless_none(findings(config).into_iter().map(|finding| finding.sentence).collect())
+}
+
+/// Everything that [`check`] refuses.
+pub fn findings(config: &Config) -> Vec<Finding> {
+    let checks = [clients, twice, tls, jwt, queues, bodies, bus, log_level, admin];
+    let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(config)).collect();
+    let unasked = dangers(config).into_iter().filter(|danger| !config.general.insecure.contains(&danger.name));
+    findings.extend(unasked.map(|danger| Finding { sentence: danger.refusal(), about: danger.about }));
+    findings
 }
 
 /// A danger that this configuration is in, whether accepted or not.
@@ -33,6 +49,8 @@ pub struct Danger {
     pub meaning: String,
     /// How to avoid it, as a clause.
     pub cure: &'static str,
+    /// Paths of the settings that make it one.
+    pub about: Vec<&'static str>,
 }
 
 impl Danger {
@@ -41,54 +59,120 @@ impl Danger {
     }
 }
 
+/// Addresses that other machines may reach, by the setting that names them.
+struct Reachable {
+    settings: Vec<&'static str>,
+    /// "tcp_listen 0.0.0.0:3101 and ws_listen 0.0.0.0:3102".
+    names: String,
+    several: bool,
+}
+
+impl Reachable {
+    fn of(lists: &[(&'static str, &[SocketAddr])]) -> Option<Reachable> {
+        let (mut settings, mut names, mut count) = (Vec::new(), Vec::new(), 0);
+        for (name, list) in lists {
+            let reachable: Vec<String> =
+                list.iter().filter(|address| !is_local(address.ip())).map(ToString::to_string).collect();
+            if !reachable.is_empty() {
+                count += reachable.len();
+                settings.push(*name);
+                names.push(format!("{name} {}", reachable.join(", ")));
+            }
+        }
+        (count > 0).then(|| Reachable { settings, names: names.join(" and "), several: count > 1 })
+    }
+
+    /// "lets", of one address.
+    fn let_(&self) -> &'static str {
+        if self.several { "let" } else { "lets" }
+    }
+
+    fn and(&self, others: &[&'static str]) -> Vec<&'static str> {
+        self.settings.iter().chain(others).copied().collect()
+    }
+}
+
 /// Every danger of this configuration.
 pub fn dangers(config: &Config) -> Vec<Danger> {
     let general = &config.general;
-    let clients = [
-        ("tcp_listen", &general.tcp_listen),
-        ("ws_listen", &general.ws_listen),
-        ("tls_listen", &general.tls_listen),
-        ("wss_listen", &general.wss_listen),
-    ];
     let mut dangers = Vec::new();
-    let reachable = clients.iter().find_map(|(name, list)| Some((name, first_reachable(list)?)));
-    if let (Auth::Open, Some((name, address))) = (general.auth, reachable) {
+    let clients = [
+        ("tcp_listen", &*general.tcp_listen),
+        ("ws_listen", &*general.ws_listen),
+        ("tls_listen", &*general.tls_listen),
+        ("wss_listen", &*general.wss_listen),
+    ];
+    if let (Auth::Open, Some(reachable)) = (general.auth, Reachable::of(&clients)) {
         dangers.push(Danger {
             name: Insecure::OpenAuth,
-            meaning: format!("{name} {address} with auth = \"open\" lets other machines log in as anybody"),
+            meaning: format!(
+                "{} with auth = \"open\" {} other machines log in as anybody",
+                reachable.names,
+                reachable.let_()
+            ),
             cure: "use auth = \"jwt\", or listen on 127.0.0.1",
+            about: reachable.and(&["auth"]),
         });
     }
     let pushing = general.http_routes.contains(&HttpRoutes::Push);
-    if let (false, true, Some(address)) = (has_tokens(config), pushing, first_reachable(&general.http_listen)) {
+    let http = Reachable::of(&[("http_listen", &*general.http_listen)]);
+    if let (false, true, Some(reachable)) = (has_tokens(config), pushing, http) {
         dangers.push(Danger {
             name: Insecure::OpenIngress,
-            meaning: format!("http_listen {address} without push_token lets other machines push to every client"),
+            meaning: format!(
+                "{} without push_token {} other machines push to every client",
+                reachable.names,
+                reachable.let_()
+            ),
             cure: "set push_token (`openssl rand -hex 24` makes one), or listen on 127.0.0.1",
+            about: reachable.and(&[TOKENS.as_slice(), &["http_routes"]].concat()),
         });
     }
-    let admin = general.admin_listen.iter().filter_map(|address| match address {
-        AdminAddress::Tcp(address) => Some(*address),
-        AdminAddress::Unix(_) => None,
-    });
-    let plain = [("http_listen", general.http_listen.clone()), ("admin_listen", admin.collect())];
-    let plain = plain.iter().find_map(|(name, list)| Some((name, first_reachable(list)?)));
-    if let (true, Some((name, address))) = (has_tokens(config), plain) {
+    let admin = admin_over_tcp(config);
+    let plain = Reachable::of(&[("http_listen", &*general.http_listen), ("admin_listen", &admin)]);
+    if let (true, Some(reachable)) = (has_tokens(config), plain) {
         dangers.push(Danger {
             name: Insecure::PlainHttp,
-            meaning: format!("{name} {address} lets tokens come in over the network unencrypted"),
+            meaning: format!("{} {} tokens come in over the network unencrypted", reachable.names, reachable.let_()),
             cure: "listen on 127.0.0.1 behind a proxy with TLS, or use another network for it",
+            about: reachable.and(&[]),
         });
     }
-    if let Some(address) = first_reachable(&general.grpc_listen) {
+    if let Some(reachable) = Reachable::of(&[("grpc_listen", &*general.grpc_listen)]) {
+        let is = if reachable.several { "are" } else { "is" };
         dangers.push(Danger {
             name: Insecure::PlainGrpc,
-            meaning: format!("grpc_listen {address} lets other machines push to every client, and is not encrypted"),
+            meaning: format!(
+                "{} {} other machines push to every client, and {is} not encrypted",
+                reachable.names,
+                reachable.let_()
+            ),
             cure: "listen on 127.0.0.1",
+            about: reachable.and(&[]),
         });
     }
     dangers
 }
+
+/// Listeners where signed tokens come in over the network unencrypted: their settings and addresses. That is no
+/// refusal, since what a token is worth there, and for how long, is its issuer's decision.
+pub fn plain_tokens(config: &Config) -> Option<String> {
+    let general = &config.general;
+    let lists = [("tcp_listen", &*general.tcp_listen), ("ws_listen", &*general.ws_listen)];
+    (general.auth == Auth::Jwt).then(|| Reachable::of(&lists)).flatten().map(|reachable| reachable.names)
+}
+
+/// Settings that hold tokens, or name files of them.
+const TOKENS: [&str; 8] = [
+    "admin_token",
+    "admin_token_file",
+    "push_token",
+    "push_token_file",
+    "read_token",
+    "read_token_file",
+    "comet_token",
+    "comet_token_file",
+];
 
 /// Whether a token is set, or a file of them.
 pub fn has_tokens(config: &Config) -> bool {
@@ -99,31 +183,27 @@ pub fn has_tokens(config: &Config) -> bool {
     texts.iter().any(|list| !list.is_empty()) || files.iter().any(|file| !file.as_os_str().is_empty())
 }
 
-/// The first address that other machines may reach.
-fn first_reachable(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    addresses.iter().copied().find(|address| !is_local(address.ip()))
-}
-
 fn is_local(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-fn clients(config: &Config) -> Option<String> {
-    let general = &config.general;
-    let lists = [&general.tcp_listen, &general.ws_listen, &general.tls_listen, &general.wss_listen];
-    lists
-        .iter()
-        .all(|list| list.is_empty())
-        .then(|| "no client could connect: give tcp_listen, ws_listen, tls_listen or wss_listen an address".to_owned())
+fn admin_over_tcp(config: &Config) -> Vec<SocketAddr> {
+    let admin = config.general.admin_listen.iter();
+    admin.filter_map(|address| if let AdminAddress::Tcp(address) = address { Some(*address) } else { None }).collect()
 }
 
-fn twice(config: &Config) -> Option<String> {
+fn clients(config: &Config) -> Vec<Finding> {
     let general = &config.general;
-    let admin: Vec<SocketAddr> = general
-        .admin_listen
-        .iter()
-        .filter_map(|address| if let AdminAddress::Tcp(address) = address { Some(*address) } else { None })
-        .collect();
+    let lists = [&general.tcp_listen, &general.ws_listen, &general.tls_listen, &general.wss_listen];
+    let sentence = "no client could connect: give tcp_listen, ws_listen, tls_listen or wss_listen an address";
+    let about = ["tcp_listen", "ws_listen", "tls_listen", "wss_listen"];
+    let none = lists.iter().all(|list| list.is_empty());
+    none.then(|| Finding::new(&about, sentence.to_owned())).into_iter().collect()
+}
+
+fn twice(config: &Config) -> Vec<Finding> {
+    let general = &config.general;
+    let admin = admin_over_tcp(config);
     let lists = [
         ("tcp_listen", &general.tcp_listen),
         ("ws_listen", &general.ws_listen),
@@ -133,21 +213,23 @@ fn twice(config: &Config) -> Option<String> {
         ("grpc_listen", &general.grpc_listen),
         ("admin_listen", &admin),
     ];
+    let mut findings = Vec::new();
     let mut seen: Vec<(&str, SocketAddr)> = Vec::new();
     for (name, list) in lists {
         for &address in list {
             let overlap = seen.iter().find(|(_, other)| overlaps(*other, address, config.sockets.ipv6_only));
             if let Some((other_name, other)) = overlap {
-                return Some(if *other == address {
+                let sentence = if *other == address {
                     format!("{other_name} and {name} both name {address}: give each an address of its own")
                 } else {
                     format!("{other_name} {other} and {name} {address} share a port: give each a port of its own")
-                });
+                };
+                findings.push(Finding::new(&[other_name, name, "sockets.ipv6_only"], sentence));
             }
             seen.push((name, address));
         }
     }
-    None
+    findings
 }
 
 /// Whether the kernel would refuse to listen on both.
@@ -158,23 +240,32 @@ fn overlaps(a: SocketAddr, b: SocketAddr, ipv6_only: bool) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
 }
 
-fn tls(config: &Config) -> Option<String> {
+fn tls(config: &Config) -> Vec<Finding> {
     let (certificates, keys) = (config.tls.certificate_files.len(), config.tls.key_files.len());
     let wanted = !config.general.tls_listen.is_empty() || !config.general.wss_listen.is_empty();
+    let files = ["tls.certificate_files", "tls.key_files"];
+    let mut findings = Vec::new();
     if certificates != keys {
-        return Some(format!(
+        let sentence = format!(
             "tls.certificate_files names {certificates} files and tls.key_files {keys}: give every certificate its key"
-        ));
+        );
+        findings.push(Finding::new(&files, sentence));
     }
-    (wanted && certificates == 0)
-        .then(|| "tls_listen and wss_listen need a certificate: set tls.certificate_files and tls.key_files".to_owned())
+    if wanted && certificates == 0 {
+        let sentence = "tls_listen and wss_listen need a certificate: set tls.certificate_files and tls.key_files";
+        let about = [files.as_slice(), &["tls_listen", "wss_listen"]].concat();
+        findings.push(Finding::new(&about, sentence.to_owned()));
+    }
+    findings
 }
 
-fn jwt(config: &Config) -> Option<String> {
+fn jwt(config: &Config) -> Vec<Finding> {
     let jwt = &config.jwt;
+    let mut findings = Vec::new();
     let no_key = jwt.secret.get().is_none() && jwt.secret_file.as_os_str().is_empty() && jwt.key_files.is_empty();
     if config.general.auth == Auth::Jwt && no_key {
-        return Some("auth = \"jwt\" needs a key: set jwt.secret, jwt.secret_file or jwt.key_files".to_owned());
+        let sentence = "auth = \"jwt\" needs a key: set jwt.secret, jwt.secret_file or jwt.key_files";
+        findings.push(Finding::new(&["auth", "jwt.secret", "jwt.secret_file", "jwt.key_files"], sentence.to_owned()));
     }
     let claims = [
         ("jwt.claim_mid", &jwt.claim_mid),
@@ -184,55 +275,69 @@ fn jwt(config: &Config) -> Option<String> {
         ("jwt.claim_rooms", &jwt.claim_rooms),
         ("jwt.claim_ops", &jwt.claim_ops),
     ];
-    let (name, _) = claims.iter().find(|(_, claim)| claim.is_empty())?;
-    Some(format!("{name} is empty: name a claim"))
+    let empty = claims.iter().filter(|(_, claim)| claim.is_empty());
+    findings.extend(empty.map(|(name, _)| Finding::new(&[name], format!("{name} is empty: name a claim"))));
+    findings
 }
 
-fn queues(config: &Config) -> Option<String> {
+fn queues(config: &Config) -> Vec<Finding> {
     let (one, all) = (config.queues.queue_bytes_max, config.queues.shard_queue_bytes_max);
-    (u64::from(one) > all)
-        .then(|| format!("queues.queue_bytes_max ({one}) is above queues.shard_queue_bytes_max ({all}): lower it"))
+    let about = ["queues.queue_bytes_max", "queues.shard_queue_bytes_max"];
+    above(&about, u64::from(one), all)
 }
 
-fn bodies(config: &Config) -> Option<String> {
+fn bodies(config: &Config) -> Vec<Finding> {
     let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
-    (u64::from(one) > all)
-        .then(|| format!("ingress.body_bytes_max ({one}) is above ingress.bodies_bytes_max ({all}): lower it"))
+    let about = ["ingress.body_bytes_max", "ingress.bodies_bytes_max"];
+    above(&about, u64::from(one), all)
 }
 
-fn bus(config: &Config) -> Option<String> {
+/// Of two bounds the first, of one, may not be above the second, of all.
+fn above(about: &[&'static str; 2], one: u64, all: u64) -> Vec<Finding> {
+    let [name_of_one, name_of_all] = about;
+    let sentence = || format!("{name_of_one} ({one}) is above {name_of_all} ({all}): lower it");
+    (one > all).then(|| Finding::new(about, sentence())).into_iter().collect()
+}
+
+fn bus(config: &Config) -> Vec<Finding> {
     let (one, all) = (config.ingress.body_bytes_max, config.ingress.bus_bytes_max);
     let needed = u64::from(one) + ENVELOPE_BYTES;
-    (needed > all).then(|| {
+    let sentence = || {
         format!(
             "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and its \
              envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
         )
-    })
+    };
+    let about = ["ingress.body_bytes_max", "ingress.bus_bytes_max"];
+    (needed > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
 }
 
-fn log_level(config: &Config) -> Option<String> {
+fn log_level(config: &Config) -> Vec<Finding> {
     let level = &config.log.level;
     // The library takes a lone word that is no level for the name of a part, all of whose lines are then shown.
     let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let is_known = |part: &str| part.contains(['=', '[']) || is_level(part.trim());
     let right = level.split(',').all(is_known) && tracing_subscriber::EnvFilter::try_new(level).is_ok();
-    (!right).then(|| {
+    let sentence = || {
         format!(
             "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \
              \"info,halley_gateway::control=debug\""
         )
-    })
+    };
+    (!right).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()
 }
 
-fn admin(config: &Config) -> Option<String> {
+fn admin(config: &Config) -> Vec<Finding> {
     let general = &config.general;
-    let open = general.admin_listen.iter().find(|address| match address {
-        AdminAddress::Tcp(address) => !is_local(address.ip()),
-        AdminAddress::Unix(_) => false,
-    })?;
     let none = general.admin_token.is_empty() && general.admin_token_file.as_os_str().is_empty();
-    none.then(|| {
-        format!("admin_listen {open} is reachable from other machines: set admin_token, or listen on 127.0.0.1")
-    })
+    let open = Reachable::of(&[("admin_listen", &admin_over_tcp(config))]).filter(|_| none);
+    let sentence = |open: Reachable| {
+        let is = if open.several { "are" } else { "is" };
+        let cure = "set admin_token, or listen on 127.0.0.1";
+        Finding::new(
+            &["admin_listen", "admin_token", "admin_token_file"],
+            format!("{} {is} reachable from other machines: {cure}", open.names),
+        )
+    };
+    open.map(sentence).into_iter().collect()
 }

@@ -8,9 +8,8 @@ use crate::feed::directory::{DirectoryLimits, LimitPolicy};
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
 use crate::listen::SocketOptions;
 use crate::session::auth::jwt::{ClaimNames, JwtRules, JwtSettings};
-use crate::session::auth::keys::{KeySet, KeySource};
+use crate::session::auth::keys::{KeyError, KeySet, KeySource};
 
-use super::load::ConfigError;
 use super::schema::Config;
 use super::value::{Auth, SlowConsumer, WebSocketProfile, WhenFull};
 
@@ -26,7 +25,7 @@ pub fn shard_settings(config: &Config, tls: Option<&TlsServer>) -> ShardSettings
         heartbeat_timeout_ms: u64::from(config.node.heartbeat_seconds) * 1000 * u64::from(config.node.heartbeat_max),
         pending_handshakes_max: bounds.max_pending_handshakes,
         upgrade_bytes_max: usize::try_from(bounds.upgrade_bytes_max).unwrap_or(usize::MAX),
-        origins: general.origins.clone(),
+        origins: general.origins.iter().map(|origin| origin.0.clone()).collect(),
         websocket_profile: match general.websocket_profile {
             WebSocketProfile::Goim => limits::WebSocketProfile::Goim,
             WebSocketProfile::Strict => limits::WebSocketProfile::Strict,
@@ -86,8 +85,9 @@ pub fn directory_limits(config: &Config) -> DirectoryLimits {
     }
 }
 
-/// What signed tokens must say, and the keys they are checked with, read from their files now.
-pub fn jwt_rules(config: &Config) -> Result<JwtRules, ConfigError> {
+/// What signed tokens must say, and the keys they are checked with, read from their files now; or what is wrong with
+/// any of those.
+pub fn jwt_rules(config: &Config) -> Result<JwtRules, Vec<String>> {
     let jwt = &config.jwt;
     let mut sources: Vec<KeySource> =
         jwt.secret.get().map(|secret| KeySource::Secret(secret.to_owned())).into_iter().collect();
@@ -95,7 +95,8 @@ pub fn jwt_rules(config: &Config) -> Result<JwtRules, ConfigError> {
         sources.push(KeySource::SecretFile(jwt.secret_file.clone()));
     }
     sources.extend(jwt.key_files.iter().cloned().map(KeySource::KeyFile));
-    let keys = KeySet::load(&sources).map_err(|error| ConfigError(format!("[jwt]: {error}")))?;
+    let sentence = |error: KeyError| format!("[jwt]: {error}");
+    let keys = KeySet::load(&sources).map_err(|errors| errors.into_iter().map(sentence).collect::<Vec<_>>())?;
     let settings = JwtSettings {
         claims: ClaimNames {
             mid: jwt.claim_mid.clone(),

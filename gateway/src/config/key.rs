@@ -41,8 +41,8 @@ pub struct Key {
     pub list: bool,
     /// What stands for its value in `--help`.
     pub place: &'static str,
-    pub(super) set_toml: fn(&mut Config, &DeValue<'_>) -> Result<(), String>,
-    pub(super) set_text: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) set_toml: fn(&mut Config, &DeValue<'_>) -> Result<(), Vec<String>>,
+    pub(super) set_text: fn(&mut Config, &str) -> Result<(), Vec<String>>,
     pub(super) to_toml: fn(&Config) -> String,
     pub(super) copy: fn(&Config, &mut Config),
     pub(super) bounds: fn() -> Option<(String, String)>,
@@ -134,14 +134,14 @@ macro_rules! settings {
                         list: <$type as Value>::LIST,
                         place: <$type as Value>::PLACE,
                         set_toml: |config, value| {
-                            let value = <$type as Value>::from_toml(value)?;
-                            $(within(&value, &$range)?;)?
+                            let value = <$type as Value>::read_toml(value)?;
+                            $(within(&value, &$range).map_err(|reason| vec![reason])?;)?
                             config.$field.$key = value;
                             Ok(())
                         },
                         set_text: |config, text| {
-                            let value = <$type as Value>::from_text(text)?;
-                            $(within(&value, &$range)?;)?
+                            let value = <$type as Value>::read_text(text)?;
+                            $(within(&value, &$range).map_err(|reason| vec![reason])?;)?
                             config.$field.$key = value;
                             Ok(())
                         },

@@ -5,21 +5,27 @@
 //! |---|---|
 //! | `schema` | every setting, once |
 //! | `key`, `value` | what the schema is made of |
-//! | `load` | the layers: defaults, file, environment, flags |
+//! | `load`, `file` | the layers: defaults, file, environment, flags |
+//! | `problems` | everything that is wrong, in sentences |
+//! | `origin` | names of hosts and of web pages' origins |
 //! | `check` | settings judged together; dangers that must be asked for |
 //! | `convert` | run-time types |
-//! | `reference`, `nearest` | the reference file; guesses at misspelled names |
+//! | `reference`, `nearest` | the reference file; names that do not exist |
 
 pub mod check;
 pub mod convert;
+mod file;
 pub mod key;
 pub mod load;
 pub mod nearest;
+pub mod origin;
+pub mod problems;
 pub mod reference;
 pub mod schema;
 pub mod value;
 
-pub use load::{ConfigError, Flag, Loaded, Sources, load};
+pub use load::{Draft, Flag, Known, Loaded, Sources, load};
+pub use problems::ConfigError;
 pub use schema::Config;
 
 #[cfg(test)]

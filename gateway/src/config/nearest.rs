@@ -1,4 +1,11 @@
-//! Guessing what was meant by a name that does not exist. Owns the one rule for settings, sections, words and variables.
+//! Names that do not exist: what was meant by them, and whether they may be repeated to whoever reads the message. Owns
+//! the one rule for settings, sections, words, variables, flags and commands.
+
+use super::key::Key;
+use super::schema::keys;
+
+/// Characters of the longest name of ours, and some more.
+const NAME_CHARACTERS_MAX: usize = 48;
 
 /// The candidate most like `name`, unless none is like it at all.
 pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -18,9 +25,65 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .map(|(_, candidate)| candidate)
 }
 
+/// The setting that was meant by a name in a section.
+pub fn guess(section: &str, name: &str) -> Option<&'static Key> {
+    let named = |name: &str, within: &dyn Fn(&Key) -> bool| keys().find(|key| key.name == name && within(key));
+    // The very name in another section is a better guess than a similar one in this.
+    named(name, &|key| key.section != section)
+        .or_else(|| {
+            let here = nearest(name, keys().filter(|key| key.section == section).map(|key| key.name))?;
+            named(here, &|key| key.section == section)
+        })
+        .or_else(|| named(nearest(name, keys().map(|key| key.name))?, &|_| true))
+}
+
+/// A hint that names the setting that was meant and, if it stands elsewhere, where.
+pub fn did_you_mean(section: &str, name: &str) -> String {
+    match guess(section, name) {
+        Some(key) if key.name == name && key.section.is_empty() => {
+            format!("; {name:?} stands before the first section")
+        }
+        Some(key) if key.name == name => format!("; {name:?} stands in the section [{}]", key.section),
+        Some(key) if key.section == section => format!("; did you mean {:?}?", key.name),
+        Some(key) => format!("; did you mean {:?}?", key.path()),
+        None => ALL.to_owned(),
+    }
+}
+
+/// The hint where nothing can be guessed.
+pub const ALL: &str = "; `halley-gateway default-config` lists all";
+
+/// Whether a word that stands where a name should may be repeated. On a command line a secret gets there easily, by a
+/// blank for an `=` or by a padding `=` at its end. So a word is repeated if it looks like our names, or is one of them
+/// but for a slip.
+pub fn is_repeatable<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> bool {
+    let ours = |byte: u8| byte.is_ascii_lowercase() || b"_-.".contains(&byte);
+    (word.len() <= NAME_CHARACTERS_MAX && word.bytes().all(ours)) || is_slip_of(word, candidates)
+}
+
+/// Whether a word is one of these but for a slip or two.
+pub fn is_slip_of<'a>(word: &str, mut candidates: impl Iterator<Item = &'a str>) -> bool {
+    let word = word.to_ascii_lowercase();
+    candidates.any(|candidate| strsim::normalized_damerau_levenshtein(&word, candidate) >= 0.8)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{is_repeatable, is_slip_of, nearest};
+
+    #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        let names = ["push_token", "ipv6_only", "jwt.secret"];
+        let shown = |word| is_repeatable(word, names.into_iter());
+        for name in ["push_tokn", "colour", "nod.region", "ipv6_onyl", "IPV6_ONLY", "tcp-listen"] {
+            assert!(shown(name), "{name}");
+        }
+        for secret in ["c2VjcmV0", "3f9a0c", "push_token hunter", "push_token:hunter", "Hunter", "", &"a".repeat(49)] {
+            assert!(!shown(secret) || secret.is_empty(), "{secret}");
+        }
+        assert!(is_slip_of("check-confg", ["check-config"].into_iter()));
+        assert!(!is_slip_of("hunter", ["check-config"].into_iter()));
+    }
 
     #[test]
     fn likely_names_are_found_and_unlikely_ones_are_not() {

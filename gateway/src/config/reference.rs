@@ -16,7 +16,8 @@ const HEAD: &str = "\
 #      HALLEY_TCP_LISTEN=127.0.0.1:3101  HALLEY_NODE__REGION=sh  (lists separated by commas)
 #   4. flags: --tcp-listen 127.0.0.1:3101 for settings before the first section, --set node.region=sh for any
 #
-# `halley-gateway check-config` says whether a configuration is right. Settings marked (reload) change on SIGHUP.
+# `halley-gateway check-config` says everything that is wrong with a configuration, and what else should be known of it.
+# Settings marked (reload) change on SIGHUP.
 ";
 
 /// The whole file.

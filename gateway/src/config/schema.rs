@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::key::{Key, Reload, Section, settings};
+use super::origin::{HostName, Origin};
 use super::value::{
     AdminAddress, Auth, HttpRoutes, Insecure, LogFormat, Secret, SlowConsumer, Value, WebSocketProfile, WhenFull,
     within,
@@ -82,8 +83,10 @@ settings! {
         /// How strictly WebSocket clients are read: "goim" takes unmasked frames, does not look for UTF-8 in text and upgrades
         /// HTTP/1.0, requests without Host and keys of any form, as goim's clients may need it; "strict" follows RFC 6455.
         live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
-        /// Values of the Origin header from which browsers may connect, such as "https://app.example.org". Empty = all.
-        live origins: Vec<String> = Vec::new();
+        /// Values of the Origin header from which browsers may connect, as browsers write them: scheme and host, the
+        /// port if it is not the scheme's own, and no more, such as "https://app.example.org"; apps send their own,
+        /// such as "capacitor://localhost", and pages without an origin "null". No wildcard is known. Empty = all.
+        live origins: Vec<Origin> = Vec::new();
         /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits it is as a
         /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
@@ -167,13 +170,16 @@ settings! {
     }
 
     /// Signed tokens, for auth = "jwt": HS256 with a secret; RS256, ES256, EdDSA with public keys. A claim name that begins
-    /// with / is a path into nested claims: "/user/id".
+    /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than
+    /// an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
     "jwt" jwt: Jwt {
         /// The secret of HS256, at least 32 bytes.
         live secret: Secret = Secret::default();
         /// File with the secret of HS256. Empty = none.
         live secret_file: PathBuf = PathBuf::new();
-        /// Files with public keys, PEM or JWKS. They are read again on SIGHUP.
+        /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are
+        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes) refuses the
+        /// whole file.
         live key_files: Vec<PathBuf> = Vec::new();
         /// Accepted values of iss. Empty = it is not looked at.
         live issuers: Vec<String> = Vec::new();
@@ -192,9 +198,10 @@ settings! {
         live claim_room: String = "room_id".to_owned();
         /// Claim with the operations wanted at login. They must be among those that claim_ops allows, or the login is refused.
         live claim_accepts: String = "accepts".to_owned();
-        /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room.
+        /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room; null is
+        /// refused.
         live claim_rooms: String = "rooms".to_owned();
-        /// Claim with the operations that may be wanted, at login and later. Absent = every one.
+        /// Claim with the operations that may be wanted, at login and later. Absent = every one; null is refused.
         live claim_ops: String = "ops".to_owned();
     }
 
@@ -267,7 +274,7 @@ settings! {
         restart grpc_connections_max: u32 = 1_024, in 16..=1_000_000;
         /// Host names, without port, by which we are asked without a token: the demo page under another name than an IP
         /// address or localhost, for one.
-        live page_hosts: Vec<String> = Vec::new();
+        live page_hosts: Vec<HostName> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;
         /// Bytes that may wait on the embedded bus; at least body_bytes_max and 4096.

@@ -1,22 +1,22 @@
 //! Proves that every layer is read in its order, that what is wrong is said with its place and the nearest right name, and that
-//! dangers are refused unless asked for.
+//! dangers are refused unless asked for; all of it at once, and without repeating what may be a secret.
 
 use super::check::check;
-use super::load::{Flag, Sources, from_text};
+use super::load::{Flag, Sources, from_text, load};
 use super::schema::{Config, keys};
 use super::value::{Insecure, SlowConsumer};
 
 fn flag(path: &str, text: &str) -> Flag {
-    Flag { path: path.to_owned(), written: format!("--set {path}"), text: text.to_owned() }
+    Flag { path: path.to_owned(), flag: None, text: text.to_owned() }
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Sources {
-    let environment = pairs.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+    let environment = pairs.iter().map(|&(name, text)| (name.into(), text.into())).collect();
     Sources { environment, ..Sources::default() }
 }
 
 fn file_error(text: &str) -> String {
-    from_text(text, &Sources::default()).expect_err(text).0
+    from_text(text, &Sources::default()).expect_err(text).to_string()
 }
 
 fn parsed(text: &str) -> Config {
@@ -68,10 +68,10 @@ fn an_unknown_name_is_refused_with_its_line_and_the_nearest_known_one() {
     for (text, sentence) in cases {
         assert_eq!(file_error(text), sentence);
     }
-    let error = from_text("", &variables(&[("HALLEY_NODE__REGOIN", "x")])).unwrap_err().0;
+    let error = from_text("", &variables(&[("HALLEY_NODE__REGOIN", "x")])).unwrap_err().to_string();
     assert_eq!(error, "environment variable HALLEY_NODE__REGOIN names no setting; did you mean HALLEY_NODE__REGION?");
     let sources = Sources { flags: vec![flag("nod.region", "x")], ..Sources::default() };
-    let error = from_text("", &sources).unwrap_err().0;
+    let error = from_text("", &sources).unwrap_err().to_string();
     assert_eq!(error, "--set nod.region: there is no setting \"nod.region\"; did you mean \"node.region\"?");
 }
 
@@ -110,7 +110,7 @@ fn a_wrong_value_is_refused_with_its_line_and_what_is_wanted() {
     }
     assert!(file_error("shards = ").starts_with("test.toml, line 1: not TOML: "), "{}", file_error("shards = "));
     assert!(file_error("shards = 1\nshards = 2").starts_with("test.toml, line 2: not TOML: "));
-    let error = from_text("", &variables(&[("HALLEY_SHARDS", "many")])).unwrap_err().0;
+    let error = from_text("", &variables(&[("HALLEY_SHARDS", "many")])).unwrap_err().to_string();
     assert_eq!(error, "environment variable HALLEY_SHARDS: shards must be a whole number");
 }
 
@@ -177,7 +177,7 @@ fn dangers_are_refused_unless_asked_for_by_name() {
         ("grpc_listen = \"0.0.0.0:3109\"", Insecure::PlainGrpc),
     ];
     for (text, danger) in cases {
-        let refusal = check(&parsed(text)).expect_err(text).0;
+        let refusal = check(&parsed(text)).expect_err(text).to_string();
         assert!(refusal.contains(&format!("insecure = [\"{}\"]", danger.word())), "{refusal}");
         let accepted = format!("insecure = [\"{}\"]\n{text}", danger.word());
         assert_eq!(check(&parsed(&accepted)), Ok(()), "{accepted}");
@@ -215,7 +215,7 @@ fn contradictions_are_refused() {
         ("[log]\nlevel = \"halley=loud\"", "is no level"),
     ];
     for (text, part) in cases {
-        let refusal = check(&parsed(text)).expect_err(text).0;
+        let refusal = check(&parsed(text)).expect_err(text).to_string();
         assert!(refusal.contains(part), "{refusal}");
     }
     assert_eq!(
@@ -231,4 +231,169 @@ fn contradictions_are_refused() {
     let split = "insecure = [\"open_auth\"]\ntcp_listen = [\"0.0.0.0:3101\", \"[::]:3101\"]\n[sockets]\nipv6_only = ";
     assert!(check(&parsed(&format!("{split}false"))).is_err());
     assert_eq!(check(&parsed(&format!("{split}true"))), Ok(()));
+}
+
+/// A file, an environment and flags with a mistake of every kind: each is said, in the order of the layers.
+#[test]
+fn every_problem_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halley.toml");
+    let text = "\
+        tcp_listne = 3\n\
+        shards = \"two\"\n\
+        max_connections = many\n\
+        origins = [\"https://a.example/\", \"https://b.example\", \"*\"]\n\
+        http_listen = [\"0.0.0.0:1\", \"0.0.0.0:2\"]\n\
+        grpc_listen = \"0.0.0.0:3\"\n\
+        drain_seconds = 99999\n\
+        [nodes]\n\
+        region = \"x\"\n\
+        [queues]\n\
+        queue_bytes_max = 100_000\n\
+        shard_queue_bytes_max = 70_000\n\
+        [jwt]\n\
+        claim_mid = \"\"\n\
+        claim_ops = \"\"\n\
+        [log]\n\
+        level = \"loud\"\n";
+    std::fs::write(&path, text).unwrap();
+    let mut sources = variables(&[("HALLEY_NODE__WEIGHT", "heavy"), ("HALLEY_SHRADS", "1")]);
+    sources.flags = vec![flag("ingress.bus_records_max", "0"), flag("nod.region", "x")];
+    sources.file = Some(path.clone());
+    let said = load(&sources).unwrap_err();
+    let begins = [
+        "line 1: there is no setting \"tcp_listne\"",
+        "line 2: shards must be a whole number",
+        "line 3: not TOML: string values must be quoted",
+        "line 4: origins holds \"https://a.example/\"",
+        "line 4: origins holds \"*\"",
+        "line 7: drain_seconds must be between 0 and 3600",
+        "line 8: there is no section [nodes]",
+        "environment variable HALLEY_NODE__WEIGHT: node.weight must be",
+        "environment variable HALLEY_SHRADS names no setting",
+        "--set ingress.bus_records_max: ingress.bus_records_max must be between",
+        "--set nod.region: there is no setting",
+        "jwt.claim_mid is empty",
+        "jwt.claim_ops is empty",
+        "queues.queue_bytes_max (100000) is above queues.shard_queue_bytes_max (70000)",
+        "log.level \"loud\" is no level",
+        "http_listen 0.0.0.0:1, 0.0.0.0:2 without push_token let other machines push",
+        "grpc_listen 0.0.0.0:3 lets other machines push",
+    ];
+    let problems = said.problems();
+    assert_eq!(problems.len(), begins.len(), "{problems:#?}");
+    for (problem, begin) in problems.iter().zip(begins) {
+        let problem = problem.strip_prefix(&format!("{}, ", path.display())).unwrap_or(problem);
+        assert!(problem.starts_with(begin), "{problem} / {begin}");
+    }
+}
+
+/// What is only a consequence of something said already is not said: nobody knows what was meant.
+#[test]
+fn consequences_are_not_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halley.toml");
+    for (text, count) in [
+        ("auth = \"jwtt\"\ntcp_listen = \"0.0.0.0:3101\"", 1),
+        ("auth = jwt\ntcp_listen = \"0.0.0.0:3101\"", 1),
+        ("tcp_listen = []\nws_listen = \"x\"", 1),
+        ("push_token = 5\nhttp_listen = \"0.0.0.0:3111\"", 1),
+        ("[queues]\nqueue_bytes_max = 1000000000\nshard_queue_bytes_max = \"1 GB\"", 1),
+        ("wss_listen = \"127.0.0.1:3103\"\n[tls]\ncertificate_files = 5\nkey_files = [\"a\"]", 1),
+        ("[node\nweight = \"x\"\ntcp_listen = \"0.0.0.0:1\"", 1),
+        ("ready_file = \"\"\"x\ntcp_listen = \"0.0.0.0:1\"\n", 1),
+        ("auth = \"jwt\"\n[jwt]\nsecrt = \"x\"", 1),
+        ("auth = \"jwt\"\n[jwtt]\nsecret = \"x\"", 1),
+        ("wss_listen = \"127.0.0.1:3103\"\n[tls]\ncertificate_file = \"c\"\nkey_files = [\"a\"]", 1),
+        ("tcp_listne = \"127.0.0.1:1\"\ntcp_listen = \"0.0.0.0:3101\"", 2),
+        ("insecure = [\"open_aut\"]\ntcp_listen = \"0.0.0.0:3101\"", 2),
+        ("shards = x\nshards = y\nmax_connections = 1\nmax_connections = 2", 3),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let sources = Sources { file: Some(path.clone()), ..Sources::default() };
+        let said = load(&sources).unwrap_err();
+        assert_eq!(said.problems().len(), count, "{text}: {said:#?}");
+    }
+    // What a layer above the file gives is known all the same.
+    let sources = Sources {
+        file: Some(folder.path().join("none.toml")),
+        flags: vec![flag("grpc_listen", "0.0.0.0:1"), flag("log.level", "loud")],
+        ..Sources::default()
+    };
+    let said = load(&sources).unwrap_err();
+    assert_eq!(said.problems().len(), 3, "{said}");
+}
+
+/// Every finding names settings that there are, or it would hide behind none.
+#[test]
+fn findings_are_about_settings() {
+    for text in [
+        "tcp_listen = []\nws_listen = []",
+        "tcp_listen = [\"0.0.0.0:1\", \"0.0.0.0:1\"]\nwss_listen = \"[::]:1\"",
+        "http_listen = \"0.0.0.0:1\"\ngrpc_listen = \"0.0.0.0:2\"\nadmin_listen = \"0.0.0.0:3\"",
+        "push_token = \"x\"\nhttp_listen = \"0.0.0.0:1\"",
+        "auth = \"jwt\"\n[jwt]\nclaim_key = \"\"\n[tls]\nkey_files = \"a\"",
+        "[queues]\nqueue_bytes_max = 100_000\nshard_queue_bytes_max = 70_000\n[log]\nlevel = \"loud\"",
+        "[ingress]\nbus_bytes_max = 65536\nbodies_bytes_max = 65536",
+    ] {
+        let findings = super::check::findings(&parsed(text));
+        assert!(!findings.is_empty(), "{text}");
+        for about in findings.iter().flat_map(|finding| &finding.about) {
+            assert!(super::schema::find(about).is_some(), "{text}: {about}");
+        }
+    }
+}
+
+/// Every listener in danger is named: nobody mends the first to hear of the second.
+#[test]
+fn a_danger_names_every_address() {
+    let text = "tcp_listen = [\"0.0.0.0:1\", \"127.0.0.1:2\"]\nws_listen = [\"0.0.0.0:3\", \"[::]:4\"]";
+    let refusal = check(&parsed(text)).unwrap_err().to_string();
+    let begin = "tcp_listen 0.0.0.0:1 and ws_listen 0.0.0.0:3, [::]:4 with auth = \"open\" let other machines log in";
+    assert!(refusal.starts_with(begin), "{refusal}");
+}
+
+/// Wherever a secret stands by mistake, what is said of it does not repeat it.
+#[test]
+fn no_message_repeats_a_secret() {
+    for text in [
+        "push_token = hunter2",
+        "push_token = \"hunter2",
+        "push_token = \"hunter2\\x\"",
+        "push_token = 'hunter2",
+        "push_token = \"\"\"hunter2",
+        "push_token hunter2",
+        "push_token: hunter2",
+        "push_token == \"hunter2\"",
+        "push_token = \"x\" \"hunter2\"",
+        "push_token = [\"hunter2\"",
+        "push_token = [\"hunter2\", 5]",
+        "push_token = { hunter2 = 1 }",
+        "push_token = \"hunter2\\u0007\"",
+        "push_tokn = \"hunter2\"",
+        "push_tokn = [\"hunter2\"]",
+        "push_token = 12hunter2",
+        "push_token = 2020-01-01hunter2",
+        "push_token = truehunter2",
+        "hunter2",
+        "\"hunter2",
+        "[jwt]\nsecrt = \"hunter2\"",
+        "[jwt]\nsecret = [\"hunter2\"]",
+        "jwt = \"hunter2\"",
+        "jwt = { secrt = \"hunter2\" }",
+        "[[jwt]]\nsecret = \"hunter2\"",
+        "[push_tokn]\nx = \"hunter2\"",
+        "secrets = \"hunter2\"",
+        "origins = \"https://user:hunter2@app.example.org\"",
+        "[ingress]\npage_hosts = \"user:hunter2@push\"",
+    ] {
+        let said = file_error(text);
+        assert!(said.starts_with("test.toml, line ") && !said.contains("hunter2"), "{text}: {said}");
+    }
+    for (name, value) in
+        [("HALLEY_PUSH_TOKN", "hunter2"), ("HALLEY_JWT__SECRET", "hunter2\u{7}"), ("HALLEY_X", "hunter2")]
+    {
+        let said = from_text("", &variables(&[(name, value)])).unwrap_err().to_string();
+        assert!(said.contains(name) && !said.contains("hunter2"), "{said}");
+    }
 }

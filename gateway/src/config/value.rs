@@ -19,6 +19,14 @@ pub trait Value: Sized + Clone {
     fn from_text(text: &str) -> Result<Self, String>;
     /// Write as TOML; reading that gives an equal value.
     fn to_toml(&self) -> String;
+    /// As [`Value::from_toml`]; a list says what is wrong with each of its items.
+    fn read_toml(value: &DeValue<'_>) -> Result<Self, Vec<String>> {
+        Self::from_toml(value).map_err(|reason| vec![reason])
+    }
+    /// As [`Value::from_text`]; a list says what is wrong with each of its items.
+    fn read_text(text: &str) -> Result<Self, Vec<String>> {
+        Self::from_text(text).map_err(|reason| vec![reason])
+    }
     /// Whether it may be shown to people; secrets may not.
     const SECRET: bool = false;
     /// Whether a flag may be given several times.
@@ -259,23 +267,45 @@ impl<T: Value> Value for Vec<T> {
     const PLACE: &'static str = T::PLACE;
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
-        match value {
-            DeValue::Array(items) => items.iter().map(|item| T::from_toml(item.get_ref())).collect(),
-            single => T::from_toml(single).map(|single| vec![single]),
-        }
+        Self::read_toml(value).map_err(|mut reasons| reasons.swap_remove(0))
     }
 
     fn from_text(text: &str) -> Result<Self, String> {
+        Self::read_text(text).map_err(|mut reasons| reasons.swap_remove(0))
+    }
+
+    fn read_toml(value: &DeValue<'_>) -> Result<Self, Vec<String>> {
+        match value {
+            DeValue::Array(items) => all(items.iter().map(|item| T::from_toml(item.get_ref()))),
+            single => T::read_toml(single).map(|single| vec![single]),
+        }
+    }
+
+    fn read_text(text: &str) -> Result<Self, Vec<String>> {
         if text.trim().is_empty() {
             return Ok(Vec::new());
         }
-        text.split(',').map(|item| T::from_text(item.trim())).collect()
+        all(text.split(',').map(|item| T::from_text(item.trim())))
     }
 
     fn to_toml(&self) -> String {
         let items: Vec<String> = self.iter().map(Value::to_toml).collect();
         format!("[{}]", items.join(", "))
     }
+}
+
+/// Every item, or what is wrong with any of them.
+fn all<T>(items: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, Vec<String>> {
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            Ok(item) => good.push(item),
+            Err(reason) => wrong.push(reason),
+        }
+    }
+    // The same slip in several items is one thing to say.
+    wrong.dedup();
+    if wrong.is_empty() { Ok(good) } else { Err(wrong) }
 }
 
 /// A type with a closed list of words.

@@ -11,7 +11,7 @@ use halley_service::files;
 
 use crate::comet::COMET;
 use crate::config::value::{Insecure, Secret};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Known};
 use crate::control::access::{ADMIN, OBSERVE};
 
 /// What callers may be allowed, by the names that metrics have for it.
@@ -21,39 +21,77 @@ pub const SCOPES: [(&str, Scope); 5] =
 /// Bytes of one token file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// The rules of this configuration. Reads the token files.
-pub fn access(config: &Config) -> Result<Access, ConfigError> {
+/// Tokens of one kind, where they stand, and what they allow.
+struct TokenKind<'c> {
+    setting: &'static str,
+    file_setting: &'static str,
+    texts: &'c [Secret],
+    file: &'c Path,
+    scopes: &'static [Scope],
+}
+
+fn kinds(config: &Config) -> [TokenKind<'_>; 4] {
+    let general = &config.general;
+    [
+        TokenKind {
+            setting: "admin_token",
+            file_setting: "admin_token_file",
+            texts: &general.admin_token,
+            file: &general.admin_token_file,
+            scopes: &[ADMIN, OBSERVE, QUESTIONS, PUSH, COMET],
+        },
+        TokenKind {
+            setting: "push_token",
+            file_setting: "push_token_file",
+            texts: &general.push_token,
+            file: &general.push_token_file,
+            scopes: &[PUSH, QUESTIONS, OBSERVE],
+        },
+        TokenKind {
+            setting: "read_token",
+            file_setting: "read_token_file",
+            texts: &general.read_token,
+            file: &general.read_token_file,
+            scopes: &[QUESTIONS, OBSERVE],
+        },
+        TokenKind {
+            setting: "comet_token",
+            file_setting: "comet_token_file",
+            texts: &general.comet_token,
+            file: &general.comet_token_file,
+            scopes: &[COMET],
+        },
+    ]
+}
+
+/// The token files that are set, each with its setting.
+pub fn token_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let kinds = kinds(config).into_iter();
+    kinds.filter(|kind| !kind.file.as_os_str().is_empty()).map(|kind| (kind.file_setting, kind.file))
+}
+
+/// The rules of this configuration. Reads the token files; says everything that is wrong in what is known of them.
+pub fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
     let general = &config.general;
     let mut tokens = Vec::new();
-    let kinds: [(&'static str, &[Secret], &Path, &[Scope]); 4] = [
-        ("admin_token", &general.admin_token, &general.admin_token_file, &[ADMIN, OBSERVE, QUESTIONS, PUSH, COMET]),
-        ("push_token", &general.push_token, &general.push_token_file, &[PUSH, QUESTIONS, OBSERVE]),
-        ("read_token", &general.read_token, &general.read_token_file, &[QUESTIONS, OBSERVE]),
-        ("comet_token", &general.comet_token, &general.comet_token_file, &[COMET]),
-    ];
-    for (setting, texts, file, scopes) in kinds {
+    let mut problems = Vec::new();
+    for kind in kinds(config) {
         let before = tokens.len();
-        for Secret(text) in texts {
-            let token = Token::new(text, setting, scopes);
-            tokens.push(token.map_err(|error| ConfigError(format!("{} {setting} {error}", article(setting))))?);
+        if known.all(&[kind.setting]) {
+            kind.add_texts(&mut tokens, &mut problems);
         }
-        if !file.as_os_str().is_empty() {
-            let wrong =
-                |error: TokenError| ConfigError(format!("{setting}_file {}: a token in it {error}", file.display()));
-            let text = read(setting, file)?;
-            for line in
-                lines(&text).map_err(|error| ConfigError(format!("{setting}_file {} {error}", file.display())))?
-            {
-                tokens.push(Token::new(line, setting, scopes).map_err(wrong)?);
-            }
+        if known.all(&[kind.file_setting]) {
+            kind.add_file(&mut tokens, &mut problems);
         }
         let count = tokens.len() - before;
         if count > TOKENS_MAX {
-            return Err(ConfigError(format!("{setting} {}", TokenError::TooMany(count))));
+            problems.push(format!("{} {}", kind.setting, TokenError::TooMany(count)));
         }
     }
+    ConfigError::unless_none(problems)?;
     let none = tokens.is_empty();
-    let mut access = Access::new(tokens).lenient_for(COMET).with_hosts(config.ingress.page_hosts.clone());
+    let hosts = config.ingress.page_hosts.iter().map(|host| host.0.clone()).collect();
+    let mut access = Access::new(tokens).lenient_for(COMET).with_hosts(hosts);
     if general.insecure.contains(&Insecure::OpenIngress) {
         access = access.open_to_all(PUSH);
         if none {
@@ -63,14 +101,47 @@ pub fn access(config: &Config) -> Result<Access, ConfigError> {
     Ok(access)
 }
 
+impl TokenKind<'_> {
+    fn add_texts(&self, tokens: &mut Vec<Token>, problems: &mut Vec<String>) {
+        let mut said = Vec::new();
+        for Secret(text) in self.texts {
+            match Token::new(text, self.setting, self.scopes) {
+                Ok(token) => tokens.push(token),
+                Err(error) => said.push(format!("{} {} {error}", article(self.setting), self.setting)),
+            }
+        }
+        said.dedup();
+        problems.extend(said);
+    }
+
+    fn add_file(&self, tokens: &mut Vec<Token>, problems: &mut Vec<String>) {
+        if self.file.as_os_str().is_empty() {
+            return;
+        }
+        let name = format!("{} {}", self.file_setting, self.file.display());
+        let text = match files::read(self.file, FILE_BYTES_MAX) {
+            Ok(text) => text,
+            Err(reason) => return problems.push(format!("{name} cannot be read: {reason}")),
+        };
+        let lines = match lines(&text) {
+            Ok(lines) => lines,
+            Err(error) => return problems.push(format!("{name} {error}")),
+        };
+        let mut said = Vec::new();
+        for line in lines {
+            match Token::new(line, self.setting, self.scopes) {
+                Ok(token) => tokens.push(token),
+                Err(error) => said.push(format!("{name}: a token in it {error}")),
+            }
+        }
+        said.dedup();
+        problems.extend(said);
+    }
+}
+
 /// "a push_token", "an admin_token".
 fn article(setting: &str) -> &'static str {
     if setting.starts_with('a') { "an" } else { "a" }
-}
-
-fn read(setting: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let failed = |error| ConfigError(format!("{setting}_file {} cannot be read: {error}", path.display()));
-    files::read(path, FILE_BYTES_MAX).map_err(failed)
 }
 
 #[cfg(test)]
@@ -90,6 +161,10 @@ mod tests {
         let mut config = Config::default();
         edit(&mut config);
         config
+    }
+
+    fn access(config: &Config) -> Result<Access, ConfigError> {
+        super::access(config, &Known::default())
     }
 
     fn secret(text: &str) -> Vec<Secret> {
@@ -144,7 +219,7 @@ mod tests {
             std::fs::write(&path, text).expect("written");
             config(|config| config.general.push_token_file = path)
         };
-        let sentence = |config: &Config| access(config).expect_err("no token").0;
+        let sentence = |config: &Config| access(config).expect_err("no token").to_string();
         for (config, part) in [
             (config(|config| config.general.push_token = secret("hunter2")), "a push_token has 7 characters"),
             (config(|config| config.general.read_token = secret("hunter2 hunter2 ")), "a read_token has a blank"),
@@ -161,6 +236,13 @@ mod tests {
             let said = sentence(&config);
             assert!(said.contains(part) && !said.contains("hunter2"), "{said}");
         }
+        let several = config(|config| {
+            config.general.admin_token = secret("hunter2");
+            config.general.push_token = vec![Secret("hunter2 hunter2 ".to_owned()), Secret("hunter2".to_owned())];
+            config.general.read_token_file = "/no/such/file".into();
+        });
+        let said = access(&several).expect_err("no tokens");
+        assert_eq!(said.problems().len(), 4, "{said}");
         let two = file(b"hunter2-0123456789\n\nhunter3-0123456789\n");
         assert!(access(&two).expect("two tokens").needs_token(PUSH));
     }

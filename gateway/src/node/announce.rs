@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use crate::config::value::Auth;
+use halley_service::plain::Plain;
+
 use crate::config::{Config, check};
 use crate::placement::Placement;
 use crate::standalone;
@@ -12,9 +13,11 @@ use crate::standalone;
 use super::listeners::Addresses;
 
 /// Print the start lines. A reader that left is no failure.
-pub fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses) {
+pub fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses, notes: &[String]) {
     let mut output = std::io::stdout();
-    let _ = output.write_all(greeting(config, origin, placement, addresses).as_bytes());
+    let mut text = greeting(config, origin, placement, addresses);
+    notes.iter().for_each(|note| item(&mut text, "note", format_args!("{note}")));
+    let _ = output.write_all(text.as_bytes());
     let _ = output.flush();
 }
 
@@ -62,9 +65,6 @@ fn greeting(config: &Config, origin: &str, placement: &Placement, addresses: &Ad
     for note in &placement.notes {
         item(&mut text, "note", format_args!("{note}"));
     }
-    if config.general.auth == Auth::Jwt && config.jwt.required.iter().all(|claim| claim != "exp") {
-        item(&mut text, "note", format_args!("tokens without exp are let in and never end (jwt.required)"));
-    }
     text
 }
 
@@ -73,7 +73,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn item(text: &mut String, name: &str, value: std::fmt::Arguments<'_>) {
-    writeln!(text, "  {name:<9}{value}").expect("writing to a string");
+    writeln!(text, "  {name:<9}{}", Plain(value)).expect("writing to a string");
 }
 
 fn join(addresses: &[SocketAddr]) -> String {

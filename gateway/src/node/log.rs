@@ -1,5 +1,8 @@
-//! What the gateway writes about itself. Owns the form of log lines, their level, which changes while it runs, and the bound on how
+//! What the gateway writes about itself. Owns the level of log lines, which changes while it runs, and the bound on how
 //! many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells about.
+//! Their form is made in `lines`.
+
+mod lines;
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -12,7 +15,7 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata};
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::config::value::LogFormat;
 use crate::control::metrics::{Collect, Exposition, Kind};
@@ -41,15 +44,8 @@ impl Level {
 /// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen.
 pub fn start(level: &str, format: LogFormat) -> Level {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info")));
-    let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
-        LogFormat::Text => {
-            let colours =
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
-            lines.with_ansi(colours).with_target(false).boxed()
-        }
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let lines = lines::layer(format, colours, std::io::stderr);
     let _ = Registry::default().with(filter).with(lines.with_filter(Calm::default())).try_init();
     Level(handle)
 }

@@ -4,20 +4,21 @@
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
-//! | `access` | who may ask for what |
 //! | `serving` | the servers of HTTP and gRPC |
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `threads` | starting threads and hearing of their end |
 //! | `shards`, `services` | what runs on them |
 //! | `reload` | what SIGHUP changes |
 //! | `supervisor` | what systemd is told |
-//! | `prepare` | a configuration with all that it names |
+//! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
+//! | `notes` | what is no error and should be known |
 //! | `log`, `announce`, `ready_file` | log lines; the start lines; the file for programs |
 
 mod access;
 mod announce;
 mod listeners;
 mod log;
+mod notes;
 mod prepare;
 mod ready_file;
 mod reload;
@@ -54,7 +55,7 @@ use crate::standalone::Standalone;
 
 use listeners::Listeners;
 use log::LogMetrics;
-use prepare::Prepared;
+use prepare::{Named, Prepared};
 use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
@@ -67,15 +68,18 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 
 /// Run the gateway until it is told to stop. Takes over the process's signals, of which `early` remembers the first moments, and
 /// its panics.
-pub fn run(sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
+pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
     panics::end_process(PROGRAM, Cause::Runtime.code().into(), own_files::remove_all);
     let taken = early.and_then(|early| Signals::take(&early, own_files::remove_all));
     let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
-    let Prepared { config, origin, jwt, certificates, access, .. } = Prepared::read_at_start(&sources)?;
+    let Prepared { config, origin, file, named, .. } = Prepared::read_at_start(&sources)?;
+    let Named { jwt, certificates, access, notes } = named;
+    // Found by itself, it is asked for from now on: if it goes, a reload changes nothing.
+    sources.file = file.or(sources.file);
     let level = log::start(&config.log.level, config.log.format);
     signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
     let jwt = jwt.map(|rules| Arc::new(JwtAuth::new(rules)));
-    let tls = certificates.map(TlsServer::with).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
+    let tls = certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
     let tls = tls.map(Arc::new);
     let general = &config.general;
     let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
@@ -189,7 +193,7 @@ pub fn run(sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
     let _ready_file = ready_file.write(&addresses)?;
     supervisor::ready();
     signals.ready();
-    announce::greet(&config, &origin, &placement, &addresses);
+    announce::greet(&config, &origin, &placement, &addresses, &notes);
 
     let Ended { name, result } = threads.wait_for_end();
     result?;
@@ -202,9 +206,9 @@ pub fn run(sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
 }
 
 /// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too.
-/// Returns where the settings come from.
-pub fn rehearse(sources: &Sources) -> Result<String, Failure> {
-    let Prepared { origin, certificates, .. } = Prepared::read_at_start(sources)?;
-    certificates.map(TlsServer::with).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
-    Ok(origin)
+/// Returns where the settings come from, and what the start would say besides.
+pub fn rehearse(sources: &Sources) -> Result<(String, Vec<String>), Failure> {
+    let Prepared { origin, named, .. } = Prepared::read_at_start(sources)?;
+    named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
+    Ok((origin, named.notes))
 }

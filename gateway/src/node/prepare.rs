@@ -1,18 +1,20 @@
 //! A configuration with everything that it names: keys, certificates, tokens. Owns reading all of it, from the file to the last
-//! key, so that whatever is wrong is found before anything is done by it; decides nothing. The start, a reload and
-//! `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
+//! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload
+//! and `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
 
 use std::io;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use halley_service::access::Access;
 use halley_service::files::Errand;
 
 use super::access::access;
+use super::notes;
 use super::reload::{Changes, merge};
-use crate::config::value::Auth;
-use crate::config::{Config, ConfigError, Loaded, Sources, check, convert, load};
-use crate::conn::tls::certificates::Certificates;
+use crate::config::value::{Auth, Secret};
+use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, check, convert};
+use crate::conn::tls::certificates::{self, CertificateError, Certificates};
 use crate::failure::Failure;
 use crate::session::auth::jwt::JwtRules;
 
@@ -29,42 +31,45 @@ pub struct Prepared {
     pub config: Config,
     /// Where they come from, for people.
     pub origin: String,
+    /// The file among that.
+    pub file: Option<PathBuf>,
     /// What of them differs from before.
     pub changes: Changes,
+    /// What they name.
+    pub named: Named,
+}
+
+/// What a configuration names in files, or secures with them.
+#[derive(Debug)]
+pub struct Named {
     /// How signed logins are decided, where they are.
     pub jwt: Option<JwtRules>,
     /// Certificates, where anything listens with TLS.
     pub certificates: Option<Certificates>,
     /// Who may ask for what.
     pub access: Access,
+    /// What the operator should know, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Prepared {
-    /// Read everything. Of settings that need a restart those of `current` stay.
+    /// Read everything, or say everything that is wrong. Of settings that need a restart those of `current` stay.
     pub fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
-        let Loaded { config, origin } = load(sources)?;
-        check::check(&config)?;
-        let (config, changes) = match current {
-            None => (config, Changes::default()),
-            Some(current) => {
-                let (merged, changes) = merge(current, &config);
-                check::check(&merged)?;
-                (merged, changes)
-            }
+        let draft = Draft::read(sources);
+        let named = Named::read(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
+        let (loaded, mut named) = match (draft.finish(), named) {
+            (Ok(loaded), Ok(named)) => (loaded, named),
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
+            (Err(error), Err(more)) => return Err(error.and(more)),
         };
-        let jwt = match config.general.auth {
-            Auth::Jwt => Some(convert::jwt_rules(&config)?),
-            Auth::Open => None,
-        };
-        let encrypted = !config.general.tls_listen.is_empty() || !config.general.wss_listen.is_empty();
-        let certificates = if encrypted {
-            let read = Certificates::read(&convert::certificates(&config));
-            Some(read.map_err(|error| ConfigError(error.to_string()))?)
-        } else {
-            None
-        };
-        let access = access(&config)?;
-        Ok(Prepared { config, origin, changes, jwt, certificates, access })
+        let Loaded { config, origin, file } = loaded;
+        let (config, changes) = current.map_or((config.clone(), Changes::default()), |current| merge(current, &config));
+        if !changes.restart.is_empty() {
+            // What goes on is neither the old configuration nor the new one.
+            check::check(&config)?;
+            named = Named::read(&config, file.as_deref(), &Known::default())?;
+        }
+        Ok(Prepared { config, origin, file, changes, named })
     }
 
     /// Begin [`Prepared::read`] on a thread of its own. Fails when there is none.
@@ -81,7 +86,69 @@ impl Prepared {
     }
 }
 
+impl Named {
+    /// Read what the settings name, as far as they are known, or say everything that is wrong with that. `file` is
+    /// where they come from.
+    fn read(config: &Config, file: Option<&Path>, known: &Known) -> Result<Named, ConfigError> {
+        let mut problems = Vec::new();
+        let access = access(config, known).map_err(|error| problems.extend(error.into_problems()));
+        let jwt = jwt_rules(config, known).map_err(|said| problems.extend(said));
+        let certificates = certificates(config, known).map_err(|said| problems.extend(said));
+        ConfigError::unless_none(problems)?;
+        let (Ok(access), Ok(jwt), Ok(certificates)) = (access, jwt, certificates) else {
+            unreachable!("each of them said why")
+        };
+        let keys = jwt.as_ref().map(|rules| &rules.keys);
+        let notes = notes::of(config, file, certificates.as_ref(), keys, SystemTime::now());
+        Ok(Named { jwt, certificates, access, notes })
+    }
+}
+
+fn jwt_rules(config: &Config, known: &Known) -> Result<Option<JwtRules>, Vec<String>> {
+    if config.general.auth != Auth::Jwt || !known.all(&["auth"]) {
+        return Ok(None);
+    }
+    // What is not known is as if it were not there; that no key is left then is a consequence.
+    let mut config = config.clone();
+    let jwt = &mut config.jwt;
+    if !known.all(&["jwt.secret"]) {
+        jwt.secret = Secret::default();
+    }
+    if !known.all(&["jwt.secret_file"]) {
+        jwt.secret_file = PathBuf::new();
+    }
+    if !known.all(&["jwt.key_files"]) {
+        jwt.key_files = Vec::new();
+    }
+    if jwt.secret.get().is_none() && jwt.secret_file.as_os_str().is_empty() && jwt.key_files.is_empty() {
+        return Ok(None);
+    }
+    convert::jwt_rules(&config).map(Some)
+}
+
+fn certificates(config: &Config, known: &Known) -> Result<Option<Certificates>, Vec<String>> {
+    let wanted = !config.general.tls_listen.is_empty() || !config.general.wss_listen.is_empty();
+    let files = |setting: &str, files: &[PathBuf]| {
+        if wanted && known.all(&[setting]) { files.to_vec() } else { Vec::new() }
+    };
+    let chains = files("tls.certificate_files", &config.tls.certificate_files);
+    let keys = files("tls.key_files", &config.tls.key_files);
+    let sentences = |errors: Vec<CertificateError>| errors.iter().map(ToString::to_string).collect();
+    if chains.len() != keys.len() {
+        // That they make no pairs was said already.
+        let faults = certificates::faults(&chains, &keys);
+        return if faults.is_empty() { Ok(None) } else { Err(sentences(faults)) };
+    }
+    if chains.is_empty() {
+        return Ok(None);
+    }
+    Certificates::read(&convert::certificates(config)).map(Some).map_err(sentences)
+}
+
 /// What was read, if that is over within [`READ_WITHIN`]. Cancel safe.
 pub async fn answer(reading: &mut Reading) -> Result<Prepared, ConfigError> {
-    reading.answer(READ_WITHIN).await.unwrap_or_else(|late| Err(ConfigError(format!("the configuration: {late}"))))
+    reading
+        .answer(READ_WITHIN)
+        .await
+        .unwrap_or_else(|late| Err(ConfigError::from(format!("the configuration: {late}"))))
 }

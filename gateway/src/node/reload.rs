@@ -15,7 +15,7 @@ use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
 use crate::session::auth::jwt::JwtAuth;
 
-use super::prepare::{self, Prepared, Reading};
+use super::prepare::{self, Named, Prepared, Reading};
 
 /// Settings that differ between two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,33 +87,39 @@ impl Reloader {
     /// Read again and take over what may change. Says in the log what came of it. Reading hangs nobody but its own thread.
     pub async fn reload(&mut self) {
         match self.try_reload().await {
-            Ok(Changes { live, restart }) => {
+            Ok((Changes { live, restart }, notes)) => {
                 if !restart.is_empty() {
                     tracing::warn!(settings = restart.join(", "), "these settings need a restart and stay as they are");
                 }
                 let changed = if live.is_empty() { "nothing".to_owned() } else { live.join(", ") };
                 tracing::info!(changed, "configuration read again, key and certificate files too");
+                for note in notes {
+                    tracing::warn!("{note}");
+                }
             }
-            Err(ConfigError(problem)) => {
-                tracing::error!(problem, "the new configuration is not right, the old one stays");
+            Err(error) => {
+                tracing::error!(problem = %error, "the new configuration is not right, the old one stays");
             }
         }
     }
 
-    async fn try_reload(&mut self) -> Result<Changes, ConfigError> {
+    async fn try_reload(&mut self) -> Result<(Changes, Vec<String>), ConfigError> {
         if let Some(reading) = self.reading.as_ref().filter(|reading| !reading.is_over()) {
             let file = reading.reading().map_or_else(|| "a file".to_owned(), |file| Plain(file.display()).to_string());
-            return Err(ConfigError(format!("{file}, read the last time, still does not answer: nothing was read")));
+            return Err(ConfigError::from(format!(
+                "{file}, read the last time, still does not answer: nothing was read"
+            )));
         }
         let reading = Prepared::begin(self.sources.clone(), Some(self.current.clone()));
         let reading =
-            reading.map_err(|error| ConfigError(format!("it cannot be read, for want of a thread: {error}")))?;
+            reading.map_err(|error| ConfigError::from(format!("it cannot be read, for want of a thread: {error}")))?;
         let reading = self.reading.insert(reading);
         let prepared = prepare::answer(reading).await;
-        let Prepared { config, changes, jwt, certificates, access, .. } = prepared?;
+        let Prepared { config, changes, named, .. } = prepared?;
+        let Named { jwt, certificates, access, notes } = named;
         let targets = &self.targets;
         if let (Some(tls), Some(certificates)) = (&targets.tls, certificates) {
-            tls.install(certificates).map_err(|error| ConfigError(error.to_string()))?;
+            tls.replace(certificates);
         }
         if let (Some(auth), Some(rules)) = (&targets.jwt, jwt) {
             auth.replace(rules);
@@ -130,7 +136,7 @@ impl Reloader {
             tracing::warn!(%error, "the directory did not take the new limits on logins");
         }
         self.current = config;
-        Ok(changes)
+        Ok((changes, notes))
     }
 }
 

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use crate::support::{PATIENCE, conn, start};
+use crate::support::{PATIENCE, conn, start, within};
 
 /// A gateway of two shards. Mid 7 has the keys `a` on shard 0 and `b` on shard 1; the room `live://1` has both.
 struct Gateway {
@@ -141,7 +141,7 @@ async fn connections_are_closed_by_key_user_and_room() {
         assert_eq!(answer, (200, json!({ "closed": closed })), "{query}");
     }
     for _ in 0..2 {
-        let message = gateway.shards.recv().await.expect("a close");
+        let message = within(gateway.shards.recv()).await.expect("a close");
         assert!(matches!(message, ControlToShard::Close { reason: CloseReason::ClosedByOperator, .. }), "{message:?}");
     }
 }
@@ -255,10 +255,10 @@ async fn health_is_asked_of_the_threads_at_most_once_a_second() {
     for _ in 0..10 {
         assert!(health.stuck_threads(now, &control, &intake).await.is_empty());
     }
-    assert_eq!((questions.recv().await, questions.try_recv().is_ok()), (Some(()), false));
+    assert_eq!((within(questions.recv()).await, questions.try_recv().is_ok()), (Some(()), false));
     let later = now + Duration::from_millis(HEALTH_MS);
     assert!(health.stuck_threads(later, &control, &intake).await.is_empty());
-    assert_eq!(questions.recv().await, Some(()));
+    assert_eq!(within(questions.recv()).await, Some(()));
 }
 
 #[tokio::test]
@@ -299,7 +299,7 @@ async fn a_trace_tells_a_users_life_from_before_the_login() {
         assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].as_bytes()), (200, kind.as_bytes()));
         let mut body = answer.into_body();
         assert_eq!(line(&mut body, prefix).await, json!({ "time": null, "event": "watching", "mid": 7 }));
-        let (select, news) = gateway.watches.recv().await.expect("a watch");
+        let (select, news) = within(gateway.watches.recv()).await.expect("a watch");
         assert_eq!(select, Select::Mid(7));
         assert!(news.give(WatchNews::Opened(entry(1, conn(2), "b"))));
         let expected =
@@ -313,7 +313,7 @@ async fn a_trace_tells_a_users_life_from_before_the_login() {
         drop(body);
         news.closed().await;
         loop {
-            if let ControlToShard::Trace { on: false, .. } = gateway.shards.recv().await.expect("the end") {
+            if let ControlToShard::Trace { on: false, .. } = within(gateway.shards.recv()).await.expect("the end") {
                 break;
             }
         }
@@ -325,7 +325,7 @@ async fn a_trace_tells_who_was_there_from_who_logs_in() {
     let mut gateway = gateway();
     let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();
     assert_eq!(line(&mut body, "").await["event"], "watching");
-    let (_, news) = gateway.watches.recv().await.expect("a watch");
+    let (_, news) = within(gateway.watches.recv()).await.expect("a watch");
     assert!(news.give(WatchNews::There(entry(0, conn(1), "a"))));
     assert!(news.give(WatchNews::Opened(entry(1, conn(2), "b"))));
     let mut told = Vec::new();
@@ -344,7 +344,7 @@ async fn a_trace_tells_how_much_news_was_lost() {
     let mut gateway = gateway();
     let mut body = gateway.ask("GET", "/v1/trace?mid=7", "*/*", "127.0.0.1:9").await.into_body();
     assert_eq!(line(&mut body, "").await["event"], "watching");
-    let (_, news) = gateway.watches.recv().await.expect("a watch");
+    let (_, news) = within(gateway.watches.recv()).await.expect("a watch");
     let gone = || WatchNews::Gone { shard: 1, conn: conn(2) };
     // No await: the trace does not run meanwhile.
     while news.give(gone()) {}

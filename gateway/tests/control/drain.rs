@@ -9,7 +9,7 @@ use halley_gateway::control::health::Lifecycle;
 use halley_gateway::mesh::msg::{ControlToShard, ShardToControl};
 use tokio::sync::{mpsc, watch};
 
-use crate::support::start;
+use crate::support::{start, within};
 
 /// What happened, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ async fn steps(backlog: impl AsyncFnOnce(watch::Sender<bool>, mpsc::UnboundedSen
             shard.say(ShardToControl::Drained).await;
         }
     };
-    let (drained, (), ()) = tokio::join!(drain.run(0), play, backlog(emptied, heard));
+    let all = async { tokio::join!(drain.run(0), play, backlog(emptied, heard)) };
+    let (drained, (), ()) = within(all).await;
     assert_eq!(drained, Drained::Clean);
     std::iter::from_fn(|| steps.try_recv().ok()).collect()
 }

@@ -13,7 +13,7 @@ use halley_gateway::session::auth::keys::{KeySet, KeySource};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
-use crate::support::{conn, hear, info, say, start};
+use crate::support::{conn, hear, info, say, start, within};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -145,10 +145,10 @@ async fn what_shards_say_of_themselves_is_watched() {
     let (control, mut shards) = start(2, 16, None);
     let mut states = control.states();
     shards[1].say(ShardToControl::Full { full: true }).await;
-    states.wait_for(|states| states[1].full && !states[0].full).await.expect("seen");
+    within(states.wait_for(|states| states[1].full && !states[0].full)).await.expect("seen");
     shards[1].say(ShardToControl::Full { full: false }).await;
     shards[0].say(ShardToControl::Drained).await;
-    states.wait_for(|states| !states[1].full && states[0].drained && !states[1].drained).await.expect("seen");
+    within(states.wait_for(|states| !states[1].full && states[0].drained && !states[1].drained)).await.expect("seen");
 }
 
 fn received(op: i32) -> TraceEvent {
@@ -168,12 +168,12 @@ async fn a_trace_runs_while_somebody_listens() {
     }
     shard.say(ShardToControl::Traced { conn: conn(1), event: received(2) }).await;
     for source in [&mut first, &mut second] {
-        let record = source.records.recv().await.expect("an event");
+        let record = within(source.records.recv()).await.expect("an event");
         assert!(matches!(record.event, TraceEvent::Received { op: 2, .. }));
     }
     drop(first);
     shard.say(ShardToControl::Traced { conn: conn(1), event: received(3) }).await;
-    assert!(matches!(second.records.recv().await.expect("an event").event, TraceEvent::Received { op: 3, .. }));
+    assert!(matches!(within(second.records.recv()).await.expect("an event").event, TraceEvent::Received { op: 3, .. }));
     drop(second);
     assert!(matches!(shard.hear().await, ControlToShard::Trace { on: false, .. }));
 }
@@ -186,8 +186,8 @@ async fn the_end_of_a_connection_ends_its_trace() {
     assert!(matches!(shards[0].hear().await, ControlToShard::Trace { on: true, .. }));
     let event = TraceEvent::Closed { reason: CloseReason::PeerClosed };
     shards[0].say(ShardToControl::Traced { conn: conn(1), event }).await;
-    assert!(matches!(source.records.recv().await.expect("an event").event, TraceEvent::Closed { .. }));
-    assert!(source.records.recv().await.is_none(), "the sink was forgotten");
+    assert!(matches!(within(source.records.recv()).await.expect("an event").event, TraceEvent::Closed { .. }));
+    assert!(within(source.records.recv()).await.is_none(), "the sink was forgotten");
 }
 
 #[tokio::test]

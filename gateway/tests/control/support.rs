@@ -82,6 +82,11 @@ pub async fn hear(from: &mut Receiver<ControlToShard>) -> ControlToShard {
     eventually(|| from.pop()).await
 }
 
+/// What comes of this, in time.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it never came")
+}
+
 /// Try until it gives something.
 pub async fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     let tries = async {
@@ -92,7 +97,7 @@ pub async fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, tries).await.expect("it never came")
+    within(tries).await
 }
 
 /// A running loop over as many shards as asked for, with rings of `slots` each way.

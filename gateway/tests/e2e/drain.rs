@@ -21,7 +21,8 @@ fn c25_stopping_tells_the_clients_and_exits_with_0() {
     gateway.signal(Signal::TERM);
     // Readiness goes first: while the drain lasts, the load balancer is told.
     eventually("the gateway is not ready", || {
-        TcpStream::connect(gateway.http()).map_or(Some(()), |_| (gateway.get("/readyz").status == 503).then_some(()))
+        // Nobody to ask any more is not ready either.
+        http::try_status(gateway.http(), "/readyz").map_or(Some(()), |status| (status == 503).then_some(()))
     });
     for (number, client) in clients.iter_mut().enumerate() {
         let told = if number % 2 == 0 { End::Socket } else { End::Frame(1012) };

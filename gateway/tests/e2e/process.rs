@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
@@ -125,6 +125,8 @@ fn a_reload_during_the_start_waits_for_its_end() {
         let answer = http::request(addresses.http[0], "POST", "/goim/push/all?operation=1", &[], b"x");
         (answer.status == 401).then_some(())
     });
+    // The token is in force a little before the reload is over.
+    process.wait_log("configuration read again");
     assert_eq!(process.log().matches("configuration read again").count(), 1, "{}", process.log());
 }
 
@@ -196,7 +198,9 @@ fn two_stops_close_together_end_every_drain() {
         gateways.iter().for_each(|gateway| gateway.signal(Signal::TERM));
         for gateway in &gateways {
             // Two that the kernel has not delivered yet are one.
+            let deadline = Instant::now() + PATIENCE;
             while signals(gateway.pid(), "ShdPnd") & bit(Signal::TERM) != 0 {
+                assert!(Instant::now() < deadline, "the first is never delivered");
                 std::thread::yield_now();
             }
             gateway.signal(Signal::TERM);

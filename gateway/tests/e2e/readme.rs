@@ -129,8 +129,9 @@ fn start(root: &std::path::Path, folder: &std::path::Path) -> (Child, Addresses)
 }
 
 fn shell(root: &std::path::Path, command: &str) -> Command {
-    let mut shell = Command::new("bash");
-    shell.args(["-c", command]).current_dir(root).stdin(Stdio::null());
+    // One that never ends is killed.
+    let mut shell = Command::new("timeout");
+    shell.args(["--signal=KILL", "300", "bash", "-c", command]).current_dir(root).stdin(Stdio::null());
     shell
 }
 

@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Instant;
 
 use halley_protocol::proto::goim_comet::PushMsgReq;
 use halley_protocol::proto::goim_protocol::Proto;
@@ -33,6 +34,7 @@ fn said(to: SocketAddr, words: &[u8], answered: bool) -> TcpStream {
 #[test]
 fn connections_that_are_held_shut_nobody_out() {
     let gateway = Gateway::with("[ingress]\nhttp_connections_max = 64");
+    let began = Instant::now();
     let mut held: Vec<TcpStream> = (0..200).map(|_| said(gateway.http(), HEALTH, true)).collect();
     assert_eq!(gateway.get("/healthz").text(), "ok\n");
     assert_eq!(gateway.push_all(1000, "x"), 0);
@@ -45,8 +47,11 @@ fn connections_that_are_held_shut_nobody_out() {
         (gateway.post("/goim/push/all?operation=1000", b"x").status == 200).then_some(())
     });
     assert!(gateway.metrics().sum("halley_http_connections", &[("listener", "http")]) <= 64.0 + 16.0);
-    let log = gateway.log();
-    assert_eq!(log.matches("as many connections are open as may be").count(), 1, "{log}");
+    let told = || gateway.log().matches("as many connections are open as may be").count();
+    eventually("the bound is told", || (told() > 0).then_some(()));
+    // Once a minute, however long this takes.
+    let minutes = usize::try_from(began.elapsed().as_secs() / 60).expect("few");
+    assert!(told() <= 1 + minutes, "{}", gateway.log());
 }
 
 /// One address takes its share and no more: another one finds places, whatever the first is busy with.

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use halley_service::serve::budget::Budget;
 use halley_service::serve::listener::Listener;
@@ -99,6 +99,20 @@ pub async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Tries what must be done within a time until it was: an attempt that fails says something only if it was not late.
+pub async fn in_time<T>(time: Duration, what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let began = Instant::now();
+        let done = tokio::time::timeout(PATIENCE, attempt()).await.unwrap_or_else(|_| panic!("never: {what}"));
+        if let Some(done) = done {
+            return done;
+        }
+        assert!(began.elapsed() >= time, "not done, though there was time: {what}");
+        assert!(Instant::now() < deadline, "never in time: {what}");
+    }
 }
 
 /// Everything up to the end of the stream; a reset is an error.

@@ -1,7 +1,7 @@
 //! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client asks
-//! for (goim §1.13: several pairs, selected by SNI), and replacing them while connections live; keeps the ticket keys
-//! across a replacement, so that clients resume sessions from before it. Sessions are made here and driven by
-//! [`super::TlsSession`].
+//! for (goim §1.13: several pairs, selected by SNI), knowing when they are valid, and replacing them while connections
+//! live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Sessions are made
+//! here and driven by [`super::TlsSession`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SigningKey};
 
 use super::{TlsError, TlsSession};
 
@@ -73,22 +73,68 @@ impl fmt::Display for CertificateError {
 
 impl std::error::Error for CertificateError {}
 
-/// When a certificate in use ends.
+/// When a certificate is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expiry {
+pub struct Validity {
     /// The file it was read from.
     pub path: PathBuf,
+    /// Its place in the file, from 1: the first is shown to clients for itself, the others are its chain.
+    pub place: usize,
+    /// `notBefore`, in seconds since the Unix epoch.
+    pub not_before_s: i64,
     /// `notAfter`, in seconds since the Unix epoch.
     pub not_after_s: i64,
+}
+
+/// Certificates with their keys, read and found to fit.
+#[derive(Debug)]
+pub struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+    validities: Vec<Validity>,
+}
+
+impl Certificates {
+    /// Read every pair, in their order; everything that is wrong with any of them.
+    pub fn read(pairs: &[CertificateFiles]) -> Result<Certificates, Vec<CertificateError>> {
+        if pairs.is_empty() {
+            return Err(vec![CertificateError::None]);
+        }
+        let provider = aws_lc_rs::default_provider();
+        let mut errors = Vec::new();
+        let mut certificates = Certificates { keys: Vec::new(), validities: Vec::new() };
+        for pair in pairs {
+            let chain = read_chain(&pair.certificate).map_err(|error| errors.push(error));
+            let key = read_key(&provider, &pair.key).map_err(|error| errors.push(error));
+            let (Ok(chain), Ok(key)) = (chain, key) else { continue };
+            certificates.validities.extend(validities(&pair.certificate, &chain));
+            let certified = CertifiedKey::new(chain, key);
+            let mismatch = rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch);
+            match certified.keys_match() {
+                Err(error) if error == mismatch => errors.push(CertificateError::Mismatch(pair.clone())),
+                _ => certificates.keys.push(Arc::new(certified)),
+            }
+        }
+        if errors.is_empty() { Ok(certificates) } else { Err(errors) }
+    }
+
+    /// When the certificates are valid, those of their chains too, in the order of the files.
+    pub fn validities(&self) -> &[Validity] {
+        &self.validities
+    }
+}
+
+/// What is wrong with files that do not make pairs yet, each looked at alone.
+pub fn faults(certificates: &[PathBuf], keys: &[PathBuf]) -> Vec<CertificateError> {
+    let provider = aws_lc_rs::default_provider();
+    let chains = certificates.iter().filter_map(|path| read_chain(path).err());
+    chains.chain(keys.iter().filter_map(|path| read_key(&provider, path).err())).collect()
 }
 
 /// What every TLS connection is served with. Shards hold its [`TlsServer::config`] in their settings; a reload replaces
 /// the certificates here and sends the shards new settings.
 pub struct TlsServer {
     config: ArcSwap<ServerConfig>,
-    expiries: ArcSwap<Vec<Expiry>>,
-    provider: Arc<CryptoProvider>,
-    tickets: Arc<dyn ProducesTickets>,
+    validities: ArcSwap<Vec<Validity>>,
 }
 
 impl fmt::Debug for TlsServer {
@@ -98,38 +144,33 @@ impl fmt::Debug for TlsServer {
 }
 
 impl TlsServer {
-    /// Serve with the certificates in these files.
-    pub fn new(pairs: &[CertificateFiles]) -> Result<TlsServer, CertificateError> {
-        Certificates::read(pairs).and_then(TlsServer::with)
-    }
-
     /// Serve with these certificates. A client that asks for a name gets the first that is valid for it and fits its
     /// signature algorithms; who asks for none, or for another, gets the first.
-    pub fn with(certificates: Certificates) -> Result<TlsServer, CertificateError> {
+    pub fn new(certificates: Certificates) -> Result<TlsServer, CertificateError> {
         let library = |error: rustls::Error| CertificateError::Library(error.to_string());
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tickets = aws_lc_rs::Ticketer::new().map_err(library)?;
-        let Certificates { keys, expiries } = certificates;
-        let config = ArcSwap::from_pointee(make_config(&provider, &tickets, keys)?);
-        Ok(TlsServer { config, expiries: ArcSwap::from_pointee(expiries), provider, tickets })
+        let Certificates { keys, validities } = certificates;
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(library)?;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(ByName { keys }));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(library)?;
+        config.send_tls13_tickets = TICKETS;
+        Ok(TlsServer { config: ArcSwap::from_pointee(config), validities: ArcSwap::from_pointee(validities) })
     }
 
-    /// Serve new connections with the certificates in these files. On an error the old ones stay.
-    pub fn replace(&self, pairs: &[CertificateFiles]) -> Result<(), CertificateError> {
-        Certificates::read(pairs).and_then(|certificates| self.install(certificates))
+    /// Serve new connections with these certificates. Everything else stays, the ticket keys too.
+    pub fn replace(&self, certificates: Certificates) {
+        let Certificates { keys, validities } = certificates;
+        let mut config = ServerConfig::clone(&self.config.load());
+        config.cert_resolver = Arc::new(ByName { keys });
+        self.config.store(Arc::new(config));
+        self.validities.store(Arc::new(validities));
     }
 
-    /// Serve new connections with these certificates. On an error the old ones stay.
-    pub fn install(&self, certificates: Certificates) -> Result<(), CertificateError> {
-        let Certificates { keys, expiries } = certificates;
-        self.config.store(Arc::new(make_config(&self.provider, &self.tickets, keys)?));
-        self.expiries.store(Arc::new(expiries));
-        Ok(())
-    }
-
-    /// When the certificates in use end, in the order of their files.
-    pub fn expiries(&self) -> Arc<Vec<Expiry>> {
-        self.expiries.load_full()
+    /// When the certificates in use are valid, as [`Certificates::validities`].
+    pub fn validities(&self) -> Arc<Vec<Validity>> {
+        self.validities.load_full()
     }
 
     /// What new sessions are made with now.
@@ -141,45 +182,6 @@ impl TlsServer {
     pub fn session(&self) -> Result<TlsSession, TlsError> {
         TlsSession::new(self.config())
     }
-}
-
-/// Certificates with their keys, read and found to fit each other.
-#[derive(Debug)]
-pub struct Certificates {
-    keys: Vec<Arc<CertifiedKey>>,
-    expiries: Vec<Expiry>,
-}
-
-impl Certificates {
-    /// Read these files, of which there must be some.
-    pub fn read(pairs: &[CertificateFiles]) -> Result<Certificates, CertificateError> {
-        if pairs.is_empty() {
-            return Err(CertificateError::None);
-        }
-        let provider = aws_lc_rs::default_provider();
-        let keys = pairs.iter().map(|pair| read_pair(&provider, pair)).collect::<Result<Vec<_>, _>>()?;
-        let expiry = |(pair, key): (&CertificateFiles, &Arc<CertifiedKey>)| {
-            let (_, certificate) = x509_parser::parse_x509_certificate(key.cert.first()?).ok()?;
-            Some(Expiry { path: pair.certificate.clone(), not_after_s: certificate.validity().not_after.timestamp() })
-        };
-        let expiries = pairs.iter().zip(&keys).filter_map(expiry).collect();
-        Ok(Certificates { keys, expiries })
-    }
-}
-
-fn make_config(
-    provider: &Arc<CryptoProvider>,
-    tickets: &Arc<dyn ProducesTickets>,
-    keys: Vec<Arc<CertifiedKey>>,
-) -> Result<ServerConfig, CertificateError> {
-    let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| CertificateError::Library(error.to_string()))?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(ByName { keys }));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.ticketer = Arc::clone(tickets);
-    config.send_tls13_tickets = TICKETS;
-    Ok(config)
 }
 
 /// Chooses a certificate by name.
@@ -203,28 +205,41 @@ fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
 }
 
-fn read_pair(provider: &CryptoProvider, pair: &CertificateFiles) -> Result<Arc<CertifiedKey>, CertificateError> {
-    let unusable = |path: &Path, reason: String| CertificateError::Unusable { path: path.to_owned(), reason };
-    let text = read(&pair.certificate)?;
-    let chain = CertificateDer::pem_slice_iter(&text)
+fn validities(path: &Path, chain: &[CertificateDer<'_>]) -> Vec<Validity> {
+    let validity = |(index, der): (usize, &CertificateDer<'_>)| {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let validity = certificate.validity();
+        Some(Validity {
+            path: path.to_owned(),
+            place: index + 1,
+            not_before_s: validity.not_before.timestamp(),
+            not_after_s: validity.not_after.timestamp(),
+        })
+    };
+    chain.iter().enumerate().filter_map(validity).collect()
+}
+
+fn unusable(path: &Path, reason: String) -> CertificateError {
+    CertificateError::Unusable { path: path.to_owned(), reason }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(&pair.certificate, format!("is not PEM: {error}")))?;
+        .map_err(|_| unusable(path, "is not PEM".to_owned()))?;
     let Some(first) = chain.first() else {
-        return Err(unusable(&pair.certificate, "holds no certificate".to_owned()));
+        return Err(unusable(path, "holds no certificate".to_owned()));
     };
     ParsedCertificate::try_from(first)
-        .map_err(|error| unusable(&pair.certificate, format!("holds no usable certificate: {error}")))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&pair.key)?)
-        .map_err(|_| unusable(&pair.key, "holds no unencrypted private key".to_owned()))?;
+        .map_err(|error| unusable(path, format!("holds no usable certificate: {error}")))?;
+    Ok(chain)
+}
+
+fn read_key(provider: &CryptoProvider, path: &Path) -> Result<Arc<dyn SigningKey>, CertificateError> {
+    let key = PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|_| unusable(path, "holds no unencrypted private key".to_owned()))?;
     let key = provider.key_provider.load_private_key(key);
-    let key = key.map_err(|error| unusable(&pair.key, format!("holds a key of an unknown kind: {error}")))?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
-            Err(CertificateError::Mismatch(pair.clone()))
-        }
-        _ => Ok(Arc::new(certified)),
-    }
+    key.map_err(|error| unusable(path, format!("holds a key of an unknown kind: {error}")))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {

@@ -14,8 +14,8 @@ impl Collect for Certificates {
         let Some(server) = &self.0 else { return };
         let help = "When the certificate in use ends (notAfter), in seconds since the Unix epoch.";
         let mut family = out.family("halley_tls_certificate_expires_seconds", Kind::Gauge, help);
-        for expiry in server.expiries().iter() {
-            family.sample(&[("file", &expiry.path.display())], expiry.not_after_s);
+        for validity in server.validities().iter().filter(|validity| validity.place == 1) {
+            family.sample(&[("file", &validity.path.display())], validity.not_after_s);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Login by a signed token (RFC 7519). Owns the checks of header, signature, time, issuer and audience, and the meaning
-//! of the claims; opens no socket and reads no clock: the time comes in. It is called on the control thread
-//! (`control::logins`), and what it returns goes back to the shard that asked.
+//! of the claims, where `null` is never a way around a bound or a check; opens no socket and reads no clock: the time
+//! comes in. It is called on the control thread (`control::logins`), and what it returns goes back to the shard that
+//! asked.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
 //! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and ops
@@ -38,9 +39,10 @@ pub struct ClaimNames {
     pub room: String,
     /// Ops wanted at login: integers, within `ops`.
     pub accepts: String,
-    /// Rooms that may be joined: one pattern or several, `*` matching any run of characters. Absent = every room.
+    /// Rooms that may be joined: one pattern or several, `*` matching any run of characters. Absent = every
+    /// room; `null` refuses the login.
     pub rooms: String,
-    /// Ops that may be accepted: integers. Absent = every op.
+    /// Ops that may be accepted: integers. Absent = every op; `null` refuses the login.
     pub ops: String,
 }
 
@@ -105,7 +107,13 @@ pub struct JwtAuth {
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<Value>,
+    /// There, whatever its value: what is no list of extensions is understood even less.
+    #[serde(default, deserialize_with = "present")]
+    crit: bool,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(value).map(|_| true)
 }
 
 impl JwtAuth {
@@ -152,7 +160,7 @@ impl JwtRules {
         let header: Header = decode_part(header)?;
         let algorithm = Algorithm::from_header(&header.alg).ok_or(AuthRefusal::Signature)?;
         // An extension that must be understood and is not (RFC 7515 §4.1.11).
-        if header.crit.is_some() {
+        if header.crit {
             return Err(AuthRefusal::Signature);
         }
         if !self.keys.verifies(algorithm, header.kid.as_deref(), message.as_bytes(), signature) {
@@ -162,8 +170,10 @@ impl JwtRules {
         let claims = Value::Object(claims);
         self.check_time(&claims, now_s)?;
         self.check_parties(&claims)?;
-        let missing = |name: &String| find(&claims, name).is_none();
-        if self.settings.required.iter().any(missing) { Err(AuthRefusal::Claims) } else { Ok(claims) }
+        for name in &self.settings.required {
+            find(&claims, name)?.filter(|claim| !claim.is_null()).ok_or(AuthRefusal::Claims)?;
+        }
+        Ok(claims)
     }
 
     fn check_time(&self, claims: &Value, now_s: u64) -> Result<(), AuthRefusal> {
@@ -185,9 +195,10 @@ impl JwtRules {
 
     fn check_parties(&self, claims: &Value) -> Result<(), AuthRefusal> {
         let JwtSettings { issuers, audiences, .. } = &self.settings;
-        if !issuers.is_empty()
-            && !strings(claims, "iss")?.is_some_and(|found| found.iter().any(|iss| issuers.contains(iss)))
-        {
+        // Which issuer that is does not matter without `issuers`; one that is null matters always.
+        if issuers.is_empty() {
+            check(claims, "iss")?;
+        } else if !strings(claims, "iss")?.is_some_and(|found| found.iter().any(|iss| issuers.contains(iss))) {
             return Err(AuthRefusal::Audience);
         }
         let meant_for_us = match strings(claims, "aud")? {
@@ -209,12 +220,12 @@ impl JwtRules {
         if rooms.as_ref().is_some_and(|patterns| patterns.len() > ROOM_PATTERNS_MAX) {
             return Err(AuthRefusal::Claims);
         }
-        let authority = Authority { rooms, ops: integers(claims, &names.ops)? };
+        let authority = Authority { rooms, ops: ops(check(claims, &names.ops)?)? };
         let room = match name(claims, &names.room)? {
             Some(room) => room,
             None => wishes.map(|wishes| wishes.room.clone()).unwrap_or_default(),
         };
-        let accepts = match integers(claims, &names.accepts)? {
+        let accepts = match ops(tell(claims, &names.accepts)?)? {
             Some(accepts) => accepts,
             None => wishes.map(|wishes| wishes.accepts.clone()).unwrap_or_default(),
         };
@@ -238,15 +249,48 @@ fn decode_part<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, AuthRefusa
     serde_json::from_slice(&json).map_err(|_| AuthRefusal::Malformed)
 }
 
-/// A claim by name or pointer; `null` counts as absent.
-fn find<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
-    let found = if name.starts_with('/') { claims.pointer(name) } else { claims.get(name) };
-    found.filter(|value| !value.is_null())
+/// A claim by name or pointer (RFC 6901), `null` as it stands. A pointer that leads through something without members
+/// is no absent claim: the token was made for other names, or its maker failed, and nobody knows what was to be said.
+fn find<'a>(claims: &'a Value, name: &str) -> Result<Option<&'a Value>, AuthRefusal> {
+    let Some(path) = name.strip_prefix('/') else {
+        return Ok(claims.get(name));
+    };
+    let mut place = claims;
+    for token in path.split('/') {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let next = match place {
+            Value::Object(members) => members.get(&token),
+            Value::Array(items) => Some(item(items, &token).ok_or(AuthRefusal::Claims)?),
+            _ => return Err(AuthRefusal::Claims),
+        };
+        let Some(next) = next else { return Ok(None) };
+        place = next;
+    }
+    Ok(Some(place))
 }
 
-/// A claim that is a NumericDate (RFC 7519 §2), rounded down; before 1970 counts as 0.
+/// The element that a pointer's token names: digits without a leading zero (RFC 6901 §4).
+fn item<'a>(items: &'a [Value], token: &str) -> Option<&'a Value> {
+    let digits = token.bytes().all(|byte| byte.is_ascii_digit()) && (token == "0" || !token.starts_with('0'));
+    digits.then(|| token.parse::<usize>().ok()).flatten().and_then(|index| items.get(index))
+}
+
+/// A claim that says who somebody is: `null` says nothing, as if it were absent.
+fn tell<'a>(claims: &'a Value, name: &str) -> Result<Option<&'a Value>, AuthRefusal> {
+    Ok(find(claims, name)?.filter(|value| !value.is_null()))
+}
+
+/// A claim that bounds or is checked: `null` would lift the bound and pass the check, so it is refused.
+fn check<'a>(claims: &'a Value, name: &str) -> Result<Option<&'a Value>, AuthRefusal> {
+    match find(claims, name)? {
+        Some(Value::Null) => Err(AuthRefusal::Claims),
+        found => Ok(found),
+    }
+}
+
+/// A checked claim that is a NumericDate (RFC 7519 §2), rounded down; before 1970 counts as 0.
 fn seconds(claims: &Value, name: &str) -> Result<Option<u64>, AuthRefusal> {
-    match find(claims, name) {
+    match check(claims, name)? {
         None => Ok(None),
         Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
             (Some(whole), _) => Ok(Some(whole)),
@@ -258,9 +302,9 @@ fn seconds(claims: &Value, name: &str) -> Result<Option<u64>, AuthRefusal> {
     }
 }
 
-/// A claim that is one string or several.
+/// A checked claim that is one string or several.
 fn strings(claims: &Value, name: &str) -> Result<Option<Vec<String>>, AuthRefusal> {
-    match find(claims, name) {
+    match check(claims, name)? {
         None => Ok(None),
         Some(Value::String(one)) => Ok(Some(vec![one.clone()])),
         Some(Value::Array(several)) => several
@@ -272,9 +316,9 @@ fn strings(claims: &Value, name: &str) -> Result<Option<Vec<String>>, AuthRefusa
     }
 }
 
-/// A claim that is a list of ops, made ascending and distinct.
-fn integers(claims: &Value, name: &str) -> Result<Option<Vec<i32>>, AuthRefusal> {
-    let Some(value) = find(claims, name) else {
+/// The value of a claim that is a list of ops, made ascending and distinct.
+fn ops(claim: Option<&Value>) -> Result<Option<Vec<i32>>, AuthRefusal> {
+    let Some(value) = claim else {
         return Ok(None);
     };
     let list = value.as_array().ok_or(AuthRefusal::Claims)?;
@@ -287,7 +331,7 @@ fn integers(claims: &Value, name: &str) -> Result<Option<Vec<i32>>, AuthRefusal>
 
 /// A claim that names a key or a room.
 fn name(claims: &Value, name: &str) -> Result<Option<Box<str>>, AuthRefusal> {
-    match find(claims, name) {
+    match tell(claims, name)? {
         None => Ok(None),
         Some(Value::String(text)) if text.len() <= NAME_BYTES_MAX => Ok(Some(text.as_str().into())),
         Some(_) => Err(AuthRefusal::Claims),
@@ -296,7 +340,7 @@ fn name(claims: &Value, name: &str) -> Result<Option<Box<str>>, AuthRefusal> {
 
 /// The claim that names the user: an integer, or one written as a string, as `sub` must be.
 fn member_id(claims: &Value, name: &str) -> Result<i64, AuthRefusal> {
-    match find(claims, name) {
+    match tell(claims, name)? {
         None => Ok(0),
         Some(Value::Number(number)) => number.as_i64().ok_or(AuthRefusal::Claims),
         Some(Value::String(text)) => text.parse().map_err(|_| AuthRefusal::Claims),

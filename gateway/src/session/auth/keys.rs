@@ -1,13 +1,24 @@
 //! The keys that signed tokens are checked with. Owns reading them (a secret, PEM, a JWKS document of RFC 7517) and
 //! pinning each to one algorithm, so that a token never chooses how its own signature is read; keeps no private key and
 //! looks at no claim. `jwt` asks for the keys that a token's header may mean.
+//!
+//! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key
+//! with which strangers could sign is refused wherever it stands.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use halley_service::plain::quoted;
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::RSAPublicKey;
+
+use public::Fault;
+
+mod jwk;
+mod public;
 
 /// Keys in one set. A token without `kid` is tried with each key of its algorithm, so this also bounds its cost.
 pub const KEYS_MAX: usize = 32;
@@ -15,8 +26,12 @@ pub const KEYS_MAX: usize = 32;
 pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of the shortest secret for HS256: the size of its hash (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
-/// Bits of the shortest RSA modulus (RFC 7518 §3.3).
-const RSA_BITS_MIN: usize = 2048;
+/// What a PEM block begins with (RFC 7468 §2).
+const PEM_BEGIN: &str = "-----BEGIN ";
+/// Characters of a PEM label that are shown.
+const LABEL_CHARACTERS_MAX: usize = 32;
+/// Keys of one file that are named when they are left out; of others only the number is told.
+const LEFT_OUT_NAMED_MAX: usize = 16;
 
 /// The signature algorithms that tokens may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +55,16 @@ impl Algorithm {
             "ES256" => Some(Algorithm::Es256),
             "EdDSA" => Some(Algorithm::EdDsa),
             _ => None,
+        }
+    }
+
+    /// As a token's header and a JWK write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Hs256 => "HS256",
+            Algorithm::Rs256 => "RS256",
+            Algorithm::Es256 => "ES256",
+            Algorithm::EdDsa => "EdDSA",
         }
     }
 
@@ -90,6 +115,8 @@ pub enum KeyError {
     },
     /// The secret is shorter than [`SECRET_BYTES_MIN`].
     ShortSecret {
+        /// The file with it; `None` = the setting itself.
+        path: Option<PathBuf>,
         /// Its length.
         bytes: usize,
     },
@@ -100,6 +127,18 @@ pub enum KeyError {
         /// What is wrong with it, as the end of a sentence.
         reason: String,
     },
+    /// A key with which others could sign.
+    Weak {
+        /// The file with it.
+        path: PathBuf,
+        /// Which of its keys: its number, its name.
+        which: String,
+        /// Why, as a clause.
+        reason: String,
+    },
+    /// A key of the only JWKS documents there are, none of which can be used: the sentence of [`KeySet::notes`] about
+    /// it.
+    LeftOut(String),
 }
 
 impl fmt::Display for KeyError {
@@ -108,12 +147,17 @@ impl fmt::Display for KeyError {
             KeyError::None => f.write_str("no key to check tokens with: give a secret or a file of public keys"),
             KeyError::TooMany => write!(f, "more than {KEYS_MAX} keys to check tokens with: remove retired ones"),
             KeyError::Unreadable { path, reason } => write!(f, "cannot read key file {}: {reason}", path.display()),
-            KeyError::ShortSecret { bytes } => write!(
+            KeyError::ShortSecret { path, bytes } => write!(
                 f,
-                "the token secret has {bytes} bytes, HS256 needs at least {SECRET_BYTES_MIN}: \
-                 make one with `openssl rand -base64 32`"
+                "the token secret{} has {bytes} bytes, HS256 needs at least {SECRET_BYTES_MIN}: \
+                 make one with `openssl rand -base64 32`",
+                path.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
             ),
             KeyError::Unusable { path, reason } => write!(f, "key file {} {reason}", path.display()),
+            KeyError::Weak { path, which, reason } => {
+                write!(f, "key file {}, {which}: too weak, {reason}: replace it, or take it out", path.display())
+            }
+            KeyError::LeftOut(note) => f.write_str(note),
         }
     }
 }
@@ -132,6 +176,7 @@ struct Key {
 pub struct KeySet {
     keys: Vec<Key>,
     skipped: usize,
+    notes: Vec<String>,
 }
 
 impl fmt::Debug for KeySet {
@@ -142,29 +187,24 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Read every source, in their order.
-    pub fn load(sources: &[KeySource]) -> Result<KeySet, KeyError> {
+    /// Read every source, in their order; everything that is wrong with any of them.
+    pub fn load(sources: &[KeySource]) -> Result<KeySet, Vec<KeyError>> {
         let mut set = KeySet::default();
+        let mut errors = Vec::new();
         for source in sources {
-            match source {
-                KeySource::Secret(secret) => set.add_secret(secret.as_bytes())?,
-                KeySource::SecretFile(path) => set.add_secret(read_file(path)?.trim_ascii_end())?,
-                KeySource::KeyFile(path) => {
-                    let text = read_file(path)?;
-                    let added = if text.trim_ascii_start().starts_with(b"{") {
-                        set.add_jwks(&text)
-                    } else {
-                        set.add_pem(&text)
-                    };
-                    added.map_err(|reason| KeyError::Unusable { path: path.clone(), reason })?;
+            set.add_source(source, &mut errors);
+        }
+        if errors.is_empty() {
+            match set.keys.len() {
+                0 => {
+                    errors.push(KeyError::None);
+                    errors.extend(set.notes.drain(..).map(KeyError::LeftOut));
                 }
+                count if count > KEYS_MAX => errors.push(KeyError::TooMany),
+                _ => return Ok(set),
             }
         }
-        match set.keys.len() {
-            0 => Err(KeyError::None),
-            count if count > KEYS_MAX => Err(KeyError::TooMany),
-            _ => Ok(set),
-        }
+        Err(errors)
     }
 
     /// Number of keys.
@@ -177,9 +217,14 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// Keys of JWKS documents left out because they are for another use or algorithm (RFC 7517 §5).
+    /// Keys of JWKS documents left out because they cannot be used (RFC 7517 §5).
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// What the operator should know about the keys: which were left out and why, a sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Whether one of the keys made `signature` (base64url) over `message`. A key that names itself answers only to its
@@ -193,109 +238,156 @@ impl KeySet {
             .any(|key| jsonwebtoken::crypto::verify(signature, message, &key.key, algorithm.library()).unwrap_or(false))
     }
 
+    fn add_source(&mut self, source: &KeySource, errors: &mut Vec<KeyError>) {
+        let path = match source {
+            KeySource::Secret(secret) => return errors.extend(self.add_secret(secret.as_bytes(), None).err()),
+            KeySource::SecretFile(path) | KeySource::KeyFile(path) => path,
+        };
+        let text = match read_file(path) {
+            Ok(text) => text,
+            Err(error) => return errors.push(error),
+        };
+        if matches!(source, KeySource::SecretFile(_)) {
+            errors.extend(self.add_secret(text.trim_ascii_end(), Some(path)).err());
+        } else if text.trim_ascii_start().starts_with(b"{") {
+            self.add_jwks(path, &text, errors);
+        } else {
+            let unusable = |reason| KeyError::Unusable { path: path.clone(), reason };
+            errors.extend(self.add_pem(&text).into_iter().map(unusable));
+        }
+    }
+
     fn add(&mut self, id: Option<String>, algorithm: Algorithm, key: DecodingKey) {
         self.keys.push(Key { id, algorithm, key });
     }
 
-    fn add_secret(&mut self, secret: &[u8]) -> Result<(), KeyError> {
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(KeyError::ShortSecret { bytes: secret.len() });
-        }
-        self.add(None, Algorithm::Hs256, DecodingKey::from_secret(secret));
+    fn add_secret(&mut self, secret: &[u8], path: Option<&Path>) -> Result<(), KeyError> {
+        let short = |_| KeyError::ShortSecret { path: path.map(Path::to_owned), bytes: secret.len() };
+        let key = public::secret(secret).map_err(short)?;
+        self.add(None, Algorithm::Hs256, key);
         Ok(())
     }
 
-    fn add_pem(&mut self, text: &[u8]) -> Result<(), String> {
-        let text = std::str::from_utf8(text).map_err(|_| "is neither PEM nor JWKS")?;
-        let mut blocks = text.split_inclusive("-----BEGIN ").skip(1).peekable();
-        if blocks.peek().is_none() {
-            return Err("is neither PEM nor JWKS".to_owned());
-        }
-        for block in blocks {
-            let block = format!("-----BEGIN {}", block.trim_end_matches("-----BEGIN "));
-            let label = block["-----BEGIN ".len()..].split("-----").next().unwrap_or_default();
-            if label.contains("PRIVATE KEY") {
-                return Err("holds a private key: give the public one (`openssl pkey -pubout`)".to_owned());
+    /// Adds the key of every block; returns what is wrong with the others, each reason once.
+    fn add_pem(&mut self, text: &[u8]) -> Vec<String> {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let mut faults = Vec::new();
+        for block in text.split(PEM_BEGIN).skip(1) {
+            match pem_key(block) {
+                Ok((algorithm, key)) => self.add(None, algorithm, key),
+                Err(fault) if faults.contains(&fault) => {}
+                Err(fault) => faults.push(fault),
             }
-            if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
-                return Err(format!("holds a {label:?}, not a PUBLIC KEY"));
-            }
-            let (algorithm, key) = public_key(block.as_bytes())?;
-            self.add(None, algorithm, key);
         }
-        Ok(())
+        if !text.contains(PEM_BEGIN) {
+            faults.push("is neither PEM nor JWKS".to_owned());
+        }
+        faults
     }
 
-    fn add_jwks(&mut self, text: &[u8]) -> Result<(), String> {
-        /// Keys one by one: a key of a kind we do not know must not spoil the others (RFC 7517 §5).
+    fn add_jwks(&mut self, path: &Path, text: &[u8], errors: &mut Vec<KeyError>) {
+        /// Keys one by one: one that we do not understand, down to its numbers and its letters, must not spoil the
+        /// others (RFC 7517 §5).
         #[derive(Deserialize)]
         struct Document {
-            keys: Vec<serde_json::Value>,
+            keys: Vec<Box<RawValue>>,
         }
-        let document: Document =
-            serde_json::from_slice(text).map_err(|error| format!("is not a JWKS document: {error}"))?;
-        for value in document.keys {
-            let jwk = serde_json::from_value::<Jwk>(value).ok();
-            match jwk.as_ref().map(from_jwk).transpose()?.flatten() {
-                Some((algorithm, key)) => self.add(jwk.and_then(|jwk| jwk.common.key_id), algorithm, key),
-                None => self.skipped += 1,
+        let document: Document = match serde_json::from_slice(text) {
+            Ok(document) => document,
+            // The library's own words might repeat what the file holds.
+            Err(error) => {
+                let what = if error.is_data() { "has no list \"keys\"" } else { "is not JSON" };
+                let at = format!("line {}, column {}", error.line(), error.column());
+                let reason = format!("is not a JWKS document: it {what} ({at})");
+                return errors.push(KeyError::Unusable { path: path.to_owned(), reason });
+            }
+        };
+        let mut left_out = 0;
+        for (index, text) in document.keys.iter().enumerate() {
+            let value = serde_json::from_str(text.get()).unwrap_or_default();
+            let which = format!("key {} {}", index + 1, jwk::name(&value));
+            let added = jwk::read(&value).and_then(|(id, algorithm, key)| {
+                let note = self.add_distinct(id, algorithm, key)?;
+                Ok(note.map(|note| format!("key file {}, {which}: {note}", path.display())))
+            });
+            match added {
+                Ok(note) => self.notes.extend(note),
+                Err(Fault::Weak(reason)) => errors.push(KeyError::Weak { path: path.to_owned(), which, reason }),
+                Err(Fault::Unusable(reason)) => {
+                    left_out += 1;
+                    if left_out <= LEFT_OUT_NAMED_MAX {
+                        self.notes.push(format!("key file {}, {which}, is left out: {reason}", path.display()));
+                    }
+                }
             }
         }
-        Ok(())
+        if let Some(more @ 1..) = left_out.checked_sub(LEFT_OUT_NAMED_MAX) {
+            self.notes.push(format!("key file {}: {more} more keys are left out", path.display()));
+        }
+        self.skipped += left_out;
     }
+
+    /// Adds a key unless it is there. Two of one kid are kept, as each may be the one that a token means (RFC 7517 §4.5
+    /// only recommends that they differ), and get a note.
+    fn add_distinct(
+        &mut self,
+        id: Option<String>,
+        algorithm: Algorithm,
+        key: DecodingKey,
+    ) -> Result<Option<String>, Fault> {
+        let mut note = None;
+        for other in self.keys.iter().filter(|other| other.algorithm == algorithm && other.id == id) {
+            if public::same(&other.key, &key) {
+                return Err(Fault::Unusable("it is there twice".to_owned()));
+            }
+            let algorithm = algorithm.name();
+            note = id.as_ref().map(|_| {
+                format!("another {algorithm} key has the same kid, and tokens are tried with both; give each its own")
+            });
+        }
+        self.add(id, algorithm, key);
+        Ok(note)
+    }
+}
+
+/// The key of a PEM block, told from behind [`PEM_BEGIN`].
+fn pem_key(block: &str) -> Result<(Algorithm, DecodingKey), String> {
+    let label = block.split("-----").next().unwrap_or_default();
+    if label.contains("PRIVATE KEY") {
+        return Err("holds a private key: give the public one (`openssl pkey -pubout`)".to_owned());
+    }
+    if !matches!(label, "PUBLIC KEY" | "RSA PUBLIC KEY") {
+        // Where its dashes are missing, what follows is no label but a key.
+        let is_label = label.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+        let found = if is_label { quoted(label, LABEL_CHARACTERS_MAX) } else { "something".to_owned() };
+        return Err(format!("holds {found}, not a PUBLIC KEY"));
+    }
+    public_key(format!("{PEM_BEGIN}{block}").as_bytes())
 }
 
 /// The key of one PEM block and the one algorithm we use that kind of key for.
 fn public_key(pem: &[u8]) -> Result<(Algorithm, DecodingKey), String> {
-    if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
-        // PKCS #1 wraps the modulus in a few bytes, so this lets no shorter modulus through by more than those.
-        let bytes = key.try_get_as_bytes().map_or(0, <[u8]>::len);
-        if bytes * 8 < RSA_BITS_MIN {
-            return Err(format!("holds an RSA key of less than {RSA_BITS_MIN} bits"));
-        }
-        return Ok((Algorithm::Rs256, key));
-    }
-    if let Ok(key) = DecodingKey::from_ec_pem(pem) {
+    let bytes = |key: &DecodingKey| key.try_get_as_bytes().unwrap_or_default().to_vec();
+    let (algorithm, key) = if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
+        let der = bytes(&key);
+        let (_, rsa) = RSAPublicKey::from_der(&der).map_err(|_| "holds a malformed RSA key")?;
+        (Algorithm::Rs256, public::rsa(rsa.modulus, rsa.exponent))
+    } else if let Ok(key) = DecodingKey::from_ec_pem(pem) {
         // An uncompressed point of P-256: 0x04 and two coordinates of 32 bytes.
-        return match key.try_get_as_bytes() {
-            Ok([4, coordinates @ ..]) if coordinates.len() == 64 => Ok((Algorithm::Es256, key)),
-            _ => Err("holds an EC key that is not on P-256".to_owned()),
+        let point = bytes(&key);
+        let [4, coordinates @ ..] = &*point else {
+            return Err("holds an EC key that is not on P-256".to_owned());
         };
-    }
-    match DecodingKey::from_ed_pem(pem) {
-        Ok(key) => Ok((Algorithm::EdDsa, key)),
-        Err(_) => Err("holds a public key that is not RSA, EC P-256 or Ed25519".to_owned()),
-    }
-}
-
-/// The key of a JWK, unless it is for another use or algorithm.
-fn from_jwk(jwk: &Jwk) -> Result<Option<(Algorithm, DecodingKey)>, String> {
-    let common = &jwk.common;
-    let for_signatures = match (&common.public_key_use, &common.key_operations) {
-        (Some(intended), _) => *intended == PublicKeyUse::Signature,
-        (None, Some(operations)) => operations.contains(&KeyOperations::Verify),
-        (None, None) => true,
+        let Some((x, y)) = coordinates.split_at_checked(32).filter(|_| coordinates.len() == 64) else {
+            return Err("holds an EC key that is not on P-256".to_owned());
+        };
+        (Algorithm::Es256, public::p256(x, y))
+    } else if let Ok(key) = DecodingKey::from_ed_pem(pem) {
+        (Algorithm::EdDsa, public::ed25519(&bytes(&key)))
+    } else {
+        return Err("holds a public key that is not RSA, EC P-256 or Ed25519".to_owned());
     };
-    let (algorithm, declared) = match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) => (Algorithm::Hs256, KeyAlgorithm::HS256),
-        AlgorithmParameters::RSA(_) => (Algorithm::Rs256, KeyAlgorithm::RS256),
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-            (Algorithm::Es256, KeyAlgorithm::ES256)
-        }
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            (Algorithm::EdDsa, KeyAlgorithm::EdDSA)
-        }
-        _ => return Ok(None),
-    };
-    if !for_signatures || common.key_algorithm.is_some_and(|alg| alg != declared) {
-        return Ok(None);
-    }
-    let name = common.key_id.as_deref().unwrap_or("without kid");
-    let key = DecodingKey::from_jwk(jwk).map_err(|_| format!("holds a malformed key ({name})"))?;
-    if algorithm == Algorithm::Hs256 && key.try_get_as_bytes().is_ok_and(|secret| secret.len() < SECRET_BYTES_MIN) {
-        return Err(format!("holds a secret of less than {SECRET_BYTES_MIN} bytes ({name})"));
-    }
-    Ok(Some((algorithm, key)))
+    key.map(|key| (algorithm, key)).map_err(|fault| format!("holds a key that cannot be used: {fault}"))
 }
 
 /// A whole key file.

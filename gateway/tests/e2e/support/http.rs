@@ -29,6 +29,17 @@ impl Response {
     }
 }
 
+/// The status of an answer, if there is anybody who gives one.
+pub fn try_status(to: SocketAddr, path: &str) -> std::io::Result<u16> {
+    let mut stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| std::io::Error::other(format!("no status in {line:?}")))
+}
+
 /// Asks and reads the whole answer.
 pub fn request(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
     let (status, headers, mut stream) = open(to, method, path, headers, body);

@@ -74,7 +74,7 @@ fn encode(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
-fn keys_of(texts: &[String]) -> Result<KeySet, KeyError> {
+fn keys_of(texts: &[String]) -> Result<KeySet, Vec<KeyError>> {
     let folder = tempfile::tempdir().expect("a folder");
     let sources: Vec<KeySource> = texts
         .iter()
@@ -106,7 +106,7 @@ fn claims() -> Value {
     json!({ "mid": 123, "key": "k1", "room_id": "live://1", "accepts": [1001, 1000, 1001], "exp": NOW_S + 600 })
 }
 
-/// `claims()` with some of them replaced; `null` takes a claim away.
+/// `claims()` with some of them replaced.
 fn claims_with(changes: Value) -> Value {
     let mut all = claims();
     for (name, value) in changes.as_object().expect("an object") {
@@ -187,6 +187,96 @@ fn an_extension_that_must_be_understood_is_refused() {
     assert_eq!(decide(&auth, &signer.sign(&header, &claims())), Err(AuthRefusal::Signature));
 }
 
+/// `crit` must be understood wherever it is, also where it is nothing that could be (RFC 7515 §4.1.11).
+#[test]
+fn an_extension_of_no_form_is_refused_too() {
+    let auth = secret_auth(JwtSettings::default());
+    for crit in [json!(null), json!([]), json!(false), json!({}), json!("")] {
+        let header = json!({ "alg": "HS256", "crit": crit });
+        assert_eq!(decide(&auth, &Signer::secret().sign(&header, &claims())), Err(AuthRefusal::Signature), "{header}");
+    }
+}
+
+/// What bounds or is checked is refused when it is `null`: it must not mean "no bound" or "nothing to check".
+#[test]
+fn null_lifts_no_bound_and_passes_no_check() {
+    let wild = JwtSettings { audiences: vec!["*".to_owned()], required: Vec::new(), ..JwtSettings::default() };
+    let strict =
+        JwtSettings { issuers: vec!["app".to_owned()], audiences: vec!["push".to_owned()], ..JwtSettings::default() };
+    let usual = json!({ "mid": 1, "exp": NOW_S + 1, "iss": "app", "aud": "push" });
+    let plain = json!({ "mid": 1, "exp": NOW_S + 1 });
+    for (settings, claims) in [(JwtSettings::default(), plain), (wild, usual.clone()), (strict, usual)] {
+        let auth = secret_auth(settings);
+        let result = |claims: &Value| decide(&auth, &Signer::secret().token(claims)).map(drop);
+        assert_eq!(result(&claims), Ok(()), "{claims}");
+        for claim in ["rooms", "ops", "aud", "iss", "exp", "nbf"] {
+            let mut nulled = claims.clone();
+            nulled[claim] = Value::Null;
+            assert_eq!(result(&nulled), Err(AuthRefusal::Claims), "{nulled}");
+            let refresh = auth.decide(Signer::secret().token(&nulled).as_bytes(), Some(1), NOW_S, || "made".into());
+            assert_eq!(refresh.map(drop), Err(AuthRefusal::Claims), "renewed: {nulled}");
+        }
+        let mut anonymous = claims.clone();
+        for claim in ["mid", "key", "room_id", "accepts"] {
+            anonymous[claim] = Value::Null;
+        }
+        assert_eq!(result(&anonymous), Ok(()), "who somebody is may be left open");
+    }
+    let required = JwtSettings { required: vec!["mid".to_owned()], ..JwtSettings::default() };
+    let token = Signer::secret().token(&claims_with(json!({ "mid": null })));
+    assert_eq!(decide(&secret_auth(required), &token), Err(AuthRefusal::Claims));
+}
+
+/// A path that leads through something without members finds no absent claim but a broken one.
+#[test]
+fn a_path_leads_through_objects_only() {
+    let names = ClaimNames {
+        mid: "/user/id".to_owned(),
+        rooms: "/acl/push/rooms".to_owned(),
+        ops: "/acl/ops/0".to_owned(),
+        ..ClaimNames::default()
+    };
+    let auth = secret_auth(JwtSettings { claims: names, ..JwtSettings::default() });
+    let result = |acl: Value, user: Value| {
+        let claims = json!({ "exp": NOW_S + 1, "user": user, "acl": acl });
+        decide(&auth, &Signer::secret().token(&claims)).map(|identity| identity.authority.is_some())
+    };
+    let user = json!({ "id": 7 });
+    let right = json!({ "push": { "rooms": ["live://*"] }, "ops": [[1000]] });
+    assert_eq!(result(right, user.clone()), Ok(true));
+    for absent in [json!({}), json!({ "push": {} }), json!({ "ops": { "other": 1 } })] {
+        assert_eq!(result(absent.clone(), user.clone()), Ok(false), "{absent}");
+    }
+    for broken in [
+        json!(null),
+        json!("live://*"),
+        json!(["live://*"]),
+        json!(5),
+        json!({ "push": null }),
+        json!({ "push": [] }),
+        json!({ "push": ["live://*"] }),
+        json!({ "push": { "rooms": null } }),
+        json!({ "ops": [] }),
+        json!({ "ops": [null] }),
+        json!({ "ops": null }),
+        json!({ "ops": true }),
+    ] {
+        assert_eq!(result(broken.clone(), user.clone()), Err(AuthRefusal::Claims), "{broken}");
+    }
+    for user in [json!(null), json!("7"), json!([7])] {
+        assert_eq!(result(json!({}), user.clone()), Err(AuthRefusal::Claims), "{user}");
+    }
+    assert_eq!(result(json!({}), json!({ "id": null })), Ok(false), "nobody");
+    let odd = ClaimNames { rooms: "/a~1b/~0c".to_owned(), ..ClaimNames::default() };
+    let auth = secret_auth(JwtSettings { claims: odd, ..JwtSettings::default() });
+    let claims = json!({ "exp": NOW_S + 1, "a/b": { "~c": "live://*" } });
+    assert!(decide(&auth, &Signer::secret().token(&claims)).expect("let in").authority.is_some());
+    let absent = secret_auth(JwtSettings { required: vec!["/user/id".to_owned()], ..JwtSettings::default() });
+    for claims in [json!({ "exp": NOW_S + 1 }), json!({ "exp": NOW_S + 1, "user": null })] {
+        assert_eq!(decide(&absent, &Signer::secret().token(&claims)), Err(AuthRefusal::Claims), "{claims}");
+    }
+}
+
 #[test]
 fn what_is_no_token_is_malformed() {
     let auth = secret_auth(JwtSettings::default());
@@ -223,8 +313,10 @@ fn times_count_with_the_leeway() {
         assert_eq!(decide(&auth, &token).map(|identity| identity.expires_at_s), expected, "{changes}");
     }
     let endless = secret_auth(JwtSettings { required: Vec::new(), ..JwtSettings::default() });
-    let token = Signer::secret().token(&claims_with(json!({ "exp": null })));
-    assert_eq!(decide(&endless, &token).map(|identity| identity.expires_at_s), Ok(None));
+    let expires =
+        |claims: Value| decide(&endless, &Signer::secret().token(&claims)).map(|identity| identity.expires_at_s);
+    assert_eq!(expires(json!({ "mid": 1 })), Ok(None));
+    assert_eq!(expires(json!({ "mid": 1, "exp": null })), Err(AuthRefusal::Claims));
 }
 
 #[test]
@@ -375,19 +467,159 @@ fn a_jwks_document_rotates_by_kid() {
     assert!(!allowed(&signed(&old, Some("old"))) && allowed(&signed(&new, Some("new"))));
 }
 
+/// One key of a document cannot spoil the others; each that is left out is named with the reason.
 #[test]
-fn keys_for_other_uses_are_left_out_of_a_jwks_document() {
+fn keys_that_cannot_be_used_are_left_out_of_a_jwks_document_and_named() {
     let signer = Signer::new("EdDSA");
-    let mut encryption = Signer::new("RS256").jwk("enc");
-    encryption["use"] = "enc".into();
-    let mut stronger = Signer::new("RS256").jwk("rs512");
-    stronger["alg"] = "RS512".into();
-    let unknown = json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" });
-    let document = json!({ "keys": [encryption, stronger, unknown, 7, signer.jwk("ours")] });
-    let keys = keys_of(&[document.to_string()]).expect("one usable key");
-    assert_eq!((keys.len(), keys.skipped()), (1, 4));
+    let (rsa, ec) = (Signer::new("RS256").jwk("r"), Signer::new("ES256").jwk("e"));
+    let with = |key: &Value, changes: Value| {
+        let mut key = key.clone();
+        for (name, value) in changes.as_object().expect("an object") {
+            key[name] = value.clone();
+        }
+        key
+    };
+    let without = |key: &Value, name: &str| {
+        let mut key = key.clone();
+        key.as_object_mut().expect("an object").remove(name);
+        key
+    };
+    let ours = signer.jwk("ours");
+    for (key, reason) in [
+        (json!(7), "key 2 without kid, is left out: it is no JSON object"),
+        (json!(null), "it is no JSON object"),
+        (json!({}), "its kty is missing"),
+        (json!({ "kid": 5, "kty": "RSA" }), "key 2 with a kid that is no text, is left out: its kid is no text"),
+        (json!({ "kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA" }), "its kty \"AKP\" is not known"),
+        (json!({ "kty": ["RSA"] }), "its kty is no text"),
+        (with(&rsa, json!({ "use": "enc" })), "key 2 kid \"r\", is left out: its use is \"enc\", not sig"),
+        (with(&rsa, json!({ "use": 1 })), "its use is no text"),
+        (with(&rsa, json!({ "key_ops": ["sign"] })), "its key_ops do not name verify"),
+        (with(&rsa, json!({ "key_ops": "verify" })), "its key_ops do not name verify"),
+        (with(&rsa, json!({ "alg": "RS512" })), "its alg is \"RS512\", not RS256"),
+        (with(&rsa, json!({ "alg": "RSA-OAEP" })), "its alg is \"RSA-OAEP\", not RS256"),
+        (with(&rsa, json!({ "alg": null })), "its alg is no text"),
+        (without(&rsa, "n"), "its n is missing"),
+        (without(&rsa, "e"), "its e is missing"),
+        (with(&rsa, json!({ "n": "AQAB====" })), "its n is not base64url without padding"),
+        (with(&rsa, json!({ "n": "!" })), "its n is not base64url without padding"),
+        (with(&rsa, json!({ "n": "a+/b" })), "its n is not base64url without padding"),
+        (with(&rsa, json!({ "n": "" })), "its n is empty"),
+        (with(&rsa, json!({ "n": 5 })), "its n is no text"),
+        (with(&rsa, json!({ "e": "!" })), "its e is not base64url without padding"),
+        (
+            with(&rsa, json!({ "n": URL_SAFE_NO_PAD.encode([0xff; 1025]) })),
+            "it is an RSA key of 8200 bits, at most 8192",
+        ),
+        (with(&rsa, json!({ "e": URL_SAFE_NO_PAD.encode([0xff; 8]) })), "its RSA exponent has more than 33 bits"),
+        (with(&ec, json!({ "crv": "P-384" })), "its crv is \"P-384\", not P-256"),
+        (with(&ec, json!({ "x": "AQAB" })), "its x and y have 3 and 32 bytes, not 32"),
+        (with(&ec, json!({ "x": ec["y"], "y": ec["x"] })), "its x and y are no point of P-256"),
+        (without(&ec, "crv"), "its crv is missing"),
+        (with(&ours, json!({ "kid": "o", "crv": "Ed448" })), "its crv is \"Ed448\", not Ed25519"),
+        (with(&ours, json!({ "kid": "o", "x": "AQAB" })), "its x has 3 bytes, not 32"),
+        (with(&ours, json!({ "kid": "o", "alg": "ES256" })), "its alg is \"ES256\", not EdDSA"),
+        (json!({ "kty": "oct", "k": "!" }), "its k is not base64url without padding"),
+        (json!({ "kty": "oct", "alg": "HS512", "k": "c2hvcnQ" }), "its alg is \"HS512\", not HS256"),
+        (ours.clone(), "it is there twice"),
+        (
+            with(&rsa, json!({ "kid": format!("a\nb\u{1b}{}", "x".repeat(100)), "kty": "?" })),
+            &*format!("key 2 kid \"a\\nb\\u{{1b}}{}…\", is left out: its kty \"?\" is not known", "x".repeat(60)),
+        ),
+    ] {
+        let document = json!({ "keys": [ours, key] });
+        let keys = keys_of(&[document.to_string()]).unwrap_or_else(|errors| panic!("{key}: {errors:?}"));
+        assert_eq!((keys.len(), keys.skipped(), keys.notes().len()), (1, 1, 1), "{key}");
+        assert!(keys.notes()[0].starts_with("key file ") && keys.notes()[0].contains(reason), "{:?}", keys.notes());
+        let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+        assert!(decide(&auth, &signer.token(&claims())).is_ok(), "{key}");
+    }
+    // Not even JSON that we cannot read, by its numbers, its letters or its depth, spoils the others.
+    for unreadable in ["{\"exp\":1e999}", "{\"kid\":\"\\ud800\"}", &format!("{}{}", "[".repeat(500), "]".repeat(500))] {
+        let keys =
+            keys_of(&[format!("{{\"keys\":[{ours},{unreadable}]}}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert_eq!((keys.len(), keys.skipped()), (1, 1), "{:?}", keys.notes());
+    }
+    let many = json!({ "keys": std::iter::once(ours.clone()).chain((0..40).map(|_| json!({}))).collect::<Vec<_>>() });
+    let keys = keys_of(&[many.to_string()]).expect("one usable key");
+    assert_eq!((keys.skipped(), keys.notes().len()), (40, 17));
+    assert!(keys.notes()[16].ends_with(": 24 more keys are left out"), "{:?}", keys.notes()[16]);
+    let errors = keys_of(&[json!({ "keys": [{}, { "kty": "AKP" }] }).to_string()]).expect_err("none is left");
+    assert!(matches!(&*errors, [KeyError::None, KeyError::LeftOut(_), KeyError::LeftOut(_)]), "{errors:?}");
+}
+
+/// Keys with which others than their owners could sign are refused, by their real size, wherever they stand.
+#[test]
+fn weak_keys_are_refused_and_named() {
+    let ours = Signer::new("EdDSA").jwk("ours");
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let padded = [&[0; 200][..], &[0xff; 128]].concat();
+    let rsa = |n: &[u8], e: &[u8]| json!({ "kid": "w", "kty": "RSA", "n": number(n), "e": number(e) });
+    for (key, reason) in [
+        (rsa(&[0xff; 128], &[1, 0, 1]), "it is an RSA key of 1024 bits, at least 2048 are needed"),
+        (rsa(&padded, &[1, 0, 1]), "it is an RSA key of 1024 bits"),
+        (rsa(&[0x7f; 256], &[1, 0, 1]), "it is an RSA key of 2047 bits"),
+        (rsa(&[0xff; 256], &[1]), "its RSA exponent is 1 or even"),
+        (rsa(&[0xff; 256], &[0, 1]), "its RSA exponent is 1 or even"),
+        (rsa(&[0xff; 256], &[0]), "its RSA exponent is 1 or even"),
+        (rsa(&[0xff; 256], &[1, 0, 0]), "its RSA exponent is 1 or even"),
+        (json!({ "kid": "w", "kty": "oct", "k": "c2hvcnQ" }), "it is a secret of 5 bytes, at least 32 are needed"),
+        (json!({ "kid": "w", "kty": "OKP", "crv": "Ed25519", "x": number(&[0; 32]) }), "of small order"),
+    ] {
+        let errors = keys_of(&[json!({ "keys": [ours, key] }).to_string()]).expect_err("weak");
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let [said] = &*said else { panic!("{said:?}") };
+        assert!(said.contains(", key 2 kid \"w\": too weak, ") && said.contains(reason), "{said}");
+    }
+    for other_use in [json!({ "use": "enc" }), json!({ "alg": "RS512" })] {
+        let mut key = rsa(&[0xff; 128], &[1]);
+        key.as_object_mut().expect("an object").extend(other_use.as_object().expect("an object").clone());
+        assert_eq!(keys_of(&[json!({ "keys": [ours, key] }).to_string()]).expect("not ours").skipped(), 1);
+    }
+}
+
+/// Keys that two files or entries name alike are both tried, and the operator hears of it.
+#[test]
+fn keys_of_one_name_are_both_tried_and_told() {
+    let (one, other) = (Signer::new("ES256"), Signer::new("ES256"));
+    let documents = [json!({ "keys": [one.jwk("k")] }).to_string(), json!({ "keys": [other.jwk("k")] }).to_string()];
+    let keys = keys_of(&documents).expect("two keys");
+    assert_eq!((keys.len(), keys.skipped(), keys.notes().len()), (2, 0, 1));
+    assert!(keys.notes()[0].contains("key 1 kid \"k\": another ES256 key has the same kid"), "{:?}", keys.notes());
+    let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+    for signer in [one, other] {
+        let token = signer.sign(&json!({ "alg": "ES256", "kid": "k" }), &claims());
+        assert!(decide(&auth, &token).is_ok());
+    }
+}
+
+/// Leading zeros of a modulus change nothing: some write them, and the library would never verify with such a key.
+#[test]
+fn a_modulus_with_leading_zeros_is_the_same_key() {
+    let signer = Signer::new("RS256");
+    let mut key = signer.jwk("r");
+    let modulus = URL_SAFE_NO_PAD.decode(key["n"].as_str().expect("text")).expect("base64url");
+    key["n"] = URL_SAFE_NO_PAD.encode([&[0][..], &modulus].concat()).into();
+    let keys = keys_of(&[json!({ "keys": [key] }).to_string()]).expect("a key");
     let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
     assert!(decide(&auth, &signer.token(&claims())).is_ok());
+}
+
+/// A document with a secret in the wrong place is refused without repeating it.
+#[test]
+fn a_key_file_is_not_quoted() {
+    for text in [
+        "{\"keys\": \"hunter2\"}",
+        "{\"keys\": hunter2}",
+        "{\"keys\": {\"k\": \"hunter2\"}}",
+        "{\"k\": \"hunter2\"}",
+        "hunter2",
+        "-----BEGIN hunter2\nx",
+        "-----BEGIN HUNTER hunter2-----\nx",
+    ] {
+        let errors = keys_of(&[text.to_owned()]).expect_err("no JWKS");
+        assert!(!format!("{errors:?} {}", errors[0]).contains("hunter2"), "{errors:?}");
+    }
 }
 
 #[test]
@@ -395,21 +627,43 @@ fn unusable_keys_are_named() {
     let private = KeyPair::generate_for(&PKCS_ED25519).expect("a key").serialize_pem();
     let p384 = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key").public_key_pem();
     let empty = json!({ "keys": [] }).to_string();
-    let short = json!({ "keys": [{ "kty": "oct", "k": "c2hvcnQ" }] }).to_string();
     for (text, part) in [
         (private, "holds a private key"),
         (p384, "not on P-256"),
+        (RSA_2040.to_owned(), "holds a key that cannot be used: it is an RSA key of 2040 bits"),
         (empty, "no key to check tokens with"),
-        (short, "holds a secret of less than 32 bytes"),
         ("hello".to_owned(), "neither PEM nor JWKS"),
-        ("{\"keys\":1}".to_owned(), "is not a JWKS document"),
+        ("{\"keys\":1}".to_owned(), "is not a JWKS document: it has no list \"keys\" (line 1, column 9)"),
+        ("{\"keys\":[]".to_owned(), "is not a JWKS document: it is not JSON (line 1, column 10)"),
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".to_owned(), "not RSA, EC P-256 or Ed25519"),
     ] {
-        let said = keys_of(std::slice::from_ref(&text)).expect_err("unusable").to_string();
+        let said = keys_of(std::slice::from_ref(&text)).expect_err("unusable")[0].to_string();
         assert!(said.contains(part), "{said} / {text}");
     }
+    let several = [RSA_2040, "-----BEGIN DSA PARAMETERS-----\n-----END DSA PARAMETERS-----\n", RSA_2040].concat();
+    let said = keys_of(&[several]).expect_err("no key is right");
+    assert!(said.len() == 2 && said[1].to_string().contains("\"DSA PARAMETERS\", not a PUBLIC KEY"), "{said:?}");
     let short = KeySet::load(&[KeySource::Secret("secret".to_owned())]).expect_err("too short");
-    assert_eq!(short, KeyError::ShortSecret { bytes: 6 });
-    assert!(matches!(KeySet::load(&[KeySource::KeyFile("/does/not/exist".into())]), Err(KeyError::Unreadable { .. })));
-    assert_eq!(KeySet::load(&[]).expect_err("none"), KeyError::None);
+    assert_eq!(short, [KeyError::ShortSecret { path: None, bytes: 6 }]);
+    let missing = KeySource::KeyFile("/does/not/exist".into());
+    let several = KeySet::load(&[missing.clone(), KeySource::Secret("secret".to_owned()), missing]);
+    let several = several.expect_err("nothing is right");
+    assert!(
+        matches!(&*several, [KeyError::Unreadable { .. }, KeyError::ShortSecret { .. }, KeyError::Unreadable { .. }]),
+        "{several:?}"
+    );
+    assert_eq!(KeySet::load(&[]).expect_err("none"), [KeyError::None]);
 }
+
+/// A modulus of 2040 bits: with what DER wraps it in, its bytes make more than 2048.
+const RSA_2040: &str = "\
+-----BEGIN PUBLIC KEY-----\n\
+MIIBITANBgkqhkiG9w0BAQEFAAOCAQ4AMIIBCQKCAQAAsD7c07Mbm33wWqqcWxQh\n\
+Bq7dD2dTHJgjXLZHR86jyKQN/SjYSJJONs2Xcr14vDN86QpniF4jMTpgYYA+4bCK\n\
+V3SM9t09CExEwL+IXHYOi794DqfkJmQ4fMiDKs9J3mMPYZMBlNF4nI+wVwLAblMG\n\
+M4kQgQEPaCMZ/1F5j9X9IQRnRsIotKI3RlGldjl3aSbVzpNXSx0I2nAYGuK+H2J8\n\
+NlYdghnCuDrDF9GXmqGAdcvdqBGbrOTihe/BwO69/8iBHwn63BRfXdwRhdDD0j8Y\n\
+2Ok+GeFulxAvGXnXG3StzAvC1vMLg7n2X/scptzwG5oE8ZxvDcMTymYv79IMTkj9\n\
+AgMBAAE=\n\
+-----END PUBLIC KEY-----\n\
+";
