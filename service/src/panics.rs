@@ -2,8 +2,8 @@
 //! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer
 //! ([`contain`]): its panic ends that peer's connection, is counted, and is logged once a minute by [`tell`].
 //!
-//! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with
-//! [`Ours`], so that its panics end the process as everywhere else.
+//! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with [`Ours`]
+//! and [`ours`], so that its panics end the process as everywhere else.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -150,6 +150,12 @@ impl<F: Future> Future for ContainedFuture<F> {
     }
 }
 
+/// Work of ours below a contained library, on what other connections need too: its panics are ours again.
+pub fn ours<T>(work: impl FnOnce() -> T) -> T {
+    let _within = Within::new(false);
+    work()
+}
+
 /// A future of ours that a contained library polls: its panics are ours again.
 pub struct Ours<F>(Pin<Box<F>>);
 
@@ -164,8 +170,7 @@ impl<F: Future> Future for Ours<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _within = Within::new(false);
-        self.0.as_mut().poll(cx)
+        ours(|| self.0.as_mut().poll(cx))
     }
 }
 

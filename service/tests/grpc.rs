@@ -42,7 +42,7 @@ async fn echo(request: Request) -> http::Response<Body> {
 
 async fn large(Extension(share): Extension<Share>) -> http::Response<Body> {
     let mut response = answer(Bytes::from(vec![b'x'; 8 << 20]));
-    response.extensions_mut().insert(HeldByAnswer(Arc::new(share.try_hold(1 << 20).expect("room"))));
+    response.extensions_mut().insert(HeldByAnswer::from(share.try_hold(1 << 20).expect("room")));
     response
 }
 
@@ -339,6 +339,74 @@ async fn idle_connections_make_room_for_calls() {
     assert_eq!(job.call("Echo", b"x", &[]).await.0, "0");
 }
 
+/// Calls that wait for their caller are no claim to a place: he does not send his message, or gives no window for his answer.
+#[tokio::test]
+async fn calls_that_let_us_wait_make_room() {
+    let places = PlaceLimits { kept: 0, ..places(3) };
+    let server = Server::start(calls(open(), PATIENCE), limits(places, NEVER), Budget::new(64 << 20)).await;
+    let deaf = {
+        let mut builder = h2::client::Builder::new();
+        let io = server.connect().await;
+        let (send, connection) = builder.initial_window_size(0).handshake::<_, Bytes>(io).await.expect("HTTP/2");
+        let driver = tokio::spawn(connection);
+        let mut send = send.ready().await.expect("ready");
+        // No gRPC, so it is answered with a sentence.
+        let request = http::Request::post("http://a/").body(()).expect("a request");
+        let (response, _) = send.send_request(request, true).expect("sent");
+        let response = tokio::time::timeout(PATIENCE, response).await.expect("in time").expect("a head");
+        assert_eq!(response.status(), 415);
+        (send, driver, response)
+    };
+    let silent = {
+        let mut client = Client::connect(&server).await;
+        let call = client.begin("Echo", &[]).await;
+        (client, call)
+    };
+    let mut works = Client::connect(&server).await;
+    let mut call = works.begin("Never", &[]).await;
+    call.1.send_data(framed(b"x"), true).expect("sent");
+    assert_eq!(works.call("Echo", b"x", &[]).await.0, "0", "behind the call");
+    let mut new = Vec::new();
+    for phase in [Phase::Answer, Phase::Body] {
+        // It is let in when the other had his second.
+        let mut client = Client::connect(&server).await;
+        let mut call = client.begin("Never", &[]).await;
+        call.1.send_data(framed(b"x"), true).expect("sent");
+        assert_eq!(client.call("Echo", b"x", &[]).await.0, "0", "behind the call");
+        new.push((client, call));
+        assert_eq!(server.stats.evicted(phase), 1, "{phase:?}");
+    }
+    assert_eq!(server.stats.evicted(Phase::Work), 0);
+    drop((silent, deaf, works, call));
+}
+
+/// What a message is packed with is said in the header also of one that is not packed.
+#[tokio::test]
+async fn an_unpacked_message_may_come_with_an_encoding() {
+    let server = start(NEVER, Budget::new(8 << 20)).await;
+    let mut client = Client::connect(&server).await;
+    for encoding in ["gzip", "identity"] {
+        assert_eq!(client.call("Echo", b"x", &[("grpc-encoding", encoding)]).await, ("0".to_owned(), "6".to_owned()));
+    }
+}
+
+/// Long headers of calls take from the budget as long as the call.
+#[tokio::test]
+async fn long_headers_take_from_the_budget() {
+    let budget = Budget::new(512 * 1024);
+    let server = start(NEVER, budget.clone()).await;
+    let mut client = Client::connect(&server).await;
+    let long = "x".repeat(15_000);
+    let mut held = Vec::new();
+    for number in 1..=9 {
+        held.push(client.begin("Echo", &[("x-long", &long)]).await);
+        eventually("it is held", || budget.held_bytes() >= number * 14_000).await;
+    }
+    assert_eq!(client.call("Echo", b"x", &[("x-long", &long)]).await.0, RESOURCE_EXHAUSTED);
+    drop((held, client));
+    eventually("it is given back", || budget.held_bytes() == 0).await;
+}
+
 /// An address whose calls take all its places gets no further connection, and nobody waits behind it.
 #[tokio::test]
 async fn a_busy_address_is_in_nobodys_way() {
@@ -347,7 +415,8 @@ async fn a_busy_address_is_in_nobodys_way() {
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut client = Client::on(server.connect_from(5).await).await;
-        let call = client.begin("Never", &[]).await;
+        let mut call = client.begin("Never", &[]).await;
+        call.1.send_data(framed(b"x"), true).expect("sent");
         busy.push((client, call));
     }
     for (client, _) in &mut busy {

@@ -78,7 +78,7 @@ async fn take(Extension(share): Extension<Share>, request: Request) -> (http::St
 async fn large(Extension(share): Extension<Share>) -> http::Response<Body> {
     let mut response = http::Response::new(Body::from(Bytes::from(vec![b'x'; 32 << 20])));
     let held = share.try_hold(1 << 20).expect("room");
-    response.extensions_mut().insert(HeldByAnswer(Arc::new(held)));
+    response.extensions_mut().insert(HeldByAnswer::from(held));
     response
 }
 
@@ -163,7 +163,7 @@ async fn headers_are_bounded() {
 /// Sixteen KiB of a header are free; the rest is held as long as the request, and is given back.
 #[tokio::test]
 async fn long_headers_take_from_the_budget() {
-    let budget = Budget::new(256 * 1024);
+    let budget = Budget::new(512 * 1024);
     let server = Server::start(http(), limits(places(16), NEVER), budget.clone()).await;
     let mut free = Vec::new();
     for _ in 0..4 {
@@ -173,7 +173,7 @@ async fn long_headers_take_from_the_budget() {
     }
     server.wait_for_connections(4).await;
     assert_eq!(budget.held_bytes(), 0);
-    // One address holds half of the budget: 128 KiB.
+    // One address holds half of half of the budget: 128 KiB.
     let mut holding = Vec::new();
     for number in 1..=2 {
         let mut io = server.connect().await;
@@ -187,7 +187,7 @@ async fn long_headers_take_from_the_budget() {
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1"), "{answer}");
     let mut other = server.connect_from(2).await;
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(80_000));
-    assert!(ask(&mut other, &long).await.starts_with("HTTP/1.1 200 "), "another address has its own half");
+    assert!(ask(&mut other, &long).await.starts_with("HTTP/1.1 200 "), "another address has its own quarter");
     assert!(ask(&mut server.connect().await, GET).await.starts_with("HTTP/1.1 200 "), "a short header needs none");
     drop(holding);
     eventually("all is given back", || budget.held_bytes() == 0).await;
@@ -261,6 +261,61 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     eventually("the answer is made", || begun.large.load(Ordering::SeqCst) == 1).await;
     server.wait_for_connections(0).await;
     assert_eq!(server.serving.budget().held_bytes(), 0);
+}
+
+/// A peer that takes its answer a little at a time has a time for all of it.
+#[tokio::test]
+async fn an_answer_that_is_read_byte_by_byte_is_given_up() {
+    let clocks = Clocks { answer: 5 * SOON, ..NEVER };
+    let server = start(places(4), clocks).await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+    let reading = tokio::spawn(async move {
+        let mut some = [0; 1024];
+        while let Ok(1..) = slow.read(&mut some).await {
+            tokio::time::sleep(SOON / 20).await;
+        }
+    });
+    server.wait_for_connections(1).await;
+    // What the kernel holds by then is still read for a while.
+    server.wait_for_connections(0).await;
+    reading.abort();
+}
+
+/// Who does not take his answer makes room after a second, as does who does not send his body; who waits for us stays.
+#[tokio::test]
+async fn those_who_let_us_wait_make_room() {
+    let begun = Begun::default();
+    let server = Server::start(http_with(&begun), limits(places(3), NEVER), Budget::new(4 << 20)).await;
+    let mut held = Vec::new();
+    for words in [
+        "GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /take HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf",
+        "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        let mut io = server.connect().await;
+        io.write_all(words.as_bytes()).await.expect("sent");
+        held.push(io);
+    }
+    eventually("one waits", || begun.waits.load(Ordering::SeqCst) == 1).await;
+    for phase in [Phase::Answer, Phase::Body] {
+        let ask_until_served = async {
+            loop {
+                let mut io = server.connect().await;
+                io.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+                let waits = begun.waits.load(Ordering::SeqCst);
+                let mut answer = [0; 12];
+                // It is answered that there is no place, or waits.
+                let refused = tokio::time::timeout(SOON, io.read(&mut answer)).await;
+                if refused.is_err() && begun.waits.load(Ordering::SeqCst) >= waits {
+                    break io;
+                }
+            }
+        };
+        held.push(tokio::time::timeout(PATIENCE, ask_until_served).await.expect("a place"));
+        eventually("it made room", || server.stats.evicted(phase) == 1).await;
+    }
+    assert_eq!(server.stats.evicted(Phase::Work), 0);
 }
 
 /// Idle connections make room, longest idle first; nobody is shut out by them.

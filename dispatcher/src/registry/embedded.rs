@@ -24,6 +24,9 @@ const LIST_WITHIN: Duration = Duration::from_secs(30);
 /// Time from the beginning of one list to that of the next: making them is work for feed, whoever asks how often.
 const LIST_EVERY: Duration = Duration::from_millis(100);
 
+/// Rooms of a list that is put in order on the thread that asked; a longer one has a thread for it.
+const ORDERED_HERE_MAX: usize = 10_000;
+
 /// The registry of a process that holds its gateways itself.
 pub struct EmbeddedRegistry {
     route: Route,
@@ -71,15 +74,28 @@ impl EmbeddedRegistry {
 
 async fn fetch(route: &Route) -> Result<Rooms, NoAnswer> {
     let mut lists = try_join_all(route.gateways().iter().map(|gateway| gateway.rooms())).await?;
-    if lists.len() == 1 {
-        return Ok(lists.remove(0).into());
+    let list = if lists.len() == 1 { lists.remove(0) } else { summed(lists) };
+    if list.len() <= ORDERED_HERE_MAX {
+        return Ok(ordered(list));
     }
+    // It ends early only when the process does.
+    tokio::task::spawn_blocking(move || ordered(list)).await.map_err(|_| NoAnswer::Gone)
+}
+
+fn summed(lists: Vec<Vec<(String, u32)>>) -> Vec<(String, u32)> {
     let mut sums: HashMap<String, u32> = HashMap::new();
     for (room, count) in lists.into_iter().flatten() {
         let sum = sums.entry(room).or_default();
         *sum = sum.saturating_add(count);
     }
-    Ok(Arc::from_iter(sums))
+    sums.into_iter().collect()
+}
+
+/// In the order of [`Rooms`]: once for a list, however many ask for its beginning.
+fn ordered(mut list: Vec<(String, u32)>) -> Rooms {
+    list.retain(|(_, count)| *count > 0);
+    list.sort_unstable_by(|(room, count), (other, others)| others.cmp(count).then_with(|| room.cmp(other)));
+    list.into()
 }
 
 #[async_trait::async_trait]

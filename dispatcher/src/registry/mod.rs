@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::feed::{NoAnswer, Totals};
 
-/// Rooms with at least one member, and how many each has; in no order.
+/// Rooms with at least one member, and how many each has: the largest first, those of one size by name.
 pub type Rooms = Arc<[(String, u32)]>;
 
 /// Who is online.

@@ -13,7 +13,9 @@ use halley_protocol::proto::goim_comet::{
 };
 use halley_protocol::proto::goim_protocol::Proto;
 use halley_service::access::Scope;
+use halley_service::panics::Ours;
 use halley_service::serve::answer::HeldByAnswer;
+use halley_service::serve::budget::Share;
 use halley_service::serve::grpc::{Method, share_of};
 use hashbrown::HashSet;
 use tonic::codec::CompressionEncoding;
@@ -107,11 +109,30 @@ impl CometService {
     }
 }
 
+/// Each method in [`Ours`]: the library that calls it is contained.
 #[tonic::async_trait]
 impl Comet for CometService {
-    /// To keys. Unknown keys are skipped, and a connection whose queue is full is no reason to skip others.
     async fn push_msg(&self, request: Request<PushMsgReq>) -> Result<Response<PushMsgReply>, Status> {
-        match request.into_inner() {
+        Ours::new(self.to_keys(request.into_inner())).await
+    }
+
+    async fn broadcast(&self, request: Request<BroadcastReq>) -> Result<Response<BroadcastReply>, Status> {
+        Ours::new(self.to_all(request.into_inner())).await
+    }
+
+    async fn broadcast_room(&self, request: Request<BroadcastRoomReq>) -> Result<Response<BroadcastRoomReply>, Status> {
+        Ours::new(self.to_room(request.into_inner())).await
+    }
+
+    async fn rooms(&self, request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
+        Ours::new(self.all_rooms(share_of(&request))).await
+    }
+}
+
+impl CometService {
+    /// To keys. Unknown keys are skipped, and a connection whose queue is full is no reason to skip others.
+    async fn to_keys(&self, request: PushMsgReq) -> Result<Response<PushMsgReply>, Status> {
+        match request {
             PushMsgReq { keys, proto: Some(proto), proto_op } if !keys.is_empty() => {
                 self.push_to_keys(keys, proto_op, proto).await?;
                 Ok(Response::new(PushMsgReply {}))
@@ -121,8 +142,8 @@ impl Comet for CometService {
     }
 
     /// To everybody; pacing goes on in the shards after the answer.
-    async fn broadcast(&self, request: Request<BroadcastReq>) -> Result<Response<BroadcastReply>, Status> {
-        let BroadcastReq { proto_op, proto, speed } = request.into_inner();
+    async fn to_all(&self, request: BroadcastReq) -> Result<Response<BroadcastReply>, Status> {
+        let BroadcastReq { proto_op, proto, speed } = request;
         let Some(proto) = proto else { return Err(Status::unknown("rpc broadcast arg error")) };
         // goim paces by positive speeds only.
         let speed = u32::try_from(speed).unwrap_or(0);
@@ -131,8 +152,8 @@ impl Comet for CometService {
     }
 
     /// To a room; an unknown room is no error.
-    async fn broadcast_room(&self, request: Request<BroadcastRoomReq>) -> Result<Response<BroadcastRoomReply>, Status> {
-        match request.into_inner() {
+    async fn to_room(&self, request: BroadcastRoomReq) -> Result<Response<BroadcastRoomReply>, Status> {
+        match request {
             BroadcastRoomReq { room_id, proto: Some(proto) } if !room_id.is_empty() => {
                 let op = proto.op;
                 self.push(Target::Room(room_id), op, proto).await?;
@@ -144,19 +165,19 @@ impl Comet for CometService {
     }
 
     /// The rooms with members.
-    async fn rooms(&self, request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
+    async fn all_rooms(&self, share: Option<&Share>) -> Result<Response<RoomsReply>, Status> {
         let rooms = self.rooms.rooms().await.map_err(unavailable)?;
         let bytes = rooms.iter().map(|(room, _)| 2 * room.len() + ROOM_BYTES).sum();
-        let held = match share_of(&request) {
+        let held = match share {
             None => None,
-            Some(share) => Some(share.try_hold(bytes).ok_or_else(|| {
+            Some(share) => Some(share.for_strangers().try_hold(bytes).ok_or_else(|| {
                 Status::resource_exhausted("too many long answers are being read, try again in a moment")
             })?),
         };
         let rooms = rooms.iter().map(|(room, _)| (room.clone(), true)).collect();
         let mut response = Response::new(RoomsReply { rooms });
         if let Some(held) = held {
-            response.extensions_mut().insert(HeldByAnswer(Arc::new(held)));
+            response.extensions_mut().insert(HeldByAnswer::from(held));
         }
         Ok(response)
     }

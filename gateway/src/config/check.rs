@@ -288,8 +288,15 @@ fn queues(config: &Config) -> Vec<Finding> {
 
 fn bodies(config: &Config) -> Vec<Finding> {
     let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
+    // One address holds half of it at most.
+    let sentence = || {
+        format!(
+            "ingress.body_bytes_max ({one}) is above half of ingress.bodies_bytes_max ({all}), which is what one address may \
+             hold: lower it"
+        )
+    };
     let about = ["ingress.body_bytes_max", "ingress.bodies_bytes_max"];
-    above(&about, u64::from(one), all)
+    (2 * u64::from(one) > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
 }
 
 /// Of two bounds the first, of one, may not be above the second, of all.

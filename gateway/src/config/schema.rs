@@ -264,7 +264,7 @@ settings! {
         /// Keys that one call of goim's Comet service may name. A job of goim puts all keys of a push into one.
         restart push_keys_max: u32 = 250_000, in 1_000..=4_000_000;
         /// Bytes that requests may hold in memory at once, over HTTP and gRPC: bodies as they arrive, headers beyond 16 KiB,
-        /// long answers until they are read. One address holds half of it at most.
+        /// long answers until they are read. One address holds half of it at most, and so do headers and answers together.
         restart bodies_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
         /// Connections to each of http_listen at once. Idle ones make room for new ones, longest idle first.
         restart http_connections_max: u32 = 4_096, in 16..=1_000_000;

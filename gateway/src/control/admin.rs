@@ -148,7 +148,7 @@ impl From<Failure> for Refusal {
 
 /// Let in who may; handlers find out by what right, and from where.
 async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next) -> Response {
-    let caller = Caller::of(request.headers(), request.uri(), request.extensions());
+    let caller = Caller::of(&request);
     let peer = caller.peer;
     let denied = match admin.access.check(&caller, scope) {
         Ok(role) => {
@@ -164,10 +164,14 @@ async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next
         Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "busy"),
     };
     let mut answer = Refusal { status, code, message }.into_response();
-    if denied.kind() == Kind::Unauthenticated {
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    match denied.kind() {
+        Kind::Unauthenticated => {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            answer
+        }
+        Kind::TooMany => answers::last(answer),
+        Kind::Forbidden => answer,
     }
-    answer
 }
 
 /// Who was let in.

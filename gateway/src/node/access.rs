@@ -92,11 +92,9 @@ pub fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
     let none = tokens.is_empty();
     let hosts = config.ingress.page_hosts.iter().map(|host| host.0.clone()).collect();
     let mut access = Access::new(tokens).lenient_for(COMET).with_hosts(hosts);
-    if general.insecure.contains(&Insecure::OpenIngress) {
-        access = access.open_to_all(PUSH);
-        if none {
-            access = access.open_to_all(QUESTIONS);
-        }
+    // What was accepted is that nobody needs a token because there is none.
+    if none && general.insecure.contains(&Insecure::OpenIngress) {
+        access = access.open_to_all(PUSH).open_to_all(QUESTIONS);
     }
     Ok(access)
 }
@@ -191,7 +189,7 @@ mod tests {
             let bearer = format!("Bearer {}", text(kind)).parse().expect("a value");
             let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, bearer)]);
             let peer = Peer::Tcp("192.0.2.1:1".parse().expect("an address"));
-            let caller = Caller { peer, headers: &headers, authority: None };
+            let caller = Caller { peer, headers: &headers, authority: None, version: http::Version::HTTP_11 };
             for ((_, scope), allowed) in SCOPES.into_iter().zip(allowed) {
                 let result = access.check(&caller, scope).map_err(|denied| denied.reason);
                 let expected = if allowed { Ok(()) } else { Err(Reason::NotAllowed) };
@@ -200,11 +198,31 @@ mod tests {
         }
     }
 
+    /// An ingress that was opened for want of tokens is closed again as soon as there is one.
+    #[test]
+    fn any_token_closes_an_open_ingress() {
+        let peer = Peer::Tcp("192.0.2.1:1".parse().expect("an address"));
+        let caller = Caller { peer, headers: &HeaderMap::new(), authority: None, version: http::Version::HTTP_11 };
+        let mut open = Config::default();
+        open.general.insecure = vec![Insecure::OpenIngress];
+        let may = |config: &Config| access(config).expect("good").check(&caller, PUSH).is_ok();
+        assert!(may(&open));
+        for set in [
+            |config: &mut Config| config.general.push_token = secret("push-0123456789abcdef"),
+            |config: &mut Config| config.general.admin_token = secret("admin-0123456789abcdef"),
+            |config: &mut Config| config.general.read_token = secret("read-0123456789abcdef"),
+        ] {
+            let mut closed = open.clone();
+            set(&mut closed);
+            assert!(!may(&closed));
+        }
+    }
+
     #[test]
     fn jobs_need_no_token_until_one_is_made_for_them() {
         let access = access(&config(|config| config.general.admin_token = secret("0123456789abcdef"))).expect("good");
         let peer = Peer::Tcp("192.0.2.1:1".parse().expect("an address"));
-        let caller = Caller { peer, headers: &HeaderMap::new(), authority: None };
+        let caller = Caller { peer, headers: &HeaderMap::new(), authority: None, version: http::Version::HTTP_11 };
         assert_eq!(access.check(&caller, COMET), Ok(Role::Anybody));
         assert!(access.check(&caller, PUSH).is_err() && access.check(&caller, QUESTIONS).is_err());
     }

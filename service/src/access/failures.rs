@@ -20,7 +20,8 @@ const WAIT_MAX: Duration = Duration::from_secs(4);
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Addresses that are remembered.
 const ADDRESSES_MAX: usize = 1024;
-/// Answers that may be held back at once; beyond it they go out at once, as "too many", whatever the token was.
+/// Answers to wrong tokens that may be held back at once; beyond it they go out at once, as "too many", and end their
+/// connections: each further guess costs a connection, and nobody with a right token is kept out by those who guess.
 const WAITING_MAX: usize = 256;
 
 /// See the module.

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::HeaderName;
 use http::header::{self, ORIGIN};
+use http::{HeaderName, Version};
 
 use super::{Caller, Peer};
 
@@ -71,6 +71,8 @@ pub enum NotFromHere {
     Address,
     /// It bears this header, which may be the mark of a proxy.
     Proxy(String),
+    /// It speaks HTTP/1.0, as proxies do.
+    Version,
     /// The name that it has for us is not ours.
     Host,
     /// A web page of another site is behind it.
@@ -82,6 +84,7 @@ impl fmt::Display for NotFromHere {
         match self {
             NotFromHere::Address => f.write_str("ask from 127.0.0.1 or ::1"),
             NotFromHere::Proxy(name) => write!(f, "leave the header {name:?} away, which may be a proxy's"),
+            NotFromHere::Version => f.write_str("speak HTTP/1.1, since HTTP/1.0 may be a proxy's"),
             NotFromHere::Host => {
                 f.write_str("name the host of this request in ingress.page_hosts, or ask by IP address or as localhost")
             }
@@ -101,6 +104,9 @@ pub fn this_machine(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFrom
     }
     if let Some(mark) = caller.headers.keys().find(|name| !is_own(name)) {
         return Err(NotFromHere::Proxy(mark.as_str().chars().take(SHOWN_CHARACTERS_MAX).collect()));
+    }
+    if caller.version < Version::HTTP_11 {
+        return Err(NotFromHere::Version);
     }
     own_host(caller, hosts)
 }

@@ -8,8 +8,8 @@
 //! - Without any token, what needs one is for this machine: the peer is 127.0.0.1 or ::1, the request bears no mark of a proxy,
 //!   the name in `Host` is ours, and no web page of others is behind it.
 //!
-//! Any mark of a proxy counts, known or not: a request may carry only headers that programs and browsers send by themselves
-//! ([`from_here`]). A proxy that leaves no mark at all cannot be told from a program on this machine (RFC 9110 §7.6.3 asks every
+//! Any mark of a proxy counts, known or not: a request may carry only headers that programs and browsers send by themselves, and
+//! speaks HTTP/1.1 at least ([`from_here`]). A proxy that leaves no mark at all cannot be told from a program on this machine (RFC 9110 §7.6.3 asks every
 //! proxy for `Via`, few leave it); only tokens help against that.
 
 pub mod failures;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Uri};
+use http::{Extensions, HeaderMap, Request, Uri, Version};
 
 use crate::address::AddressBlock;
 use failures::Failures;
@@ -83,18 +83,24 @@ pub struct Caller<'a> {
     pub headers: &'a HeaderMap,
     /// The authority of the request's target (`:authority` in HTTP/2), if it has one.
     pub authority: Option<&'a str>,
+    /// Of HTTP, as the peer speaks it.
+    pub version: Version,
 }
 
 impl<'a> Caller<'a> {
     /// Who sends this request, whose extensions hold its [`Peer`].
-    pub fn of(headers: &'a HeaderMap, uri: &'a Uri, extensions: &Extensions) -> Caller<'a> {
-        let peer = extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
-        Caller { peer, headers, authority: uri.authority().map(http::uri::Authority::as_str) }
+    pub fn of<B>(request: &'a Request<B>) -> Caller<'a> {
+        Caller::new(request.headers(), request.uri(), request.version(), request.extensions())
     }
 
     /// As [`Caller::of`].
     pub fn of_parts(parts: &'a Parts) -> Caller<'a> {
-        Caller::of(&parts.headers, &parts.uri, &parts.extensions)
+        Caller::new(&parts.headers, &parts.uri, parts.version, &parts.extensions)
+    }
+
+    fn new(headers: &'a HeaderMap, uri: &'a Uri, version: Version, extensions: &Extensions) -> Caller<'a> {
+        let peer = extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
+        Caller { peer, headers, authority: uri.authority().map(http::uri::Authority::as_str), version }
     }
 
     /// The name that the caller has for us; empty when there is none or it is no text.

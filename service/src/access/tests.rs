@@ -1,6 +1,6 @@
 //! Who may, by every kind of request and of configuration.
 
-use http::HeaderValue;
+use http::{HeaderValue, Version};
 
 use super::*;
 
@@ -18,7 +18,9 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 fn check(access: &Access, scope: Scope, peer: &str, pairs: &[(&'static str, &str)]) -> Result<Role, Reason> {
     let headers = headers(pairs);
     let peer = Peer::Tcp(peer.parse().expect("an address"));
-    access.check(&Caller { peer, headers: &headers, authority: None }, scope).map_err(|denied| denied.reason)
+    access
+        .check(&Caller { peer, headers: &headers, authority: None, version: Version::HTTP_11 }, scope)
+        .map_err(|denied| denied.reason)
 }
 
 fn token(text: &str, setting: &'static str, scopes: &[Scope]) -> Token {
@@ -40,9 +42,9 @@ fn without_tokens_this_machine_may() {
     for elsewhere in ["192.0.2.1:5", "[2001:db8::1]:5", "[::ffff:192.0.2.1]:5", "127.0.0.6:5", "127.8.9.1:5"] {
         assert_eq!(check(&access, DO, elsewhere, PROGRAM), refused(NotFromHere::Address), "{elsewhere}");
     }
-    let nobody = Caller { peer: Peer::Unknown, headers: &headers(PROGRAM), authority: None };
+    let nobody = Caller { peer: Peer::Unknown, headers: &headers(PROGRAM), authority: None, version: Version::HTTP_11 };
     assert!(access.check(&nobody, DO).is_err());
-    let socket = Caller { peer: Peer::Unix, headers: &HeaderMap::new(), authority: None };
+    let socket = Caller { peer: Peer::Unix, headers: &HeaderMap::new(), authority: None, version: Version::HTTP_11 };
     assert_eq!(access.check(&socket, DO), Ok(Role::Socket));
 }
 
@@ -83,6 +85,25 @@ fn every_mark_of_a_proxy_counts() {
         ("traceparent", "00-1-2-00"),
     ];
     assert_eq!(check(&access, DO, HERE, &prometheus), Ok(Role::ThisMachine));
+}
+
+/// Proxies that add nothing speak HTTP/1.0 behind (nginx's `proxy_pass` by itself), which no program does any more.
+#[test]
+fn the_version_of_a_plain_proxy_is_a_mark() {
+    let access = Access::default();
+    let headers = headers(&[HOST_HERE, ("connection", "close")]);
+    let peer = Peer::Tcp(HERE.parse().expect("an address"));
+    let reason = |version, scope| {
+        let caller = Caller { peer, headers: &headers, authority: None, version };
+        access.check(&caller, scope).map_err(|denied| denied.reason)
+    };
+    for old in [Version::HTTP_09, Version::HTTP_10] {
+        assert_eq!(reason(old, DO), refused(NotFromHere::Version));
+        assert_eq!(reason(old, ASK), Ok(Role::Anybody));
+    }
+    for new in [Version::HTTP_11, Version::HTTP_2] {
+        assert_eq!(reason(new, DO), Ok(Role::ThisMachine));
+    }
 }
 
 /// A site that a browser on this machine visits must not do anything, by whatever name it reaches us; our own page may.
@@ -130,7 +151,12 @@ fn cross_site_requests_without_origin_are_seen() {
     }
     let mut twice = headers(&[HOST_HERE, ("sec-fetch-site", "same-origin")]);
     twice.append("sec-fetch-site", HeaderValue::from_static("cross-site"));
-    let caller = Caller { peer: Peer::Tcp(HERE.parse().expect("an address")), headers: &twice, authority: None };
+    let caller = Caller {
+        peer: Peer::Tcp(HERE.parse().expect("an address")),
+        headers: &twice,
+        authority: None,
+        version: Version::HTTP_11,
+    };
     assert!(access.check(&caller, DO).is_err());
 }
 
@@ -165,7 +191,7 @@ fn with_any_token_one_is_asked_for_over_tcp_always() {
         assert_eq!(check(&access, ASK, peer, &with_ask), Ok(Role::Token("ask_token")));
         assert_eq!(check(&access, DO, peer, &with_ask), Err(Reason::NotAllowed));
     }
-    let socket = Caller { peer: Peer::Unix, headers: &HeaderMap::new(), authority: None };
+    let socket = Caller { peer: Peer::Unix, headers: &HeaderMap::new(), authority: None, version: Version::HTTP_11 };
     assert_eq!(access.check(&socket, DO), Ok(Role::Socket));
     assert_eq!(access.failures().total(), 12);
 }

@@ -1,5 +1,5 @@
 //! The body of an answer on its way out. Owns cutting it into pieces, so that a peer that does not read makes the libraries below
-//! hold little of it, and giving back what request and answer held of the budget when its last piece is out.
+//! hold little of it, and giving back what request and answer held of the budget when its last piece is written.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,29 +10,66 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::budget::Held;
-use super::stream::Progress;
+use super::progress::{Exchange, Turn};
+use crate::panics::ours;
 
 /// Bytes of one piece.
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Put into an answer's extensions: what its body holds of the budget, until the body is out.
 #[derive(Clone, Debug)]
-pub struct HeldByAnswer(pub Arc<Held>);
+pub struct HeldByAnswer(#[expect(dead_code, reason = "given back with the answer")] Arc<Held>);
+
+impl From<Held> for HeldByAnswer {
+    fn from(held: Held) -> HeldByAnswer {
+        HeldByAnswer(Arc::new(held))
+    }
+}
 
 /// See the module.
-pub struct Answer {
+pub(super) struct Answer {
     body: Body,
     /// What a frame of `body` has left.
     rest: Bytes,
-    ends: Option<Arc<Progress>>,
-    /// Given back with this.
-    _held: (Option<Held>, Option<HeldByAnswer>),
+    exchange: Option<Arc<Exchange>>,
+    held: Arc<HeldByExchange>,
+}
+
+/// What request and answer hold of the budget.
+#[derive(Debug)]
+pub(super) struct HeldByExchange(pub(super) Option<Held>, pub(super) Option<HeldByAnswer>);
+
+/// A piece that the library below has not written yet holds what all of the answer does: the pieces share its memory.
+struct Piece(Bytes, #[expect(dead_code, reason = "given back with the bytes")] Arc<HeldByExchange>);
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl Answer {
-    /// `ends` is told when the answer is out, or nobody wants it any more.
-    pub fn new(body: Body, held: (Option<Held>, Option<HeldByAnswer>), ends: Option<Arc<Progress>>) -> Answer {
-        Answer { body, rest: Bytes::new(), ends, _held: held }
+    /// To the request of `exchange`, which ends with it.
+    pub(super) fn new(body: Body, held: HeldByExchange, exchange: Option<Arc<Exchange>>) -> Answer {
+        if let Some(exchange) = &exchange {
+            exchange.answered(body.size_hint().exact().is_some());
+        }
+        Answer { body, rest: Bytes::new(), exchange, held: Arc::new(held) }
+    }
+
+    fn turn(&self, turn: Turn) {
+        if let Some(exchange) = &self.exchange {
+            exchange.turn(turn);
+        }
+    }
+
+    fn piece(&mut self) -> Bytes {
+        let bytes = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(bytes);
+        match *self.held {
+            HeldByExchange(None, None) => piece,
+            HeldByExchange(..) => Bytes::from_owner(Piece(piece, Arc::clone(&self.held))),
+        }
     }
 }
 
@@ -42,7 +79,10 @@ impl HttpBody for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.rest.is_empty() {
-            match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let polled = ours(|| Pin::new(&mut self.body).poll_frame(cx));
+            // Whoever reads faster than there is something to read waits for us.
+            self.turn(if polled.is_pending() { Turn::Ours } else { Turn::Answer });
+            match std::task::ready!(polled) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.rest = data,
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
@@ -50,8 +90,7 @@ impl HttpBody for Answer {
                 other => return Poll::Ready(other),
             }
         }
-        let bytes = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(bytes)))))
+        Poll::Ready(Some(Ok(Frame::data(self.piece()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -69,14 +108,6 @@ impl HttpBody for Answer {
     }
 }
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        if let Some(progress) = &self.ends {
-            progress.answered();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
@@ -85,23 +116,26 @@ mod tests {
     use crate::address::AddressBlock;
     use crate::serve::budget::Budget;
 
-    /// Nothing is lost by the cuts, the length stays known, and what is held is held until the last piece is taken.
+    /// Nothing is lost by the cuts, the length stays known, and what is held is held until the last piece is written.
     #[tokio::test]
     async fn an_answer_comes_whole_in_pieces() {
         let budget = Budget::new(1 << 20);
-        let held = budget.share(AddressBlock::Local).try_hold(50_000).map(|held| HeldByAnswer(Arc::new(held)));
+        let held = budget.share(AddressBlock::Local).try_hold(50_000).map(HeldByAnswer::from);
         let text: Bytes = (0..50_000_u32).map(|number| number.to_le_bytes()[0]).collect();
-        let mut answer = Answer::new(Body::from(text.clone()), (None, held), None);
-        let mut came = Vec::new();
+        let mut answer = Answer::new(Body::from(text.clone()), HeldByExchange(None, held), None);
+        let (mut came, mut last) = (Vec::new(), Bytes::new());
         while let Some(frame) = answer.frame().await {
             let piece = frame.expect("in memory").into_data().expect("data");
             assert!((1..=PIECE_BYTES).contains(&piece.len()));
             came.extend_from_slice(&piece);
             assert_eq!(answer.size_hint().exact(), Some((text.len() - came.len()) as u64));
             assert!(budget.held_bytes() > 0);
+            last = piece;
         }
         assert!(came == text && answer.is_end_stream());
         drop(answer);
+        assert!(budget.held_bytes() > 0, "a piece is not written yet");
+        drop(last);
         assert_eq!(budget.held_bytes(), 0);
     }
 }

@@ -93,13 +93,28 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> BodyReader<B> {
             if data.len() > bytes_max.saturating_sub(self.bytes.len()) {
                 return Err(BodyError::TooLarge { bytes_max });
             }
-            self.make_room(self.bytes.len() + data.len()).await?;
+            self.make_room(self.bytes.len() + data.len(), bytes_max).await?;
             self.bytes.extend_from_slice(&data);
             return Ok(true);
         }
     }
 
-    async fn make_room(&mut self, bytes: usize) -> Result<(), BodyError> {
+    /// Room for so many bytes, with some to spare if there is, so that few moves of what came are needed.
+    async fn make_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), BodyError> {
+        if bytes <= self.bytes.capacity() {
+            return Ok(());
+        }
+        let ample = (2 * self.bytes.capacity()).clamp(bytes, bytes_max.max(bytes));
+        if self.held.grow_now(ample) {
+            self.bytes.reserve(ample - self.bytes.len());
+            return Ok(());
+        }
+        self.wait_for_room(bytes).await?;
+        self.bytes.reserve(bytes - self.bytes.len());
+        Ok(())
+    }
+
+    async fn wait_for_room(&mut self, bytes: usize) -> Result<(), BodyError> {
         if self.held.grow_now(bytes) {
             return Ok(());
         }

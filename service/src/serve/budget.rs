@@ -1,6 +1,6 @@
-//! The bytes that strangers may make a process hold. Owns one bound for all of them together, and half of it for each address;
-//! what is held is given back when its [`Held`] is dropped. Header bytes, request bodies and long answers of every listener take
-//! from it as they arise; it knows nothing of what they are.
+//! The bytes that strangers may make a process hold. Owns one bound for all of them together, half of it for each address, and
+//! half of either for what anybody may cause without having been let in; what is held is given back when its [`Held`] is dropped.
+//! Header bytes, request bodies and long answers of every listener take from it as they arise; it knows nothing of what they are.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::address::AddressBlock;
@@ -22,26 +22,37 @@ pub struct Budget(Arc<Inner>);
 
 struct Inner {
     all: Arc<Semaphore>,
-    all_permits: u32,
+    /// Of them, what is held before anybody was let in, or without.
+    strangers: Arc<Semaphore>,
     address_permits: u32,
     /// Parts of the addresses that hold something, or may.
-    addresses: Mutex<HashMap<AddressBlock, Weak<Semaphore>>>,
+    addresses: Mutex<HashMap<AddressBlock, Weak<Part>>>,
     held_bytes: AtomicU64,
     refused: AtomicU64,
+}
+
+/// What one address may hold, and what of it as a stranger.
+struct Part {
+    all: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
 }
 
 /// One address's part of a [`Budget`]; cheap to clone.
 #[derive(Clone)]
 pub struct Share {
     budget: Budget,
-    own: Arc<Semaphore>,
+    part: Arc<Part>,
+    as_stranger: bool,
 }
 
 /// Bytes that are held, until this is dropped.
 pub struct Held {
     share: Share,
-    permits: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
+    permits: Permits,
 }
+
+/// As many of each of [`Share::sources`].
+type Permits = Vec<OwnedSemaphorePermit>;
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +62,7 @@ impl fmt::Debug for Budget {
 
 impl fmt::Debug for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Share").field("free_permits", &self.own.available_permits()).finish_non_exhaustive()
+        f.debug_struct("Share").field("free_permits", &self.part.all.available_permits()).finish_non_exhaustive()
     }
 }
 
@@ -67,7 +78,7 @@ impl Budget {
         let all_permits = permits_of(bytes_max);
         Budget(Arc::new(Inner {
             all: Arc::new(Semaphore::new(all_permits as usize)),
-            all_permits,
+            strangers: Arc::new(Semaphore::new((all_permits / 2).max(1) as usize)),
             address_permits: (all_permits / 2).max(1),
             addresses: Mutex::default(),
             held_bytes: AtomicU64::new(0),
@@ -79,16 +90,20 @@ impl Budget {
     pub fn share(&self, address: AddressBlock) -> Share {
         let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let known = addresses.get(&address).and_then(Weak::upgrade);
-        let own = known.unwrap_or_else(|| {
+        let part = known.unwrap_or_else(|| {
             // Never more entries than twice the shares that live, rounded up.
             if addresses.len() == addresses.capacity() {
                 addresses.retain(|_, part| part.strong_count() > 0);
             }
-            let own = Arc::new(Semaphore::new(self.0.address_permits as usize));
-            addresses.insert(address, Arc::downgrade(&own));
-            own
+            let permits = self.0.address_permits as usize;
+            let part = Arc::new(Part {
+                all: Arc::new(Semaphore::new(permits)),
+                strangers: Arc::new(Semaphore::new((permits / 2).max(1))),
+            });
+            addresses.insert(address, Arc::downgrade(&part));
+            part
         });
-        Share { budget: self.clone(), own }
+        Share { budget: self.clone(), part, as_stranger: false }
     }
 
     /// Bytes held now, in steps of [`PERMIT_BYTES`].
@@ -103,9 +118,16 @@ impl Budget {
 }
 
 impl Share {
+    /// The same, for what its address may cause without having been let in: headers, and answers to questions that anybody may
+    /// ask. However much of that there is, half of the budget is left for the bodies of those who were.
+    #[must_use]
+    pub fn for_strangers(&self) -> Share {
+        Share { as_stranger: true, ..self.clone() }
+    }
+
     /// Nothing held yet.
     pub fn hold_nothing(&self) -> Held {
-        Held { share: self.clone(), permits: None }
+        Held { share: self.clone(), permits: Permits::new() }
     }
 
     /// Hold `bytes` at once, or nothing.
@@ -117,7 +139,29 @@ impl Share {
     /// Permits for `bytes`. What is asked for at once never exceeds what one address may hold, or one large request alone would
     /// wait for ever.
     fn permits_of(&self, bytes: usize) -> u32 {
-        permits_of(bytes).min(self.budget.0.address_permits).min(self.budget.0.all_permits)
+        let most = self.budget.0.address_permits;
+        permits_of(bytes).min(if self.as_stranger { (most / 2).max(1) } else { most })
+    }
+
+    /// Whence every permit is taken. Everybody asks in this order, so that nobody waits in a circle.
+    fn sources(&self) -> impl Iterator<Item = &Arc<Semaphore>> {
+        let budget = &self.budget.0;
+        let strangers = self.as_stranger.then_some([&self.part.strangers, &budget.strangers]);
+        [&self.part.all].into_iter().chain(strangers.into_iter().flatten()).chain([&budget.all])
+    }
+
+    /// All of them, or none.
+    fn try_take(&self, permits: u32) -> Option<Permits> {
+        self.sources().map(|source| Arc::clone(source).try_acquire_many_owned(permits).ok()).collect()
+    }
+
+    /// All of them, as soon as there are so many.
+    async fn take(&self, permits: u32) -> Result<Permits, AcquireError> {
+        let mut taken = Permits::new();
+        for source in self.sources() {
+            taken.push(Arc::clone(source).acquire_many_owned(permits).await?);
+        }
+        Ok(taken)
     }
 }
 
@@ -128,7 +172,7 @@ impl Held {
     }
 
     fn permits(&self) -> u32 {
-        self.permits.as_ref().map_or(0, |(own, _)| u32::try_from(own.num_permits()).unwrap_or(u32::MAX))
+        self.permits.first().map_or(0, |held| u32::try_from(held.num_permits()).unwrap_or(u32::MAX))
     }
 
     /// Hold `bytes` in all, if there are so many now. Counts as refused if not.
@@ -139,14 +183,10 @@ impl Held {
     /// Hold `bytes` in all, waiting `within` for others to give theirs back. Counts as refused if they do not.
     pub async fn grow_to(&mut self, bytes: usize, within: Duration) -> bool {
         let Some(missing) = self.missing(bytes) else { return true };
-        let (own, all) = (Arc::clone(&self.share.own), Arc::clone(&self.share.budget.0.all));
-        let both = async {
-            let own = own.acquire_many_owned(missing).await?;
-            Ok::<_, tokio::sync::AcquireError>((own, all.acquire_many_owned(missing).await?))
-        };
-        match timeout(within, both).await {
-            Ok(Ok((own, all))) => {
-                self.add(own, all);
+        let taken = timeout(within, self.share.take(missing)).await;
+        match taken {
+            Ok(Ok(more)) => {
+                self.add(more);
                 true
             }
             _ => self.refused(),
@@ -156,12 +196,7 @@ impl Held {
     /// As [`Held::try_grow_to`], for who goes on to wait.
     pub(super) fn grow_now(&mut self, bytes: usize) -> bool {
         let Some(missing) = self.missing(bytes) else { return true };
-        let own = Arc::clone(&self.share.own).try_acquire_many_owned(missing);
-        let both = own.and_then(|own| {
-            let all = Arc::clone(&self.share.budget.0.all).try_acquire_many_owned(missing)?;
-            Ok((own, all))
-        });
-        both.map(|(own, all)| self.add(own, all)).is_ok()
+        self.share.try_take(missing).map(|more| self.add(more)).is_some()
     }
 
     /// Permits that are missing to hold `bytes`; `None` when there are enough.
@@ -169,14 +204,12 @@ impl Held {
         self.share.permits_of(bytes).checked_sub(self.permits()).filter(|missing| *missing > 0)
     }
 
-    fn add(&mut self, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) {
-        self.share.budget.0.held_bytes.fetch_add(bytes_of(&own), Ordering::Relaxed);
-        match self.permits.as_mut() {
-            Some((own_held, all_held)) => {
-                own_held.merge(own);
-                all_held.merge(all);
-            }
-            None => self.permits = Some((own, all)),
+    fn add(&mut self, more: Permits) {
+        self.share.budget.0.held_bytes.fetch_add(bytes_of(&more), Ordering::Relaxed);
+        if self.permits.is_empty() {
+            self.permits = more;
+        } else {
+            self.permits.iter_mut().zip(more).for_each(|(held, more)| held.merge(more));
         }
     }
 
@@ -188,14 +221,12 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some((own, _)) = &self.permits {
-            self.share.budget.0.held_bytes.fetch_sub(bytes_of(own), Ordering::Relaxed);
-        }
+        self.share.budget.0.held_bytes.fetch_sub(bytes_of(&self.permits), Ordering::Relaxed);
     }
 }
 
-fn bytes_of(permit: &OwnedSemaphorePermit) -> u64 {
-    (permit.num_permits() * PERMIT_BYTES) as u64
+fn bytes_of(permits: &Permits) -> u64 {
+    permits.first().map_or(0, |permit| (permit.num_permits() * PERMIT_BYTES) as u64)
 }
 
 /// Nothing takes nothing; everything else is rounded up.
@@ -223,6 +254,26 @@ mod tests {
         drop(first);
         assert!(one.try_hold(4 * PERMIT_BYTES).is_some());
         drop(second);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    /// What strangers cause leaves half to those who were let in, and the other way round it is one bound.
+    #[tokio::test(start_paused = true)]
+    async fn strangers_hold_half_of_it() {
+        let budget = Budget::new(8 * PERMIT_BYTES);
+        let (one, two) = (budget.share(ONE), budget.share(TWO));
+        let mut headers = one.for_strangers().hold_nothing();
+        assert!(headers.try_grow_to(PERMIT_BYTES) && headers.try_grow_to(2 * PERMIT_BYTES));
+        assert!(one.for_strangers().try_hold(1).is_none(), "half of the half for one address");
+        let answer = two.for_strangers().try_hold(2 * PERMIT_BYTES).expect("the rest of the half");
+        let mut more = two.for_strangers().hold_nothing();
+        assert!(!more.try_grow_to(1) && !more.grow_to(1, SOON).await);
+        let bodies = (one.try_hold(2 * PERMIT_BYTES), two.try_hold(2 * PERMIT_BYTES));
+        assert!(bodies.0.is_some() && bodies.1.is_some());
+        drop(answer);
+        let again = two.for_strangers().try_hold(2 * PERMIT_BYTES);
+        assert!(again.is_some() && more.share.try_hold(1).is_none());
+        drop((headers, bodies, again));
         assert_eq!(budget.held_bytes(), 0);
     }
 

@@ -23,14 +23,15 @@ use super::body::{BodyError, BodyReader};
 use super::budget::{Held, Share};
 use crate::access::rules::AccessRules;
 use crate::access::{Caller, Denied, Kind, Peer, Scope};
-use crate::panics::contain;
+use crate::panics::{ContainedFuture, contain};
 
 /// Bytes before each message (gRPC over HTTP/2, "Length-Prefixed-Message"): whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 /// Bytes unpacked between two looks at the budget and at others on the thread.
 const UNPACK_BYTES: usize = 64 * 1024;
 
-/// Tells from a message's bytes how many more it would hold once decoded, or why it must not be.
+/// Tells from a message's bytes how many more it would hold once decoded, or why it must not be. It is our code, unlike what
+/// decodes: its panics end the process.
 pub type Weigh = dyn Fn(&[u8]) -> Result<usize, Status> + Send + Sync;
 
 /// One method.
@@ -62,7 +63,7 @@ pub struct Grpc {
 }
 
 impl Grpc {
-    /// These services, of whose methods only the listed ones are there. A call takes `call_time` at most.
+    /// These services, of whose methods only the listed ones are there; each of them runs in [`crate::panics::Ours`]. A call takes `call_time` at most.
     pub fn new(services: Routes, methods: Vec<Method>, access: AccessRules, call_time: Duration) -> Grpc {
         Grpc { methods: methods.into(), services: services.prepare().into_axum_router(), access, call_time }
     }
@@ -102,15 +103,22 @@ impl Grpc {
             Err(status) => return refuse(&status),
         };
         let mut services = self.services.clone();
-        match services.call(Request::from_parts(head, Body::from(message))).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        // The library decodes the message in there. What the methods do is ours again.
+        match ContainedFuture::new("prost", services.call(Request::from_parts(head, Body::from(message)))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_) => refuse(&Status::internal("the message cannot be read")),
         }
     }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to a call for whose header there is no memory now.
+pub(super) fn no_room() -> Response<Body> {
+    refuse(&busy())
 }
 
 /// An answer without a message.
@@ -168,15 +176,16 @@ where
         Some((packed, length)) if message.len() == PREFIX_BYTES + length => packed,
         _ => return Err(Status::invalid_argument("the message of the call did not arrive whole")),
     };
+    // It is what a message is packed with if its flag says that it is: the service below gets it unpacked in any case.
+    let encoding = headers.remove("grpc-encoding");
     if packed {
-        if headers.remove("grpc-encoding").is_none_or(|encoding| encoding != "gzip") {
+        if encoding.is_none_or(|encoding| encoding != "gzip") {
             return Err(Status::unimplemented("messages are compressed with gzip or not at all"));
         }
         message = unpack(&message[PREFIX_BYTES..], bytes_max, &mut held).await?;
     }
     headers.remove(CONTENT_LENGTH);
-    let more = contain("prost", || (method.weigh)(&message[PREFIX_BYTES..]))
-        .map_err(|_| Status::internal("the message cannot be read"))??;
+    let more = (method.weigh)(&message[PREFIX_BYTES..])?;
     if !held.grow_now(message.len() + more) && !held.grow_to(message.len() + more, Duration::from_secs(1)).await {
         return Err(busy());
     }

@@ -18,11 +18,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service as _;
 
-use super::answer::{Answer, HeldByAnswer};
+use super::answer::{Answer, HeldByAnswer, HeldByExchange};
 use super::answers;
 use super::connection::Connection;
+use super::progress::{Progress, Speech};
 use super::request::{self, Followed};
-use super::stream::{Progress, Speech, Stream};
+use super::stream::Stream;
 use crate::access::Peer;
 use crate::panics::{ContainedFuture, Ours};
 
@@ -37,7 +38,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let progress = Progress::new(connection.place, connection.share, Speech::Http1);
-    let stream = Stream::new(io, Speech::Http1, connection.clocks, Arc::clone(&progress));
+    let stream = Stream::new(io, connection.clocks, Arc::clone(&progress));
     let (peer, closing) = (connection.peer, connection.closing.clone());
     let service = service_fn({
         let progress = Arc::clone(&progress);
@@ -61,7 +62,7 @@ where
             }
         }
     }
-    if progress.refuse(answers::NO_PLACE) {
+    if progress.refuse(answers::NO_PLACE) && progress.place().may_have_last_words() {
         let _ = tokio::time::timeout(LAST_WORDS, http).await;
     }
 }
@@ -78,7 +79,7 @@ async fn respond(
     last: bool,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let head_held = progress.request_begun();
+    let (exchange, head_held) = progress.request_begun();
     let checked = request::check(request.version(), request.uri(), request.headers());
     let kept = progress.place().is_kept();
     let refused = match checked {
@@ -90,7 +91,7 @@ async fn respond(
         Ok(()) => None,
     };
     let wrong = refused.is_some();
-    let mut request = request.map(|body| Followed::new(body, Arc::clone(&progress)));
+    let mut request = request.map(|body| Followed::new(body, Arc::clone(&exchange)));
     let mut response = match refused {
         Some(response) => {
             drop(request);
@@ -108,6 +109,6 @@ async fn respond(
     if last || kept || wrong || progress.is_unread() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let held = (head_held, response.extensions_mut().remove::<HeldByAnswer>());
-    Ok(response.map(|body| Answer::new(body, held, Some(progress))))
+    let held = HeldByExchange(head_held, response.extensions_mut().remove::<HeldByAnswer>());
+    Ok(response.map(|body| Answer::new(body, held, Some(exchange))))
 }

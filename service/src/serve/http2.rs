@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -21,14 +21,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{Answer, HeldByAnswer};
+use super::answer::{Answer, HeldByAnswer, HeldByExchange};
 use super::answers;
-use super::budget::Share;
 use super::connection::Connection;
-use super::grpc::Grpc;
-use super::places::Phase;
-use super::request;
-use super::stream::{Progress, Speech, Stream};
+use super::grpc::{self, Grpc};
+use super::progress::{Progress, Speech};
+use super::request::{self, Followed};
+use super::stream::Stream;
 use crate::access::Peer;
 use crate::panics::{ContainedFuture, Ours};
 
@@ -40,16 +39,15 @@ pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes of a call's answer that the library may hold unsent.
 const SEND_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a call's header.
+/// Bytes of a call's header, and those of them that take nothing from the budget.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
+const HEAD_BYTES_FREE: usize = 1024;
 /// Silence after which the server pings, and how long it then waits.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection of this age is asked to go (GOAWAY), so that clients spread over new servers; up to a tenth later.
 const AGE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
-/// What is left of a connection that was asked to go has so long.
-const GRACE: Duration = Duration::from_secs(20);
-/// How long a call lasts at most, until its answer is out.
+/// How long a call lasts at most, until its answer is out; those of a connection that was asked to go too.
 const CALL_LIFE: Duration = Duration::from_secs(60);
 /// How long a connection that must make room has for its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -57,7 +55,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The calls of one connection.
 #[derive(Debug)]
 struct Calls {
-    progress: Arc<Progress>,
     active: AtomicUsize,
     idle_since: Mutex<Instant>,
     changed: Notify,
@@ -66,7 +63,6 @@ struct Calls {
 impl Calls {
     fn begin(self: &Arc<Calls>) -> Call {
         if self.active.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.progress.place().enter(Phase::Work);
             self.changed.notify_one();
         }
         Call(Arc::clone(self))
@@ -92,7 +88,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if self.0.active.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.progress.place().enter(Phase::Idle);
             self.0.changed.notify_one();
         }
     }
@@ -122,17 +117,15 @@ pub(super) async fn run<S>(io: S, mut connection: Connection, grpc: Grpc)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let share = connection.share.clone();
     let progress = Progress::new(connection.place, connection.share, Speech::Http2);
-    let stream = Stream::new(io, Speech::Http2, connection.clocks, Arc::clone(&progress));
-    let calls = Arc::new(Calls {
-        progress: Arc::clone(&progress),
-        active: AtomicUsize::new(0),
-        idle_since: Mutex::new(Instant::now()),
-        changed: Notify::new(),
-    });
+    let stream = Stream::new(io, connection.clocks, Arc::clone(&progress));
+    let calls =
+        Arc::new(Calls { active: AtomicUsize::new(0), idle_since: Mutex::new(Instant::now()), changed: Notify::new() });
     let peer = connection.peer;
-    let service = service_fn(move |request| Ours::new(respond(grpc.clone(), peer, share.clone(), request)));
+    let service = service_fn({
+        let progress = Arc::clone(&progress);
+        move |request| Ours::new(respond(grpc.clone(), peer, Arc::clone(&progress), request))
+    });
     let http = settings(RunCalls(Arc::clone(&calls))).serve_connection(TokioIo::new(stream), service);
     let mut http = ContainedFuture::new("h2", http);
     let age = AGE_MAX + SmallRng::from_os_rng().random_range(Duration::ZERO..AGE_MAX / 10);
@@ -143,11 +136,16 @@ where
         let time = tokio::select! {
             _ = &mut http => return,
             () = at(last) => return,
-            () = progress.place().evicted(), if last.is_none() => LAST_WORDS,
+            () = progress.place().evicted(), if last.is_none() => {
+                if !progress.place().may_have_last_words() {
+                    return;
+                }
+                LAST_WORDS
+            }
             () = &mut idle, if last.is_none() => LAST_WORDS,
-            () = &mut old, if last.is_none() => GRACE,
+            () = &mut old, if last.is_none() => CALL_LIFE,
             // Whoever serves bounds the time that is left.
-            () = connection.stopping.wait() => GRACE,
+            () = connection.stopping.wait() => CALL_LIFE,
         };
         last = Some(Instant::now() + time);
         if let Some(http) = http.as_mut() {
@@ -180,17 +178,28 @@ fn settings(calls: RunCalls) -> http2::Builder<RunCalls> {
 async fn respond(
     grpc: Grpc,
     peer: Peer,
-    share: Share,
-    mut request: Request<Incoming>,
+    progress: Arc<Progress>,
+    request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let mut response = match request::check(request.version(), request.uri(), request.headers()) {
+    let (exchange, _) = progress.request_begun();
+    let head_bytes = head_bytes(request.headers()).saturating_sub(HEAD_BYTES_FREE);
+    let head_held = progress.share().for_strangers().try_hold(head_bytes);
+    let mut request = request.map(|body| Followed::new(body, Arc::clone(&exchange)));
+    let checked = request::check(request.version(), request.uri(), request.headers());
+    let mut response = match checked {
         Err(why) => answers::error(StatusCode::BAD_REQUEST, "bad_request", why),
+        Ok(()) if head_held.is_none() => grpc::no_room(),
         Ok(()) => {
             request.extensions_mut().insert(peer);
-            request.extensions_mut().insert(share);
+            request.extensions_mut().insert(progress.share().clone());
             grpc.call(request).await
         }
     };
-    let held = response.extensions_mut().remove::<HeldByAnswer>();
-    Ok(response.map(|body: Body| Answer::new(body, (None, held), None)))
+    let held = HeldByExchange(head_held, response.extensions_mut().remove::<HeldByAnswer>());
+    Ok(response.map(|body: Body| Answer::new(body, held, Some(exchange))))
+}
+
+/// What a header takes, as HTTP/2 counts it (RFC 9113 §6.5.2).
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }

@@ -7,6 +7,7 @@
 //! | `places` | who may be connected, and who makes room |
 //! | `budget` | the bytes that strangers may make us hold |
 //! | `stream` | a socket with its clocks, below the HTTP library |
+//! | `progress` | what a connection is at, and whose turn it is |
 //! | `http1`, `http2` | one connection |
 //! | `request`, `body` | what every request must keep to; reading its body |
 //! | `grpc` | a call before its message is decoded |
@@ -23,6 +24,7 @@ mod http1;
 mod http2;
 pub mod listener;
 pub mod places;
+mod progress;
 mod request;
 pub mod stats;
 mod stream;
@@ -51,12 +53,16 @@ pub use stream::{Clocks, HEAD_BYTES_FREE};
 /// Places kept beside the others of each listener, for who asks how the process is.
 pub const KEPT_PLACES: usize = 16;
 
+/// Time after which somebody may be made to leave who was not before.
+const ADMIT_RETRY: Duration = Duration::from_millis(50);
+
 /// Times for HTTP: a connection may be idle longer than the 90 s after which common clients give up theirs, so that they close
 /// first and no request meets a closed one.
 pub const HTTP_CLOCKS: Clocks = Clocks {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(120),
     write: Duration::from_secs(30),
+    answer: Duration::from_secs(60),
     linger: Duration::from_secs(30),
     linger_silence: Duration::from_secs(5),
 };
@@ -169,6 +175,8 @@ pub async fn serve<L: Listener>(
             }
             drop(counted);
         });
+        // Let it read what came with it before somebody else is let in, for whom it might have to leave.
+        tokio::task::yield_now().await;
     }
     drop(listener);
     stopping.send_replace(true);
@@ -185,6 +193,7 @@ async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) ->
             tracing::warn!(listener, connections, consequence, "as many connections are open as may be");
         }
     };
+    let mut waits = false;
     loop {
         match places.admit(address, Instant::now()) {
             Admission::Admitted(place) => return Some(place),
@@ -202,7 +211,11 @@ async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) ->
             }
             Admission::Full => {
                 tell("new ones wait");
-                places.freed().await;
+                if !std::mem::replace(&mut waits, true) {
+                    places.count_waiting();
+                }
+                // Those who are spared now are not later.
+                let _ = tokio::time::timeout(ADMIT_RETRY, places.freed()).await;
             }
         }
     }

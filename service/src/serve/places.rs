@@ -15,9 +15,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::address::AddressBlock;
+use crate::panics::ours;
 
 /// How long a peer has for what it does, whoever waits: a connection that is younger in its phase is not made to leave.
 pub const GRACE: Duration = Duration::from_secs(1);
+/// How long whoever has a kept place has for his request before he makes room for somebody else's address.
+pub const KEPT_GRACE: Duration = Duration::from_millis(50);
+/// Connections that may say something before they leave; beyond it they leave at once, for each holds its descriptor meanwhile.
+const LAST_WORDS_MAX: usize = 64;
 
 /// What a connection does now, in the order in which connections make room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,8 +66,14 @@ pub struct PlaceLimits {
     pub places_max: usize,
     /// Of them, those that one address may hold.
     pub per_address_max: usize,
-    /// Places beside them, for who asks how the process is.
+    /// Places beside them, for who asks how the process is; a quarter of them, or one, for one address.
     pub kept: usize,
+}
+
+impl PlaceLimits {
+    fn kept_per_address(self) -> usize {
+        (self.kept / 4).max(1)
+    }
 }
 
 /// The places of a listener; cheap to clone.
@@ -84,7 +95,7 @@ struct Counts {
     evicted: [AtomicU64; 6],
     /// Let in to the kept places only, or not at all, because one address had its share.
     address_full: AtomicU64,
-    /// Let in to the kept places only, because all places were taken.
+    /// Let in to the kept places only, or later, because all places were taken.
     all_full: AtomicU64,
 }
 
@@ -98,6 +109,10 @@ struct Table {
     /// Entries that may be made to leave, first ones first: phase, when they entered it, and who.
     order: BTreeSet<Turn>,
     addresses: HashMap<AddressBlock, Address>,
+    /// Entries that were told to leave and are still there.
+    leaving: usize,
+    /// Somebody waits for a place.
+    wanted: bool,
     /// Numbers entries into phases.
     next: u64,
 }
@@ -125,6 +140,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Told {
     flag: AtomicBool,
+    at_once: AtomicBool,
     wake: Notify,
 }
 
@@ -178,17 +194,27 @@ impl Places {
     }
 
     fn admit_kept(&self, table: &mut Table, address: AddressBlock, now: Instant, address_full: bool) -> Admission {
+        let limits = self.0.limits;
         let count = if address_full { &self.0.counts.address_full } else { &self.0.counts.all_full };
-        if table.kept.len() >= self.0.limits.kept {
+        let own = table.kept.iter().filter(|key| table.entries[**key].address == address).count();
+        let own_full = own >= limits.kept_per_address();
+        if table.kept.len() >= limits.kept || own_full {
             // Who asks how the process is says so at once: whoever came first and has not is the one to go.
-            let slowest = table.kept.iter().find(|key| table.entries[**key].turn.0 != Phase::Work);
-            match slowest.copied() {
+            let slowest = table.kept.iter().copied().find(|key| {
+                let entry = &table.entries[*key];
+                let late = now.duration_since(entry.since) >= KEPT_GRACE;
+                entry.turn.0 != Phase::Work && if own_full { entry.address == address } else { late }
+            });
+            match slowest {
                 Some(key) => self.evict(table, key),
-                None if address_full => {
+                None if address_full || own_full => {
                     count.fetch_add(1, Ordering::Relaxed);
                     return Admission::Refused;
                 }
-                None => return Admission::Full,
+                None => {
+                    table.wanted = true;
+                    return Admission::Full;
+                }
             }
         }
         count.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +241,9 @@ impl Places {
         let phase = table.entries[key].turn.0;
         self.0.counts.evicted[phase as usize].fetch_add(1, Ordering::Relaxed);
         table.leave(key);
+        table.leaving += 1;
         let told = &table.entries[key].told;
+        told.at_once.store(table.leaving > LAST_WORDS_MAX, Ordering::Relaxed);
         told.flag.store(true, Ordering::Release);
         told.wake.notify_one();
     }
@@ -227,9 +255,14 @@ impl Places {
         first.inspect(|&key| self.evict(&mut table, key)).is_some()
     }
 
-    /// Resolves when a place was given up since the last call, or is.
+    /// Resolves when a place was given up since the last call, or is, or when somebody may be made to leave for one.
     pub async fn freed(&self) {
         self.0.freed.notified().await;
+    }
+
+    /// Somebody waits for a place.
+    pub fn count_waiting(&self) {
+        self.0.counts.all_full.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Connections that were made to leave in this phase.
@@ -237,8 +270,8 @@ impl Places {
         self.0.counts.evicted[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// Connections let in to the kept places only, or not at all: because their address had its share, and because all places
-    /// were taken.
+    /// Connections let in to the kept places only, or later, or not at all: because their address had its share, and because all
+    /// places were taken.
     pub fn turned_away(&self) -> (u64, u64) {
         let Counts { address_full, all_full, .. } = &self.0.counts;
         (address_full.load(Ordering::Relaxed), all_full.load(Ordering::Relaxed))
@@ -314,12 +347,21 @@ impl Place {
 
     /// The connection does this from now on.
     pub fn enter(&self, phase: Phase) {
-        self.places.table().set_phase(self.key, phase, Instant::now());
+        let mut table = self.places.table();
+        table.set_phase(self.key, phase, Instant::now());
+        if phase != Phase::Work && std::mem::take(&mut table.wanted) {
+            self.places.0.freed.notify_one();
+        }
     }
 
     /// Whether the connection must end.
     pub fn is_evicted(&self) -> bool {
         self.told.flag.load(Ordering::Acquire)
+    }
+
+    /// Whether a connection that must end may take a moment for it.
+    pub fn may_have_last_words(&self) -> bool {
+        !self.told.at_once.load(Ordering::Relaxed)
     }
 
     /// Resolves when the connection must end. One caller at a time.
@@ -332,10 +374,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut table = self.places.table();
-        table.leave(self.key);
-        table.entries.remove(self.key);
-        drop(table);
+        ours(|| {
+            let mut table = self.places.table();
+            if self.is_evicted() {
+                table.leaving -= 1;
+            }
+            table.leave(self.key);
+            table.entries.remove(self.key);
+        });
         self.places.0.freed.notify_one();
     }
 }

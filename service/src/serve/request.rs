@@ -11,8 +11,7 @@ use http::uri::{Authority, Scheme, Uri};
 use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
-use super::places::Phase;
-use super::stream::Progress;
+use super::progress::{Exchange, Turn};
 
 /// Why no route may see a request; the text is for the peer.
 pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -49,15 +48,14 @@ fn same_place(scheme: Option<&Scheme>, target: &Authority, host: &Authority) -> 
 /// A request's body, followed.
 pub(super) struct Followed<B> {
     body: B,
-    progress: Arc<Progress>,
-    begun: bool,
+    exchange: Arc<Exchange>,
     ended: bool,
 }
 
 impl<B: Body> Followed<B> {
-    pub(super) fn new(body: B, progress: Arc<Progress>) -> Followed<B> {
+    pub(super) fn new(body: B, exchange: Arc<Exchange>) -> Followed<B> {
         let ended = body.is_end_stream();
-        Followed { body, progress, begun: false, ended }
+        Followed { body, exchange, ended }
     }
 }
 
@@ -71,12 +69,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Followed<B> {
         if !self.ended && (over || self.body.is_end_stream()) {
             // An error is the end of the connection too.
             self.ended = true;
-            if self.begun {
-                self.progress.place().enter(Phase::Work);
-            }
-        } else if polled.is_pending() && !self.begun && !self.ended {
-            self.begun = true;
-            self.progress.place().enter(Phase::Body);
+            self.exchange.turn(Turn::Ours);
+        } else if polled.is_pending() && !self.ended {
+            self.exchange.turn(Turn::Body);
         }
         polled
     }
@@ -93,10 +88,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Followed<B> {
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
         if !self.ended {
-            self.progress.leave_unread();
-            if self.begun {
-                self.progress.place().enter(Phase::Work);
-            }
+            self.exchange.leave_unread();
+            self.exchange.turn(Turn::Ours);
         }
     }
 }

@@ -1,20 +1,18 @@
 //! A socket below the HTTP library. Owns what a peer may do to a connection before anybody above hears of it: how long a header
 //! may take and how many bytes it may hold, how long a connection may say nothing, how long the peer may leave its answer
-//! unread, and the close in stages (RFC 9112 §9.6). It reads no HTTP: the library above says when a request has begun
-//! ([`Progress::request_begun`]) and when it is answered ([`Progress::answered`]).
+//! unread, and the close in stages (RFC 9112 §9.6). It reads no HTTP: the library above says through [`Progress`] when a request
+//! has begun and when it is answered.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::budget::{Held, Share};
-use super::places::{Phase, Place};
+use super::progress::{Progress, Speech, Stage};
 
 /// Header bytes that a connection may hold without taking from the budget.
 pub const HEAD_BYTES_FREE: usize = 16 * 1024;
@@ -32,140 +30,12 @@ pub struct Clocks {
     pub idle: Duration,
     /// Without taking a byte of what we write.
     pub write: Duration,
+    /// For taking all of an answer of known length.
+    pub answer: Duration,
     /// To close after we have said everything: in all, and without sending anything.
     pub linger: Duration,
     /// See `linger`.
     pub linger_silence: Duration,
-}
-
-/// What is spoken on a socket, as far as this file must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speech {
-    /// One request after the other.
-    Http1,
-    /// Requests at once; the library above keeps the time of each.
-    Http2,
-}
-
-/// Where a connection is between its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Idle,
-    Head,
-    Request,
-}
-
-/// What the socket and the library above tell each other.
-#[derive(Debug)]
-pub struct Progress {
-    place: Place,
-    share: Share,
-    state: Mutex<State>,
-    idle: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    stage: Stage,
-    since: Instant,
-    head_bytes: usize,
-    /// What the header holds of the budget.
-    head_held: Option<Held>,
-    /// The peer may still be sending what nobody will read.
-    unread: bool,
-    /// Answer with this and close.
-    refusal: Option<&'static [u8]>,
-}
-
-impl Progress {
-    /// A connection that has said nothing yet.
-    pub fn new(place: Place, share: Share, speech: Speech) -> Arc<Progress> {
-        let stage = match speech {
-            Speech::Http1 => Stage::Idle,
-            Speech::Http2 => Stage::Head,
-        };
-        let state =
-            State { stage, since: Instant::now(), head_bytes: 0, head_held: None, unread: false, refusal: None };
-        let progress = Progress { place, share, state: Mutex::new(state), idle: Notify::new() };
-        progress.place.enter(progress.phase(stage));
-        Arc::new(progress)
-    }
-
-    /// The connection's place.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// What its address may hold.
-    pub fn share(&self) -> &Share {
-        &self.share
-    }
-
-    /// A header is whole; what it holds of the budget is to be kept as long as the request.
-    pub fn request_begun(&self) -> Option<Held> {
-        self.enter(Stage::Request);
-        let mut state = self.state();
-        state.head_bytes = 0;
-        state.head_held.take()
-    }
-
-    /// The answer to a request is made, down to its last byte.
-    pub fn answered(&self) {
-        self.enter(Stage::Idle);
-        self.idle.notify_one();
-    }
-
-    /// Resolves when a request was answered: the library above must look at the socket again, so that its clock is set.
-    pub async fn idle(&self) {
-        self.idle.notified().await;
-    }
-
-    /// Not all of a request's body was read: the peer may still be sending it when the connection is closed.
-    pub fn leave_unread(&self) {
-        self.state().unread = true;
-    }
-
-    /// Whether a request's body was left unread.
-    pub fn is_unread(&self) -> bool {
-        self.state().unread
-    }
-
-    /// Answer a header that is under way with these bytes, and close; false when none is.
-    pub fn refuse(&self, answer: &'static [u8]) -> bool {
-        let mut state = self.state();
-        if state.stage == Stage::Head {
-            state.refusal = Some(answer);
-        }
-        state.stage == Stage::Head
-    }
-
-    /// What a refused header is answered; what it held is of no use any more.
-    fn take_refusal(&self) -> Option<&'static [u8]> {
-        let mut state = self.state();
-        let answer = state.refusal.take()?;
-        state.head_held = None;
-        Some(answer)
-    }
-
-    fn enter(&self, stage: Stage) {
-        let mut state = self.state();
-        state.stage = stage;
-        state.since = Instant::now();
-        drop(state);
-        self.place.enter(self.phase(stage));
-    }
-
-    fn phase(&self, stage: Stage) -> Phase {
-        match stage {
-            Stage::Idle => Phase::Idle,
-            Stage::Head => Phase::Head,
-            Stage::Request => Phase::Work,
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// How the end of a connection goes on, step by step.
@@ -181,9 +51,8 @@ enum Closing {
 }
 
 /// See the module.
-pub struct Stream<S> {
+pub(super) struct Stream<S> {
     io: S,
-    speech: Speech,
     clocks: Clocks,
     progress: Arc<Progress>,
     /// Since when the peer takes nothing.
@@ -196,10 +65,9 @@ pub struct Stream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// Around this socket.
-    pub fn new(io: S, speech: Speech, clocks: Clocks, progress: Arc<Progress>) -> Stream<S> {
+    pub(super) fn new(io: S, clocks: Clocks, progress: Arc<Progress>) -> Stream<S> {
         Stream {
             io,
-            speech,
             clocks,
             progress,
             stuck: None,
@@ -221,14 +89,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         }
         state.head_bytes += bytes;
         let beyond = state.head_bytes.saturating_sub(HEAD_BYTES_FREE);
-        if self.speech == Speech::Http2 {
+        if progress.speech() == Speech::Http2 {
             if state.head_bytes >= PREFACE_BYTES {
-                state.stage = Stage::Request;
                 drop(state);
-                progress.place.enter(Phase::Idle);
+                progress.enter(Stage::Request);
             }
         } else if beyond > 0 {
-            let held = state.head_held.get_or_insert_with(|| progress.share.hold_nothing());
+            let held = state.head_held.get_or_insert_with(|| progress.share().for_strangers().hold_nothing());
             if !held.try_grow_to(beyond) {
                 state.refusal = Some(super::answers::NO_ROOM);
             }
@@ -268,11 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
                     ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                     let state = self.progress.state();
                     // A header that is not whole, or a body that nobody read: more of it may be on its way.
-                    let more = state.unread || state.stage == Stage::Head || self.speech == Speech::Http2;
+                    let more = state.unread || state.stage == Stage::Head || self.progress.speech() == Speech::Http2;
                     drop(state);
                     // Who makes room for somebody else is not waited for.
-                    let more = more && !self.progress.place.is_evicted();
-                    self.progress.place.enter(Phase::Linger);
+                    let more = more && !self.progress.place().is_evicted();
+                    self.progress.linger();
                     let now = Instant::now();
                     if more { Closing::Lingering(now, now) } else { Closing::Closed }
                 }
@@ -314,17 +181,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
         match write(Pin::new(&mut self.io), cx) {
             Poll::Ready(written) => {
                 if self.stuck.take().is_some() {
-                    let stage = self.progress.state().stage;
-                    self.progress.place.enter(self.progress.phase(stage));
+                    self.progress.stuck(false);
                 }
                 Poll::Ready(written)
             }
             Poll::Pending => {
                 let stuck = *self.stuck.get_or_insert_with(|| {
-                    self.progress.place.enter(Phase::Answer);
+                    self.progress.stuck(true);
                     Instant::now()
                 });
-                poll_timer(&mut self.write_timer, stuck + self.clocks.write, cx)
+                let made = self.progress.state().answer_made;
+                let end = made.map_or(stuck + self.clocks.write, |made| made + self.clocks.answer);
+                poll_timer(&mut self.write_timer, end.min(stuck + self.clocks.write), cx)
                     .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not take its answer")))
             }
         }
@@ -374,7 +242,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => match ready!(stream.poll_clock(cx)) {
-                    Stage::Head if stream.speech == Speech::Http1 => {
+                    Stage::Head if stream.progress.speech() == Speech::Http1 => {
                         stream.progress.state().refusal = Some(super::answers::TOO_SLOW);
                     }
                     Stage::Head => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),

@@ -23,6 +23,7 @@ pub const NEVER: Clocks = Clocks {
     head: Duration::from_secs(3600),
     idle: Duration::from_secs(3600),
     write: Duration::from_secs(3600),
+    answer: Duration::from_secs(3600),
     linger: Duration::from_secs(3600),
     linger_silence: Duration::from_secs(3600),
 };

@@ -10,17 +10,16 @@
 //! - Who may not push or ask is told so: HTTP 401, 403 or 429 with code -401, -403 or -429.
 //! - Bodies and lists over their bounds get code -400 with a message.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::response::Response;
-use serde::Serialize;
-
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use halley_service::access::{Denied, Kind};
+use halley_service::serve::answers;
 use halley_service::serve::body::BodyError;
+use serde::Serialize;
 
 use super::query::{BindError, Binder, Query};
 use super::renderings::NoRoom;
@@ -68,10 +67,14 @@ fn denied(denied: &Denied) -> Response {
         Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, -429),
     };
     let mut response = json(status, JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
-    if denied.kind() == Kind::Unauthenticated {
-        response.headers_mut().insert("www-authenticate", "Bearer".parse().expect("a header value"));
+    match denied.kind() {
+        Kind::Unauthenticated => {
+            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+            response
+        }
+        Kind::TooMany => answers::last(response),
+        Kind::Forbidden => response,
     }
-    response
 }
 
 fn push_error(error: &PushError) -> Response {
@@ -223,13 +226,9 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
         Err(why) => return no_answer(why),
     };
     let render = |rooms: &[(String, u32)]| {
-        let of_type = rooms.iter().filter_map(|(room, count)| {
-            let room_id = room.strip_prefix(&prefix)?;
-            (*count > 0).then_some(Top { room_id, count: *count })
-        });
-        let mut top: Vec<Top<'_>> = of_type.collect();
-        top.sort_unstable_by_key(|room| (Reverse(room.count), room.room_id));
-        top.truncate(limit);
+        let of_type =
+            rooms.iter().filter_map(|(room, count)| Some(Top { room_id: room.strip_prefix(&prefix)?, count: *count }));
+        let top: Vec<Top<'_>> = of_type.take(limit).collect();
         to_json(&Envelope { code: OK, message: "", data: Some(top) })
     };
     let question = format!("top {limit} {prefix}");

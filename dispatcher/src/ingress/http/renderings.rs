@@ -44,10 +44,14 @@ impl Renderings {
     ) -> Result<Response, NoRoom> {
         let (text, held) = self.find(rooms, &question).map_or_else(
             || {
+                // What they hold may be what is missing.
+                self.forget_others(rooms);
                 let text = Bytes::from(render(rooms));
-                let beyond = text.len().saturating_sub(FREE_BYTES);
-                let held = if beyond == 0 { None } else { Some(share.try_hold(text.len()).ok_or(NoRoom)?) };
-                let held = held.map(|held| HeldByAnswer(Arc::new(held)));
+                let held = if text.len() <= FREE_BYTES {
+                    None
+                } else {
+                    Some(share.for_strangers().try_hold(text.len()).ok_or(NoRoom)?.into())
+                };
                 self.keep(Rendering { rooms: Arc::clone(rooms), question, text: text.clone(), held: held.clone() });
                 Ok((text, held))
             },
@@ -55,7 +59,7 @@ impl Renderings {
         )?;
         let mut response = ready(StatusCode::OK, content_type, text);
         if let Some(held) = held {
-            response.extensions_mut().insert(held);
+            response.extensions_mut().insert::<HeldByAnswer>(held);
         }
         Ok(response)
     }
@@ -66,10 +70,14 @@ impl Renderings {
         Some((found.text.clone(), found.held.clone()))
     }
 
-    /// Keep an answer; those made of older lists go, as nobody will ask for them again.
+    /// Answers made of older lists go, as nobody will ask for them again.
+    fn forget_others(&self, rooms: &Rooms) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|kept| Arc::ptr_eq(&kept.rooms, rooms));
+    }
+
     fn keep(&self, rendering: Rendering) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|kept| Arc::ptr_eq(&kept.rooms, &rendering.rooms));
         if kept.len() >= KEPT_MAX {
             kept.remove(0);
         }
@@ -117,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_large_answer_without_room_is_refused_and_a_small_one_is_not() {
-        let budget = Budget::new(4096);
+        let budget = Budget::new(128 * 1024);
         let share = budget.share(AddressBlock::Local);
-        let all = share.try_hold(4096);
+        let all = share.try_hold(64 * 1024);
         let renderings = Renderings::default();
         let ask = |bytes: usize| {
             renderings.answer(&rooms(), String::new(), "text/plain", &share, |_| vec![b'x'; bytes]).is_ok()
@@ -127,5 +135,17 @@ mod tests {
         assert!(all.is_some() && ask(FREE_BYTES) && !ask(FREE_BYTES + 1));
         drop(all);
         assert!(ask(FREE_BYTES + 1));
+    }
+
+    /// What is kept of a list that is no more is not in the way of an answer to the next.
+    #[test]
+    fn older_answers_make_room_for_newer_ones() {
+        let budget = Budget::new(200 * 1024);
+        let share = budget.share(AddressBlock::Local);
+        let renderings = Renderings::default();
+        for _ in 0..3 {
+            let answer = renderings.answer(&rooms(), String::new(), "text/plain", &share, |_| vec![b'x'; 80_000]);
+            assert!(answer.is_ok());
+        }
     }
 }

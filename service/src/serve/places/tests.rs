@@ -89,8 +89,10 @@ async fn kept_places_go_round() {
     let places = Places::new(LIMITS);
     let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
     busy.iter().for_each(|place| place.enter(Phase::Work));
-    let (first, second) = (kept(&places, 1), kept(&places, 1));
+    let (first, second) = (kept(&places, 1), kept(&places, 3));
     first.enter(Phase::Head);
+    assert!(matches!(places.admit(address(2), Instant::now()), Admission::Full), "they have a moment");
+    pass(KEPT_GRACE).await;
     let third = kept(&places, 2);
     assert_eq!([&first, &second, &third].map(Place::is_evicted), [true, false, false], "who came first");
     second.enter(Phase::Work);
@@ -105,6 +107,51 @@ async fn kept_places_go_round() {
     drop(kept(&places, 7));
     drop(busy);
     drop(admitted(&places, 7));
+}
+
+/// One address holds a quarter of the kept places, and makes room in that quarter only.
+#[tokio::test(start_paused = true)]
+async fn one_address_holds_some_kept_places_only() {
+    let places = Places::new(PlaceLimits { kept: 8, ..LIMITS });
+    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
+    busy.iter().for_each(|place| place.enter(Phase::Work));
+    let (other, flood) = (kept(&places, 5), [(); 6].map(|()| kept(&places, 6)));
+    pass(KEPT_GRACE).await;
+    let seventh = kept(&places, 6);
+    assert_eq!([&flood[3], &flood[4], &flood[5], &seventh].map(Place::is_evicted), [true, true, false, false]);
+    assert!(!other.is_evicted());
+    seventh.enter(Phase::Work);
+    flood[5].enter(Phase::Work);
+    assert!(matches!(places.admit(address(6), Instant::now()), Admission::Refused));
+    drop(kept(&places, 7));
+}
+
+/// Whoever waits for a place is woken when one of those who were busy becomes idle, not only when one leaves.
+#[tokio::test(start_paused = true)]
+async fn an_end_of_work_wakes_who_waits() {
+    let places = Places::new(PlaceLimits { kept: 0, ..LIMITS });
+    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
+    busy.iter().for_each(|place| place.enter(Phase::Work));
+    assert!(matches!(places.admit(address(9), Instant::now()), Admission::Full));
+    let freed = places.freed();
+    busy[2].enter(Phase::Idle);
+    tokio::time::timeout(Duration::from_secs(1), freed).await.expect("somebody may leave");
+    drop(admitted(&places, 9));
+    assert!(busy[2].is_evicted());
+}
+
+/// Those who must leave hold their descriptors for a moment; beyond so many they leave at once.
+#[tokio::test(start_paused = true)]
+async fn few_have_last_words() {
+    let places = Places::new(PlaceLimits { places_max: 1, per_address_max: 1, kept: 0 });
+    let mut old: Vec<Place> = (0..=LAST_WORDS_MAX + 1).map(|_| admitted(&places, 1)).collect();
+    let last_but_one = old.len() - 2;
+    assert!(old[last_but_one].is_evicted() && !old[last_but_one].may_have_last_words());
+    assert!(old[..last_but_one].iter().all(Place::may_have_last_words));
+    old.drain(..10);
+    let next = admitted(&places, 1);
+    assert!(old.last().is_some_and(|place| place.is_evicted() && place.may_have_last_words()));
+    drop((old, next));
 }
 
 /// Whoever has his share, all of it busy, is refused at once: nobody is to wait behind him.
@@ -154,6 +201,7 @@ fn the_books_are_right_after_any_sequence() {
             let table = places.table();
             let staying = |kept: bool| table.entries.iter().filter(|(_, e)| e.kept == kept && !e.leaving).count();
             prop_assert_eq!((table.used, table.kept.len()), (staying(false), staying(true)));
+            prop_assert_eq!(table.leaving, table.entries.iter().filter(|(_, e)| e.leaving).count());
             prop_assert!(table.used <= LIMITS.places_max && table.kept.len() <= LIMITS.kept);
             prop_assert!(table.addresses.values().all(|own| (1..=LIMITS.per_address_max).contains(&own.used)));
             let may_leave = table.entries.iter().filter(|(_, e)| !e.kept && !e.leaving && e.turn.0 != Phase::Work);

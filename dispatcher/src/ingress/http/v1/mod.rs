@@ -3,14 +3,12 @@
 
 mod request;
 
-use std::cmp::Reverse;
-
 use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use halley_service::access::{Denied, Kind};
-use halley_service::serve::answers::{error, try_later};
+use halley_service::serve::answers::{error, last, try_later};
 use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
@@ -38,7 +36,7 @@ fn denied(denied: &Denied) -> Response {
     let message = denied.to_string();
     match denied.kind() {
         Kind::Forbidden => error(StatusCode::FORBIDDEN, "forbidden", &message),
-        Kind::TooMany => try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message),
+        Kind::TooMany => last(try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message)),
         Kind::Unauthenticated => {
             let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &message);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -161,13 +159,8 @@ pub(super) async fn online(state: State, request: Request) -> Response {
     };
     let (connections, addresses) = (totals.connections, totals.addresses);
     let render = |rooms: &[(String, u32)]| {
-        let with_members = rooms.iter().filter(|(_, count)| *count > 0);
-        let mut top: Vec<OnlineRoom<'_>> =
-            with_members.map(|(room, count)| OnlineRoom { room, count: *count }).collect();
-        let rooms = top.len();
-        top.sort_unstable_by_key(|room| (Reverse(room.count), room.room));
-        top.truncate(limit);
-        to_json(&Online { connections, addresses, rooms, top })
+        let top = rooms.iter().take(limit).map(|(room, count)| OnlineRoom { room, count: *count }).collect();
+        to_json(&Online { connections, addresses, rooms: rooms.len(), top })
     };
     let question = format!("online {limit} {connections} {addresses}");
     let answered = state.renderings.answer(&rooms, question, JSON, &state.share(&head), render);

@@ -148,10 +148,24 @@ fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     if !error.inner().is_data() {
         return format!("the request is no JSON: {}", error.inner());
     }
+    let sentence = error.inner().to_string();
     match error.path().to_string().as_str() {
-        "." => format!("the request is wrong: {}", error.inner()),
-        path => format!("{path:?} is wrong: {}", error.inner()),
+        "." => format!("the request is wrong: {sentence}"),
+        path => match meant(&sentence, path) {
+            Some(meant) => format!("unknown field {path:?}, did you mean {meant:?}?"),
+            None => format!("{path:?} is wrong: {sentence}"),
+        },
     }
+}
+
+/// The field that was meant by one that there is not: the library names it and those that there are, each between backticks.
+fn meant(sentence: &str, path: &str) -> Option<String> {
+    let mut names = sentence.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = names.next()?;
+    let object = path.strip_suffix(unknown)?;
+    let nearest = names.map(|name| (strsim::damerau_levenshtein(name, unknown), name)).min()?;
+    let (distance, name) = nearest;
+    (distance <= 1 + name.len() / 3).then(|| format!("{object}{name}"))
 }
 
 impl TargetFields {
@@ -250,9 +264,17 @@ mod tests {
                 r#"{"target":["k"],"op":1,"text":"x"}"#,
                 r#""target" is wrong: invalid type: sequence, expected an object"#,
             ),
-            (r#"{"targt":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `targt`, expected one of `target`"),
-            (r#"{"target":{"rom":"r"},"op":1,"text":"x"}"#, r#""target.rom" is wrong: unknown field `rom`"#),
-            (r#"{"Target":{"key":"k"},"op":1,"text":"x"}"#, "unknown field `Target`"),
+            (r#"{"targt":{"key":"k"},"op":1,"text":"x"}"#, r#"unknown field "targt", did you mean "target"?"#),
+            (
+                r#"{"target":{"rom":"r"},"op":1,"text":"x"}"#,
+                r#"unknown field "target.rom", did you mean "target.room"?"#,
+            ),
+            (r#"{"Target":{"key":"k"},"op":1,"text":"x"}"#, r#"did you mean "target"?"#),
+            (
+                r#"{"target":{"zzzzzzzz":"r"},"op":1}"#,
+                r#""target.zzzzzzzz" is wrong: unknown field `zzzzzzzz`, expected one of `key`"#,
+            ),
+            (r#"{"target":{"a`roo`":"r"},"op":1}"#, "is wrong: unknown field"),
             (r#"{"target":{"key":"k"},"text":"x"}"#, "missing field `op`"),
             (r#"{"target":{"key":"k"},"op":1.5,"text":"x"}"#, r#""op" is wrong: invalid type: floating point"#),
             (r#"{"target":{"key":"k"},"op":2147483648,"text":"x"}"#, r#""op" is wrong: invalid value"#),

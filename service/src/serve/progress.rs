@@ -1,0 +1,254 @@
+//! What a connection is at. Owns what its socket and the library above tell each other: whether a header is under way, whose turn
+//! each request is, what must be said and closed. From that follows the phase in which the connection holds its place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::budget::{Held, Share};
+use super::places::{Phase, Place};
+use crate::panics::ours;
+
+/// What is spoken on a socket, as far as this file must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// One request after the other.
+    Http1,
+    /// Requests at once; the library above keeps the time of each.
+    Http2,
+}
+
+/// Where a connection is between its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Before a request, none of which has come.
+    Idle,
+    /// A request's header, or the first words of HTTP/2, have begun.
+    Head,
+    /// The library above has what it needs. HTTP/2 stays here, with or without requests.
+    Request,
+}
+
+/// Who must do something for a request to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// We.
+    Ours,
+    /// The peer, who has not sent all of the body.
+    Body,
+    /// The peer, who has not taken all of the answer.
+    Answer,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Progress {
+    speech: Speech,
+    place: Place,
+    share: Share,
+    state: Mutex<State>,
+    idle: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) stage: Stage,
+    /// When it became that.
+    pub(super) since: Instant,
+    pub(super) head_bytes: usize,
+    /// What the header holds of the budget.
+    pub(super) head_held: Option<Held>,
+    /// The peer may still be sending what nobody will read.
+    pub(super) unread: bool,
+    /// Answer with this and close.
+    pub(super) refusal: Option<&'static [u8]>,
+    /// When an answer of known length was made, until the next request.
+    pub(super) answer_made: Option<Instant>,
+    /// Everything is said.
+    lingers: bool,
+    /// The peer takes nothing of what is written.
+    stuck: bool,
+    /// Requests under way, by [`Turn`].
+    turns: [usize; 3],
+    phase: Phase,
+}
+
+impl State {
+    fn now(&self) -> Phase {
+        let at = |turn: Turn| self.turns[turn as usize] > 0;
+        match self.stage {
+            _ if self.lingers => Phase::Linger,
+            _ if self.stuck => Phase::Answer,
+            Stage::Idle => Phase::Idle,
+            Stage::Head => Phase::Head,
+            Stage::Request if at(Turn::Ours) => Phase::Work,
+            Stage::Request if at(Turn::Body) => Phase::Body,
+            Stage::Request if at(Turn::Answer) => Phase::Answer,
+            Stage::Request => Phase::Idle,
+        }
+    }
+}
+
+impl Progress {
+    /// A connection that has said nothing yet.
+    pub(super) fn new(place: Place, share: Share, speech: Speech) -> Arc<Progress> {
+        let (stage, phase) = match speech {
+            Speech::Http1 => (Stage::Idle, Phase::Idle),
+            Speech::Http2 => (Stage::Head, Phase::Head),
+        };
+        place.enter(phase);
+        let state = State {
+            stage,
+            since: Instant::now(),
+            head_bytes: 0,
+            head_held: None,
+            unread: false,
+            refusal: None,
+            answer_made: None,
+            lingers: false,
+            stuck: false,
+            turns: [0; 3],
+            phase,
+        };
+        Arc::new(Progress { speech, place, share, state: Mutex::new(state), idle: Notify::new() })
+    }
+
+    /// What is spoken.
+    pub(super) fn speech(&self) -> Speech {
+        self.speech
+    }
+
+    /// The connection's place.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What its address may hold.
+    pub(super) fn share(&self) -> &Share {
+        &self.share
+    }
+
+    /// A header is whole: its request, and what the header holds of the budget, to be kept as long as that.
+    pub(super) fn request_begun(self: &Arc<Self>) -> (Arc<Exchange>, Option<Held>) {
+        let held = self.change(|state| {
+            state.stage = Stage::Request;
+            state.since = Instant::now();
+            state.turns[Turn::Ours as usize] += 1;
+            state.answer_made = None;
+            state.head_bytes = 0;
+            state.head_held.take()
+        });
+        (Arc::new(Exchange { progress: Arc::clone(self), turn: Mutex::new(Turn::Ours) }), held)
+    }
+
+    /// Resolves when a request was answered: the library above must look at the socket again, so that its clock is set.
+    pub(super) async fn idle(&self) {
+        self.idle.notified().await;
+    }
+
+    /// Whether a request's body was left unread.
+    pub(super) fn is_unread(&self) -> bool {
+        self.state().unread
+    }
+
+    /// Answer a header that is under way with these bytes, and close; false when none is.
+    pub(super) fn refuse(&self, answer: &'static [u8]) -> bool {
+        let mut state = self.state();
+        if state.stage == Stage::Head {
+            state.refusal = Some(answer);
+        }
+        state.stage == Stage::Head
+    }
+
+    /// What a refused header is answered; what it held is of no use any more.
+    pub(super) fn take_refusal(&self) -> Option<&'static [u8]> {
+        let mut state = self.state();
+        let answer = state.refusal.take()?;
+        state.head_held = None;
+        Some(answer)
+    }
+
+    /// The connection is at this now.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.change(|state| {
+            state.stage = stage;
+            state.since = Instant::now();
+        });
+    }
+
+    /// Whether the peer takes what is written.
+    pub(super) fn stuck(&self, stuck: bool) {
+        self.change(|state| state.stuck = stuck);
+    }
+
+    /// Everything is said.
+    pub(super) fn linger(&self) {
+        self.change(|state| state.lingers = true);
+    }
+
+    /// Look or change within one phase.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        ours(|| {
+            let mut state = self.state();
+            let result = change(&mut state);
+            let phase = state.now();
+            if std::mem::replace(&mut state.phase, phase) != phase {
+                self.place.enter(phase);
+            }
+            result
+        })
+    }
+}
+
+/// A request and its answer, until nobody needs this any more.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    progress: Arc<Progress>,
+    turn: Mutex<Turn>,
+}
+
+impl Exchange {
+    /// It is somebody else's turn. Once there is an answer, the body is of no interest.
+    pub(super) fn turn(&self, turn: Turn) {
+        let mut own = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *own, turn);
+        if before != turn {
+            self.progress.change(|state| {
+                state.turns[before as usize] -= 1;
+                state.turns[turn as usize] += 1;
+            });
+        }
+    }
+
+    /// There is an answer; of known length or not. The library above keeps the time of those of HTTP/2.
+    pub(super) fn answered(&self, length_known: bool) {
+        self.turn(Turn::Answer);
+        if self.progress.speech == Speech::Http1 && length_known {
+            self.progress.state().answer_made = Some(Instant::now());
+        }
+    }
+
+    /// Not all of the body was read.
+    pub(super) fn leave_unread(&self) {
+        self.progress.state().unread = true;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let turn = *self.turn.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.progress.change(|state| {
+            state.turns[turn as usize] -= 1;
+            if self.progress.speech == Speech::Http1 {
+                state.stage = Stage::Idle;
+                state.since = Instant::now();
+            }
+        });
+        self.progress.idle.notify_one();
+    }
+}
