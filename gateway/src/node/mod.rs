@@ -70,7 +70,7 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 /// its panics.
 pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
     panics::end_process(PROGRAM, Cause::Runtime.code().into(), own_files::remove_all);
-    let taken = early.and_then(|early| Signals::take(&early, own_files::remove_all));
+    let taken = early.and_then(|early| Signals::take(&early, PROGRAM, own_files::remove_all));
     let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
     let Prepared { config, origin, file, named, .. } = Prepared::read_at_start(&sources)?;
     let Named { jwt, certificates, access, notes } = named;

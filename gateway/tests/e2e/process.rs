@@ -159,6 +159,8 @@ fn a_stop_during_the_start_ends_it_at_once() {
 
 /// Whoever waits for the ready file may stop the gateway at once, and clients are sent away all the same.
 #[test]
+        // There is no log yet whose form it could have.
+        assert_eq!(process.log(), "halley-gateway: told to stop before anything is served: ending now\n");
 fn a_stop_right_after_the_ready_file_is_in_order() {
     for _ in 0..10 {
         let mut process = Process::start(&Start::new(), |config| fs::write(config, "").expect("written"));
@@ -176,7 +178,7 @@ fn signals_without_a_meaning_are_said_and_ignored() {
     let gateway = Start::new().run();
     let mut client = Transport::Tcp.login(&gateway, 0, "k", "", &[]);
     let process = gateway.pid().to_string();
-    let named = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ"];
+    let named = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ", "XCPU", "SYS", "TRAP"];
     for signal in named.iter().copied().map(str::to_owned).chain((34..=64).map(|number| number.to_string())) {
         let line = format!("kill -{signal} {process}");
         assert!(Command::new("bash").args(["-c", &line]).status().expect("bash").success(), "{signal}");
