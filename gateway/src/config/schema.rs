@@ -91,7 +91,8 @@ settings! {
         /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
         /// File that gets the bound addresses as JSON once every listener accepts, for its owner to read (mode 0600), and that goes
-        /// away with the process. It is locked (flock) as long as a gateway serves by it. Empty = none.
+        /// away with the process. It is locked (flock) as long as a gateway serves by it. A file that is there and that no
+        /// gateway has written is left alone, and nothing starts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();
     }
 
