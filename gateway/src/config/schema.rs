@@ -52,7 +52,8 @@ settings! {
         /// has at least 16 characters, letters, digits and - . _ ~ + / =; several may be given, so that they can be rotated.
         /// As soon as any token is set here or below, every request over TCP that is not open to all shows one, from this
         /// machine too; a unix: socket of admin_listen needs none. Without any, what needs one is for this machine: requests
-        /// from 127.0.0.1 or ::1 that bear no mark of a proxy.
+        /// from 127.0.0.1 or ::1 that bear no mark of a proxy. Tokens and files of them that a variable or a flag gives and
+        /// that are empty are refused.
         live admin_token: Vec<Secret> = Vec::new();
         /// File with more of them, one a line. Read again on SIGHUP, as the files below.
         live admin_token_file: PathBuf = PathBuf::new();
