@@ -175,13 +175,14 @@ settings! {
     /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than
     /// an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
     "jwt" jwt: Jwt {
-        /// The secret of HS256, at least 32 bytes.
+        /// The secret of HS256, at least 32 bytes. What is public is none: a public key, a certificate or a JWKS document,
+        /// here or in secret_file, is refused.
         live secret: Secret = Secret::default();
         /// File with the secret of HS256. Empty = none.
         live secret_file: PathBuf = PathBuf::new();
         /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are
-        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes) refuses the
-        /// whole file.
+        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes, a public key with
+        /// its private part) refuses the whole file.
         live key_files: Vec<PathBuf> = Vec::new();
         /// Accepted values of iss. Empty = it is not looked at.
         live issuers: Vec<String> = Vec::new();
