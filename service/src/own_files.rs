@@ -221,7 +221,8 @@ fn remove_each(entries: Vec<Entry>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Barrier;
+    use std::hint;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Instant;
 
     use super::*;
@@ -315,20 +316,25 @@ mod tests {
     /// Whoever is first ends the process, so each must find everything gone when it goes on.
     #[test]
     fn of_two_ends_at_once_neither_goes_on_before_all_is_removed() {
-        let (folder, files) = (Folder::new(), files());
-        let held: Vec<_> = (0..100).map(|number| folder.write(files, &number.to_string())).collect();
-        let together = Barrier::new(2);
-        let end = || {
-            together.wait();
-            files.remove_all();
-            fs::read_dir(folder.0.path()).expect("a folder").count()
-        };
-        let left = thread::scope(|scope| {
-            let other = scope.spawn(end);
-            [end(), other.join().expect("no panic")]
-        });
-        assert_eq!(left, [0, 0]);
-        drop(held);
+        for _ in 0..20 {
+            let (folder, files) = (Folder::new(), files());
+            let _held: Vec<_> = (0..100).map(|number| folder.write(files, &number.to_string())).collect();
+            let ready = AtomicUsize::new(0);
+            let end = || {
+                // A barrier would wake one of them late.
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    hint::spin_loop();
+                }
+                files.remove_all();
+                fs::read_dir(folder.0.path()).expect("a folder").count()
+            };
+            let left = thread::scope(|scope| {
+                let other = scope.spawn(end);
+                [end(), other.join().expect("no panic")]
+            });
+            assert_eq!(left, [0, 0]);
+        }
     }
 
     /// An end that meets an orderly one finds the file in the list as long as it is there.
