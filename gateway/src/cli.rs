@@ -51,7 +51,8 @@ Signals:
                    is full or a shard is stuck; a second one exits at once
   SIGHUP           read the configuration again and take over what needs no restart; one that comes while the gateway
                    starts is carried out as soon as it is ready
-  SIGQUIT          dump core and die; every other signal that would kill is ignored, with a line in the log
+  SIGQUIT, SIGABRT dump core and die, as after a fault of the program (SIGSEGV, SIGBUS, SIGILL, SIGFPE); every other
+                   signal that would kill and that a program can refuse is ignored, with a line in the log
 
 Exit codes:
   0  asked to stop, or the command did its work

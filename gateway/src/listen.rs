@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 /// Times an address is tried before it counts as taken. Another process may take the free port that the kernel picked; and of two
 /// that begin to listen in one instant each may see the other's attempt and fail, though neither serves.
 const TRIES: usize = 8;
+/// Bytes of the longest path of a socket, without the zero at its end.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Random digits at the end of the name under which a socket is bound.
+const RANDOM_DIGITS: usize = 6;
 /// Longest wait between two of them; a random part of it sets the two apart.
 const WAIT_MS_MAX: u64 = 16;
 
@@ -100,7 +104,8 @@ impl fmt::Display for ListenError {
             ListenError::InUse { at } => {
                 let who = match at.rsplit_once(':') {
                     Some((_, port)) if !at.starts_with('/') => format!("`ss -ltnp 'sport = :{port}'`"),
-                    _ => format!("`ss -lxp src {at}`"),
+                    // What a gateway has bound was bound under another name, which holds this one.
+                    _ => format!("`ss -lxp | grep -F {}`", at.rsplit('/').next().unwrap_or(at)),
                 };
                 write!(
                     f,
@@ -212,12 +217,24 @@ pub struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Listen at `path`. A socket file that nobody listens on any more is replaced; every other file is left alone.
+    /// Listen at `path`. A socket file that nobody listens on any more is replaced; every other file is left alone. The file
+    /// is at its path only when it is listened on: whoever starts meanwhile would take it for one that is left behind.
     pub fn listen(path: &Path) -> Result<UnixSocket, ListenError> {
         let at = path.display();
+        let failed = |error: io::Error| ListenError::new(&at, &error);
         remove_stale(path)?;
-        let bound = bind_private(path).and_then(|listener| Ok(UnixSocket { _file: OwnFile::claim(path)?, listener }));
-        bound.map_err(|error| ListenError::new(&at, &error))
+        let (listener, temporary) = bind_beside(path).map_err(failed)?;
+        let file = temporary.also_at(path).map_err(failed)?;
+        let socket = UnixSocket { _file: file, listener };
+        for _ in 0..TRIES {
+            match std::fs::hard_link(temporary.path(), path) {
+                // Another one that starts; perhaps it has ended meanwhile.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => remove_stale(path)?,
+                Err(error) => return Err(failed(error)),
+                Ok(()) => return Ok(socket),
+            }
+        }
+        Err(ListenError::InUse { at: at.to_string() })
     }
 }
 
@@ -233,13 +250,39 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let socket = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
     let socket = socket.map_err(|error| ListenError::new(&at, &error.into()))?;
-    match UnixStream::connect(path) {
+    match connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             Identity::of(&socket).and_then(|socket| socket.remove(path)).map_err(|error| ListenError::new(&at, &error))
         }
+        // So many connections wait there that one more would wait, too.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ListenError::InUse { at }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(ListenError::new(&at, &error)),
-        Ok(_) => Err(ListenError::InUse { at }),
+        Ok(()) => Err(ListenError::InUse { at }),
     }
+}
+
+/// Whether somebody listens, without waiting for him.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+/// A listener under another name in the folder of `path`, which begins with a dot and its name, as far as there is room.
+fn bind_beside(path: &Path) -> io::Result<(UnixListener, OwnFile)> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let room = SOCKET_PATH_BYTES_MAX.saturating_sub(folder.as_os_str().len() + "/..".len() + RANDOM_DIGITS);
+    let ends = name.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let shown = &name[..ends.take_while(|end| *end <= room).last().unwrap_or(0)];
+    let attempt = || {
+        let random = RandomState::new().hash_one(()) & 0xff_ffff;
+        let beside = folder.join(format!(".{shown}.{random:0digits$x}", digits = RANDOM_DIGITS));
+        let listener = bind_private(&beside)?;
+        Ok((listener, OwnFile::claim(&beside)?))
+    };
+    tried(attempt)
 }
 
 fn bind_private(path: &Path) -> io::Result<UnixListener> {

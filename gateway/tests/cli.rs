@@ -325,7 +325,10 @@ fn notes_are_said_by_check_config_and_at_the_start() {
     certificate("good", 2020, 4000, 0o600);
     certificate("old", 2020, 2021, 0o620);
     certificate("new", 4000, 4001, 0o606);
-    let chain = fs::read_to_string(path("good.crt")).unwrap() + &fs::read_to_string(path("old.crt")).unwrap();
+    let read = |name: &str| fs::read_to_string(path(name)).unwrap();
+    // As an intermediate certificate nothing but a client reads what is in it.
+    let strange = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    let chain = read("good.crt") + &read("old.crt") + strange;
     write("good.crt", &chain, 0o644);
     let key = r#"{"kid":"k","kty":"oct","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}"#;
     write("keys.json", &format!(r#"{{"keys":[{key},{{"kid":"a\nb","kty":"AKP"}}]}}"#), 0o664);
@@ -349,6 +352,7 @@ fn notes_are_said_by_check_config_and_at_the_start() {
         format!("the certificate number 2 of the chain in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("good.crt")),
         format!("the certificate in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("old.crt")),
         format!("the certificate in {} is not valid yet: it will be from 4000-01-01T00:00:00.000Z; clients refuse it", path("new.crt")),
+        format!("when the certificate number 3 of the chain in {} is valid cannot be read: clients may refuse it, and no metric tells when it ends", path("good.crt")),
         loose("the configuration", "halley.toml", all),
         loose("push_token_file", "push.tokens", all),
         loose("tls.key_files", "old.key", group),

@@ -1,15 +1,16 @@
 //! Proves on the real kernel that a port is shared between our shards and with nobody else, that options reach accepted
 //! connections, and that a socket file is private, replaced when stale and kept when in use.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use halley_gateway::listen::{ListenError, SocketOptions, UnixSocket, listen_alone, listen_shared};
-use socket2::SockRef;
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 /// Nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -190,4 +191,68 @@ fn a_stale_socket_file_is_replaced_a_live_one_and_a_plain_file_are_not() {
     std::fs::write(&plain, "precious").unwrap();
     assert!(UnixSocket::listen(&plain).is_err());
     assert_eq!(std::fs::read_to_string(&plain).unwrap(), "precious");
+}
+
+/// Somebody who listens and accepts nobody holds the file all the same, and nobody waits to be accepted.
+#[test]
+fn a_live_socket_with_a_full_backlog_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let address = SockAddr::unix(&path).unwrap();
+    let stream = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    let other = stream();
+    other.bind(&address).unwrap();
+    other.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    let full = loop {
+        waiting.push(stream());
+        if let Err(error) = waiting[waiting.len() - 1].connect(&address) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
+    let listening = thread::spawn({
+        let path = path.clone();
+        move || UnixSocket::listen(&path)
+    });
+    eventually("it is said", || listening.is_finished().then_some(()));
+    assert!(matches!(listening.join().unwrap(), Err(ListenError::InUse { .. })));
+    assert!(path.exists());
+}
+
+/// A start takes a socket file that nobody listens on for one that is left behind: no file of ours is ever seen so.
+#[test]
+fn a_socket_file_is_listened_on_from_its_first_moment() {
+    const SOCKETS: usize = 1000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = |number: usize| directory.path().join(format!("{number}.sock"));
+    let sockets = thread::scope(|scope| {
+        let listening =
+            scope.spawn(|| (0..SOCKETS).map(|number| UnixSocket::listen(&path(number))).collect::<Vec<_>>());
+        for number in 0..SOCKETS {
+            let deadline = Instant::now() + PATIENCE;
+            while let Err(error) = UnixStream::connect(path(number)) {
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{number}");
+                assert!(Instant::now() < deadline, "{number} is never there");
+            }
+        }
+        listening.join().unwrap()
+    });
+    assert!(sockets.iter().all(Result::is_ok));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), SOCKETS, "no other name is left");
+}
+
+/// The path of a socket is short: the name under which it begins must not make it longer than it may be.
+#[test]
+fn a_path_as_long_as_can_be_is_listened_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = "s".repeat(107 - directory.path().as_os_str().len() - 1);
+    let socket = UnixSocket::listen(&directory.path().join(name)).unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    drop(socket);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }

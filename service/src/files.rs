@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::panics::{Contained, contain};
 use crate::plain::Plain;
 
 /// Stack of a thread that reads.
@@ -92,6 +93,8 @@ impl Drop for Reading {
 pub enum Late {
     /// It is not over in time: the time, and the file that it hangs on if it is one.
     Hangs(Duration, Option<PathBuf>),
+    /// A library panicked on what a file holds.
+    Broken(Contained),
     /// Its thread ended without one.
     Gone,
 }
@@ -106,6 +109,9 @@ impl fmt::Display for Late {
                 time.as_secs()
             ),
             Late::Hangs(time, None) => write!(f, "it is not over after {} s", time.as_secs()),
+            Late::Broken(contained) => {
+                write!(f, "{}; a library failed on what one of the files holds: please report this", Plain(contained))
+            }
             Late::Gone => f.write_str("it ended without an answer"),
         }
     }
@@ -116,13 +122,14 @@ impl std::error::Error for Late {}
 /// Work that reads files, on a thread of its own. No runtime waits for it: one that hangs goes on behind whoever has given up.
 #[derive(Debug)]
 pub struct Errand<T> {
-    answer: oneshot::Receiver<T>,
+    answer: oneshot::Receiver<Result<T, Contained>>,
     thread: JoinHandle<()>,
     reading: Current,
 }
 
 impl<T: Send + 'static> Errand<T> {
-    /// Begin. Fails when there is no thread for it.
+    /// Begin. Fails when there is no thread for it. Libraries that read what is in the files panic for themselves: nothing of
+    /// `work` is left then, and whoever asked goes on by what it has.
     pub fn begin(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Errand<T>> {
         let (sender, answer) = oneshot::channel();
         let reading = Current::default();
@@ -130,7 +137,7 @@ impl<T: Send + 'static> Errand<T> {
         let body = move || {
             READING.set(own);
             // Nobody may wait any more.
-            let _ = sender.send(work());
+            let _ = sender.send(contain("what reads the files", work));
         };
         let thread = thread::Builder::new().name("files".to_owned()).stack_size(STACK_BYTES).spawn(body)?;
         Ok(Errand { answer, thread, reading })
@@ -139,7 +146,7 @@ impl<T: Send + 'static> Errand<T> {
     /// The answer, if it comes within this time. Cancel safe; may be asked again after [`Late::Hangs`].
     pub async fn answer(&mut self, within: Duration) -> Result<T, Late> {
         match tokio::time::timeout(within, &mut self.answer).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => answer.map_err(Late::Broken),
             Ok(Err(_)) => Err(Late::Gone),
             Err(_) => Err(Late::Hangs(within, self.reading())),
         }
@@ -217,6 +224,14 @@ mod tests {
             assert_eq!(loose("key", &path).is_some(), expected.is_some());
         }
         assert_eq!(writers(&folder.path().join("none")), None);
+    }
+
+    /// Certificates and keys come from elsewhere: what a library does with them ends no process.
+    #[tokio::test]
+    async fn a_panic_on_a_file_is_an_answer() {
+        let mut errand = Errand::begin(|| -> u8 { panic!("planted in the library") }).expect("a thread");
+        let late = errand.answer(PATIENCE).await.expect_err("it panicked").to_string();
+        assert!(late.starts_with("what reads the files panicked: planted in the library"), "{late}");
     }
 
     /// A pipe that nobody writes to hangs the errand alone, is named, and gives way when somebody does.

@@ -1,6 +1,6 @@
 //! Files that this process wrote and that go away with it: a ready file, a socket file. Owns which they are, each by its path, its
 //! device and its inode, so that no end of the process removes what a successor has put in its place. An orderly end drops the
-//! values; every other end that the process has a say in (a panic, a second stop) calls [`remove_all`].
+//! values; every other end that the process has a say in (a failure, a panic, a second stop) calls [`remove_all`].
 //!
 //! An inode number may be given to another file once nobody holds the old one. So whoever has an [`OwnFile`] keeps the file open,
 //! or the socket bound, until it is dropped.
@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +88,16 @@ impl OwnFile {
         FILES.claim(path, Identity::of(file)?)
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.entry.path
+    }
+
+    /// The same file, which soon will be at `path` too.
+    pub fn also_at(&self, path: &Path) -> io::Result<OwnFile> {
+        self.files.claim(path, self.entry.identity)
+    }
+
     /// It is ours no more, and stays.
     pub fn disown(self) {
         self.files.forget(&self.entry);
@@ -97,25 +107,44 @@ impl OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        self.files.forget(&self.entry);
+        // In this order: an end that comes between the two still knows the file.
         self.entry.remove();
+        self.files.forget(&self.entry);
     }
 }
 
 /// Remove every file of ours: the process is about to end without dropping anything. From now on nothing can be claimed, so that
-/// nothing is written behind its back. Does not panic, and waits for nobody longer than a second, not for a file system either.
+/// nothing is written behind its back. When two ends meet, the second returns only when the first has removed everything. Does not
+/// panic, and waits for nobody longer than a second, not for a file system either.
 pub fn remove_all() {
     FILES.remove_all();
 }
 
 /// A list of files.
 #[derive(Debug)]
-struct Files(Mutex<Option<Vec<Entry>>>);
+struct Files {
+    /// `None` once it is closed.
+    list: Mutex<Option<Vec<Entry>>>,
+    /// Whether what was in it is removed.
+    removed: Mutex<bool>,
+    /// Told when it is.
+    told: Condvar,
+}
+
+/// What [`Files::close`] found.
+#[derive(Debug)]
+enum Closed {
+    /// It was open, and held these.
+    Now(Vec<Entry>),
+    /// Another thread has closed it, and removes what it held.
+    Before,
+    /// It is held, by the thread that panics itself.
+    Never,
+}
 
 impl Files {
     const fn new() -> Files {
-        // `None` once it is closed.
-        Files(Mutex::new(Some(Vec::new())))
+        Files { list: Mutex::new(Some(Vec::new())), removed: Mutex::new(false), told: Condvar::new() }
     }
 
     fn claim(&'static self, path: &Path, identity: Identity) -> io::Result<OwnFile> {
@@ -139,42 +168,63 @@ impl Files {
     }
 
     fn list(&self) -> MutexGuard<'_, Option<Vec<Entry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self) -> Vec<Entry> {
+    fn close(&self) -> Closed {
         for _ in 0..TRIES {
-            match self.0.try_lock() {
-                Ok(mut list) => return list.take().unwrap_or_default(),
-                Err(TryLockError::Poisoned(list)) => return list.into_inner().take().unwrap_or_default(),
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
-            }
+            let taken = match self.list.try_lock() {
+                Ok(mut list) => list.take(),
+                Err(TryLockError::Poisoned(list)) => list.into_inner().take(),
+                Err(TryLockError::WouldBlock) => {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+            };
+            return taken.map_or(Closed::Before, Closed::Now);
         }
-        // The thread that panics holds it itself.
-        Vec::new()
+        Closed::Never
     }
 
     fn remove_all(&self) {
-        let entries = self.close();
-        if entries.is_empty() {
-            return;
+        match self.close() {
+            Closed::Now(entries) => {
+                remove_each(entries);
+                *self.removed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                self.told.notify_all();
+            }
+            Closed::Before => {
+                let removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(self.told.wait_timeout_while(removed, REMOVE_WITHIN, |removed| !*removed));
+            }
+            Closed::Never => {}
         }
-        // In the order in which they were claimed: a file that is moved from one path to another is met at one of them.
-        let (done, over) = sync_channel(1);
-        let own = entries.clone();
-        let remove = move || {
-            own.iter().for_each(Entry::remove);
-            let _ = done.send(());
-        };
-        match thread::Builder::new().name("last-words".to_owned()).spawn(remove) {
-            Ok(_) => drop(over.recv_timeout(REMOVE_WITHIN)),
-            Err(_) => entries.iter().for_each(Entry::remove),
-        }
+    }
+}
+
+/// In the order in which they were claimed: a file that is moved from one path to another is met at one of them.
+fn remove_each(entries: Vec<Entry>) {
+    if entries.is_empty() {
+        return;
+    }
+    let (done, over) = sync_channel(1);
+    let own = entries.clone();
+    let remove = move || {
+        own.iter().for_each(Entry::remove);
+        let _ = done.send(());
+    };
+    match thread::Builder::new().name("last-words".to_owned()).spawn(remove) {
+        Ok(_) => drop(over.recv_timeout(REMOVE_WITHIN)),
+        Err(_) => entries.iter().for_each(Entry::remove),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::hint;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
     use super::*;
 
     /// A list of the test's own.
@@ -261,6 +311,60 @@ mod tests {
         let held = files.list();
         files.remove_all();
         drop(held);
+    }
+
+    /// Whoever is first ends the process, so each must find everything gone when it goes on.
+    #[test]
+    fn of_two_ends_at_once_neither_goes_on_before_all_is_removed() {
+        for _ in 0..20 {
+            let (folder, files) = (Folder::new(), files());
+            let _held: Vec<_> = (0..100).map(|number| folder.write(files, &number.to_string())).collect();
+            let ready = AtomicUsize::new(0);
+            let end = || {
+                // A barrier would wake one of them late.
+                ready.fetch_add(1, Ordering::SeqCst);
+                while ready.load(Ordering::SeqCst) < 2 {
+                    hint::spin_loop();
+                }
+                files.remove_all();
+                fs::read_dir(folder.0.path()).expect("a folder").count()
+            };
+            let left = thread::scope(|scope| {
+                let other = scope.spawn(end);
+                [end(), other.join().expect("no panic")]
+            });
+            assert_eq!(left, [0, 0]);
+        }
+    }
+
+    /// An end that meets an orderly one finds the file in the list as long as it is there.
+    #[test]
+    fn a_file_is_forgotten_only_when_it_is_removed() {
+        let (folder, files) = (Folder::new(), files());
+        let (own, _file) = folder.write(files, "kept");
+        // Another change of the list is under way: the value cannot be forgotten yet.
+        let list = files.list();
+        let dropped = thread::spawn(move || drop(own));
+        // Nothing is measured by it.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while folder.at("kept").exists() {
+            assert!(Instant::now() < deadline, "it would be forgotten first");
+            thread::yield_now();
+        }
+        drop(list);
+        dropped.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_file_at_two_paths_goes_from_both() {
+        let (folder, files) = (Folder::new(), files());
+        let (one, _file) = folder.write(files, "one");
+        let _other = one.also_at(&folder.at("other")).expect("claimed");
+        fs::hard_link(folder.at("one"), folder.at("other")).expect("linked");
+        drop(one);
+        assert!(!folder.at("one").exists() && folder.at("other").exists());
+        files.remove_all();
+        assert!(!folder.at("other").exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a panic ends. Owns the process's panic hook and the one exception from it. A panic is our bug, and it ends the
-//! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer
-//! ([`contain`]): its panic ends that peer's connection, is counted, and is logged once a minute by [`tell`].
+//! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer, or on
+//! a file that the configuration names ([`contain`]): its panic ends that peer's connection, or that reading, is counted,
+//! and is logged by [`tell`], once a minute at most.
 //!
 //! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with [`Ours`]
 //! and [`ours`], so that its panics end the process as everywhere else.
@@ -15,26 +16,31 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
 use crate::plain::Plain;
 
 /// How often contained panics are logged at most.
 pub const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How soon the first of them is.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
+/// How long the sentence about a panic may take to be written.
+const WRITE_WITHIN: Duration = Duration::from_secs(2);
+/// Stack of the thread that ends the process when that takes longer.
+const STACK_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    /// Whether a panic on this thread, now, is a library's on a peer's bytes.
+    /// Whether a panic on this thread, now, is a library's on what it was given to read.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
     /// Where the last contained panic of this thread happened, as the hook saw it.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Contained panics since the process started.
-static COUNT: AtomicU64 = AtomicU64::new(0);
-/// The last of them, for the log.
-static LAST: Mutex<Option<Contained>> = Mutex::new(None);
+/// Those of this process.
+static TALLY: Tally = Tally::new();
 
-/// A panic that ended one connection only.
+/// A panic that ended one connection only, or one reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contained {
     /// Which library was at work: a short name, such as `rustls`.
@@ -52,7 +58,8 @@ impl fmt::Display for Contained {
 impl std::error::Error for Contained {}
 
 /// Let every panic outside [`contain`] end the process with `exit_code`, after `last_words`, which must wait for nobody, and one
-/// sentence on standard error, which begins with `program`. `RUST_BACKTRACE=1` adds where it came from.
+/// sentence on standard error, which begins with `program`. `RUST_BACKTRACE=1` adds where it came from. Whoever reads standard
+/// error is not waited for longer than 2 seconds.
 pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
     std::panic::set_hook(Box::new(move |panic| {
         if CONTAINED.get() {
@@ -62,6 +69,13 @@ pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
         }
         // First: what comes then may wait for whoever reads standard error, and for other threads.
         last_words();
+        let end = move || {
+            thread::sleep(WRITE_WITHIN);
+            signal_hook::low_level::exit(exit_code);
+        };
+        if thread::Builder::new().name("panic-end".to_owned()).stack_size(STACK_BYTES).spawn(end).is_err() {
+            signal_hook::low_level::exit(exit_code);
+        }
         let mut output = std::io::stderr();
         // A reader that left hears nothing, which is no reason to panic again.
         let _ = writeln!(output, "{program}: {}", Plain(sentence(panic)));
@@ -73,7 +87,7 @@ pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
 }
 
 fn sentence(panic: &PanicHookInfo<'_>) -> String {
-    let thread = std::thread::current();
+    let thread = thread::current();
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let (name, message) = (thread.name().unwrap_or("without name"), said(panic.payload()));
     format!("internal error on thread {name} at {place}: {message}; please report this")
@@ -99,7 +113,7 @@ impl Drop for Within {
     }
 }
 
-/// Let `library` work on a peer's bytes. After an error whatever `work` touched must be used no more, only dropped.
+/// Let `library` work on a peer's bytes, or on a file. After an error whatever `work` touched must be used no more, only dropped.
 pub fn contain<T>(library: &'static str, work: impl FnOnce() -> T) -> Result<T, Contained> {
     let within = Within::new(true);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -107,8 +121,7 @@ pub fn contain<T>(library: &'static str, work: impl FnOnce() -> T) -> Result<T, 
     result.map_err(|payload| {
         let message = PLACE.take().unwrap_or_else(|| said(&*payload).to_owned());
         let contained = Contained { library, message };
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(contained.clone());
+        TALLY.add(contained.clone());
         contained
     })
 }
@@ -174,26 +187,60 @@ impl<F: Future> Future for Ours<F> {
     }
 }
 
-/// Contained panics since the process started.
-pub fn contained_total() -> u64 {
-    COUNT.load(Ordering::Relaxed)
+/// Contained panics, and how many of them were told.
+#[derive(Debug)]
+struct Tally {
+    count: AtomicU64,
+    told: AtomicU64,
+    last: Mutex<Option<Contained>>,
 }
 
-/// Log contained panics from now on, once in [`TELL_EVERY`] at most.
-pub async fn tell() {
-    let mut told = 0;
-    loop {
-        tokio::time::sleep(TELL_EVERY).await;
-        let count = contained_total();
-        if count == told {
-            continue;
-        }
-        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let last = last.map(|last| last.to_string()).unwrap_or_default();
-        let connections = count - told;
-        tracing::error!(connections, last, "a library failed on what peers sent; please report this");
-        told = count;
+impl Tally {
+    const fn new() -> Tally {
+        Tally { count: AtomicU64::new(0), told: AtomicU64::new(0), last: Mutex::new(None) }
     }
+
+    fn add(&self, contained: Contained) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(contained);
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives `say` the number of those that were not told yet, if there are any, and the last. Whether there were.
+    fn tell_now(&self, say: impl FnOnce(u64, &str)) -> bool {
+        let count = self.count.load(Ordering::Relaxed);
+        let new = count.saturating_sub(self.told.swap(count, Ordering::Relaxed));
+        if new > 0 {
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            say(new, &last.map(|last| last.to_string()).unwrap_or_default());
+        }
+        new > 0
+    }
+
+    async fn tell(&self, mut say: impl FnMut(u64, &str)) {
+        loop {
+            let told = self.tell_now(&mut say);
+            tokio::time::sleep(if told { TELL_EVERY } else { TELL_WITHIN }).await;
+        }
+    }
+}
+
+/// Contained panics since the process started.
+pub fn contained_total() -> u64 {
+    TALLY.count.load(Ordering::Relaxed)
+}
+
+/// Log contained panics from now on: the first within a second, others once in [`TELL_EVERY`] at most.
+pub async fn tell() {
+    TALLY.tell(say).await;
+}
+
+/// Log the contained panics that were not logged yet: there is no later.
+pub fn tell_now() {
+    TALLY.tell_now(say);
+}
+
+fn say(panics: u64, last: &str) {
+    tracing::error!(panics, last, "a library failed on what it was given to read; please report this");
 }
 
 #[cfg(test)]
@@ -231,6 +278,36 @@ mod tests {
         let failed: Result<(), Contained> = ContainedFuture::new("tests", future).await;
         assert!(failed.expect_err("it panicked").message.starts_with("first"));
         assert_eq!(ContainedFuture::new("tests", async { 5 }).await, Ok(5));
+    }
+
+    /// The first is said at once, those of the minute after it in one line, and the end waits for no minute.
+    #[tokio::test(start_paused = true)]
+    async fn contained_panics_are_told_at_once_then_by_the_minute_and_at_the_end() {
+        let tally = Tally::new();
+        let add = |message: &str| tally.add(Contained { library: "tests", message: message.to_owned() });
+        let start = tokio::time::Instant::now();
+        let mut said = Vec::new();
+        let seconds = |count: u64| tokio::time::sleep(Duration::from_secs(count));
+        tokio::select! {
+            () = tally.tell(|count, last| said.push((start.elapsed().as_secs(), count, last.to_owned()))) => {}
+            () = async {
+                seconds(100).await;
+                add("1");
+                seconds(5).await;
+                add("2");
+                seconds(5).await;
+                add("3");
+                seconds(190).await;
+                add("4");
+            } => {}
+        }
+        let told: Vec<(u64, &str)> = said.iter().map(|(_, count, last)| (*count, &**last)).collect();
+        assert_eq!(told, [(1, "tests panicked: 1"), (2, "tests panicked: 3")]);
+        assert!((100..=101).contains(&said[0].0) && (160..=161).contains(&said[1].0), "{said:?}");
+        let mut rest = None;
+        assert!(tally.tell_now(|count, last| rest = Some((count, last.to_owned()))));
+        assert_eq!(rest, Some((1, "tests panicked: 4".to_owned())));
+        assert!(!tally.tell_now(|_, _| panic!("it was told")));
     }
 
     #[tokio::test]

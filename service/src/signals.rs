@@ -13,10 +13,10 @@
 //! no thread took the first yet, are one for everybody.
 //!
 //! What would kill the process by mistake ([`IGNORED`], real-time signals) is ignored, and said once in a while. Left as they are:
-//! SIGQUIT, which dumps a core for who wants one, and SIGPIPE, which Rust ignores and the kernel sends for every write to a peer
-//! that is gone.
+//! SIGQUIT and SIGABRT, which dump a core for who wants one; those of a program that cannot go on (SIGSEGV, SIGBUS, SIGILL,
+//! SIGFPE); and SIGPIPE, which Rust ignores and the kernel sends for every write to a peer that is gone.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -25,16 +25,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGSYS, SIGTERM, SIGTRAP, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 use signal_hook::{flag, low_level};
 use tokio::sync::mpsc;
 
 /// Signals without a meaning here whose default is to kill: programs that rotate logs, timers and power daemons send
-/// some of them, and a log file that may not grow another.
-pub const IGNORED: [i32; 9] =
-    [SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ, libc::SIGPWR, libc::SIGSTKFLT];
+/// some of them, a log file that may not grow or a limit on processor time another.
+pub const IGNORED: [i32; 12] = [
+    SIGUSR1,
+    SIGUSR2,
+    SIGALRM,
+    SIGVTALRM,
+    SIGPROF,
+    SIGIO,
+    SIGXFSZ,
+    SIGXCPU,
+    SIGSYS,
+    SIGTRAP,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+];
 
 /// Stack of the threads. They write a log line at most.
 const STACK_BYTES: usize = 512 * 1024;
@@ -151,6 +165,7 @@ impl Early {
 pub struct Signals {
     desk: Arc<Mutex<Desk>>,
     lines: Option<Receiver<Line>>,
+    heard: Arc<AtomicBool>,
 }
 
 /// The wishes of a process's life.
@@ -167,8 +182,8 @@ impl Wishes {
 
 impl Signals {
     /// Take the signals over, for the rest of the process's life. An end that nothing else prepares calls `last_words` first,
-    /// which should not wait for anybody.
-    pub fn take(early: &Early, last_words: fn()) -> io::Result<(Signals, Wishes)> {
+    /// which should not wait for anybody. As long as there is no log, what is said of the end begins with `program`.
+    pub fn take(early: &Early, program: &'static str, last_words: fn()) -> io::Result<(Signals, Wishes)> {
         let (desk, wishes) = Desk::new();
         let desk = Arc::new(Mutex::new(desk));
         let (stops, write) = UnixStream::pair()?;
@@ -180,13 +195,14 @@ impl Signals {
         let others = [SIGHUP].into_iter().chain(IGNORED).chain(real_time);
         let others = SignalDelivery::with_pipe(read, write, SignalOnly, others)?;
         let (sender, lines) = sync_channel(LINES_MAX);
-        let taker =
-            Taker { stops, others, desk: Arc::clone(&desk), voice: Voice(sender), said: Vec::new(), last_words };
+        let heard = Arc::new(AtomicBool::new(false));
+        let voice = Voice { lines: sender, heard: Arc::clone(&heard), program };
+        let taker = Taker { stops, others, desk: Arc::clone(&desk), voice, said: Vec::new(), last_words };
         thread::Builder::new().name("signals".to_owned()).stack_size(STACK_BYTES).spawn(move || taker.run())?;
         if early.0.load(Ordering::Relaxed) {
             lock(&desk).reload();
         }
-        Ok((Signals { desk, lines: Some(lines) }, Wishes(wishes)))
+        Ok((Signals { desk, lines: Some(lines), heard }, Wishes(wishes)))
     }
 
     /// Log lines are written from now on; call it when they can be.
@@ -194,7 +210,9 @@ impl Signals {
         let Some(lines) = self.lines.take() else { return Ok(()) };
         // On a thread of its own: who reads the log may have stopped to, and then writing waits.
         let write = move || lines.iter().for_each(Line::write);
-        thread::Builder::new().name("signals-log".to_owned()).stack_size(STACK_BYTES).spawn(write).map(drop)
+        thread::Builder::new().name("signals-log".to_owned()).stack_size(STACK_BYTES).spawn(write)?;
+        self.heard.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// The process serves, and can be stopped in order; to be called before anybody is told that it does.
@@ -251,20 +269,40 @@ fn name(signal: i32) -> String {
 }
 
 #[derive(Debug)]
-struct Voice(SyncSender<Line>);
+struct Voice {
+    lines: SyncSender<Line>,
+    /// Somebody takes the lines and writes them to the log.
+    heard: Arc<AtomicBool>,
+    program: &'static str,
+}
 
 impl Voice {
     fn say(&self, line: Line) {
         // One that has no room is one too many.
-        let _ = self.0.try_send(line);
+        let _ = self.lines.try_send(line);
     }
 
     fn say_last(&self, why: &'static str) {
         let (written, wait) = sync_channel(1);
-        if self.0.try_send(Line::Last(why, written)).is_ok() {
+        let on_its_way = if self.heard.load(Ordering::Acquire) {
+            self.lines.try_send(Line::Last(why, written)).is_ok()
+        } else {
+            write_plainly(self.program, why, written)
+        };
+        if on_its_way {
             let _ = wait.recv_timeout(LAST_LINE_WITHIN);
         }
     }
+}
+
+/// Writes a sentence to standard error, where there is no log yet, on a thread of its own: it may be a pipe that nobody reads.
+/// Whether there is one.
+fn write_plainly(program: &'static str, why: &'static str, written: SyncSender<()>) -> bool {
+    let write = move || {
+        let _ = writeln!(io::stderr(), "{program}: {why}");
+        let _ = written.send(());
+    };
+    thread::Builder::new().name("signals-end".to_owned()).stack_size(STACK_BYTES).spawn(write).is_ok()
 }
 
 /// The thread's own.
@@ -396,11 +434,16 @@ mod tests {
     #[test]
     fn lines_that_nobody_takes_are_not_waited_for() {
         let (sender, lines) = sync_channel(LINES_MAX);
-        let voice = Voice(sender);
+        let heard = Arc::new(AtomicBool::new(true));
+        let voice = Voice { lines: sender, heard: Arc::clone(&heard), program: "tests" };
         (0..1000).for_each(|_| voice.say(Line::TooLate));
         voice.say_last("no room");
         assert_eq!(lines.try_iter().count(), LINES_MAX);
         voice.say_last("nobody writes it");
+        assert_eq!(lines.try_iter().count(), 1);
+        heard.store(false, Ordering::Release);
+        voice.say_last("before there is a log");
+        assert_eq!(lines.try_iter().count(), 0);
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! What a panic ends, seen from outside: this program is started again as the process that panics.
 
-use std::process::{Command, Output};
+use std::io::{PipeReader, PipeWriter, Write as _};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use halley_service::panics::{contain, contained_total, end_process};
 
 /// Names the way in which the started process panics.
 const WAY: &str = "PANICS_TEST_WAY";
 const EXIT_CODE: i32 = 7;
+/// Nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn last_words() {
     println!("last words");
@@ -30,10 +34,14 @@ fn child() {
     }
 }
 
-fn run(way: &str) -> Output {
+fn command(way: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "child", "--nocapture", "--test-threads", "1"]).env(WAY, way).env_remove("RUST_BACKTRACE");
-    command.output().expect("it starts")
+    command
+}
+
+fn run(way: &str) -> Output {
+    command(way).output().expect("it starts")
 }
 
 /// A contained panic is silent and ends nothing; any other, on any thread, ends the process with one sentence after its
@@ -49,5 +57,38 @@ fn a_panic_ends_the_process_unless_it_is_contained() {
         let sentence = format!("the program: internal error on thread {thread} at ");
         assert!(err.starts_with(&sentence) && err.ends_with(": our own; please report this\n"), "{err}");
         assert_eq!(err.lines().count(), 1, "one sentence, and none about what was contained: {err}");
+    }
+}
+
+/// A pipe that is full, and its reader, who does not read.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    let flags = rustix::fs::fcntl_getfl(&writer).expect("a pipe");
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).expect("a pipe");
+    for bytes in [4096, 1] {
+        while writer.write(&vec![0; bytes]).is_ok() {}
+    }
+    rustix::fs::fcntl_setfl(&writer, flags).expect("a pipe");
+    (reader, writer)
+}
+
+/// A process that has panicked must not live on because nobody reads what it says.
+#[test]
+fn a_panic_ends_the_process_though_nobody_reads_of_it() {
+    for way in ["here", "there"] {
+        let (_reader, writer) = full_pipe();
+        let mut child = command(way).stdout(Stdio::null()).stderr(writer).spawn().expect("it starts");
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                child.kill().and_then(|()| child.wait()).expect("it can be killed");
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(status.map(|status| status.code()), Some(Some(EXIT_CODE)), "{way}: it lives on");
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::check;
 use super::file;
+use super::key::Key;
 use super::nearest::{ALL, did_you_mean, guess, is_repeatable, nearest};
 use super::problems::ConfigError;
 use super::schema::{Config, find, keys};
@@ -16,6 +17,10 @@ use super::schema::{Config, find, keys};
 pub const FILE_NAME: &str = "halley.toml";
 /// The variable that names the file. It is in [`Sources::environment`] only when it is not UTF-8.
 pub const FILE_VARIABLE: &str = "HALLEY_CONFIG";
+
+/// What is wrong with a secret that is empty, as the end of a sentence.
+const EMPTY_SECRET: &str =
+    "is empty: give it a value, or take it away (in the file, [] or \"\" says that there is none)";
 
 /// Everything but the defaults.
 #[derive(Clone, Debug, Default)]
@@ -201,7 +206,12 @@ impl Draft {
     /// Sets a setting that exists; `place` begins the sentence if that fails.
     fn set(&mut self, path: &str, text: &str, place: impl Fn(&str) -> String) {
         let Some(key) = find(path) else { return };
-        match (key.set_text)(&mut self.loaded.config, text) {
+        let set = if text.trim().is_empty() && is_secret(key) {
+            Err(vec![EMPTY_SECRET.to_owned()])
+        } else {
+            (key.set_text)(&mut self.loaded.config, text)
+        };
+        match set {
             // A later layer hides what an earlier one says, though that is still refused.
             Ok(()) => {
                 self.known.wrong.retain(|wrong| wrong != path);
@@ -213,6 +223,12 @@ impl Draft {
             }
         }
     }
+}
+
+/// Whether a setting is a secret, or names a file of secrets. Given from outside and empty, it is one that has not come where it
+/// should, and "none" would open what it is to close.
+fn is_secret(key: &Key) -> bool {
+    key.secret || key.path().strip_suffix("_file").and_then(find).is_some_and(|of| of.secret)
 }
 
 /// Read all layers; every problem that there is, if there is one.

@@ -52,7 +52,8 @@ settings! {
         /// has at least 16 characters, letters, digits and - . _ ~ + / =; several may be given, so that they can be rotated.
         /// As soon as any token is set here or below, every request over TCP that is not open to all shows one, from this
         /// machine too; a unix: socket of admin_listen needs none. Without any, what needs one is for this machine: requests
-        /// from 127.0.0.1 or ::1 that bear no mark of a proxy.
+        /// from 127.0.0.1 or ::1 that bear no mark of a proxy. Tokens and files of them that a variable or a flag gives and
+        /// that are empty are refused.
         live admin_token: Vec<Secret> = Vec::new();
         /// File with more of them, one a line. Read again on SIGHUP, as the files below.
         live admin_token_file: PathBuf = PathBuf::new();
@@ -91,7 +92,8 @@ settings! {
         /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
         /// File that gets the bound addresses as JSON once every listener accepts, for its owner to read (mode 0600), and that goes
-        /// away with the process. It is locked (flock) as long as a gateway serves by it. Empty = none.
+        /// away with the process. It is locked (flock) as long as a gateway serves by it. A file that is there and that no
+        /// gateway has written is left alone, and nothing starts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();
     }
 
@@ -173,13 +175,14 @@ settings! {
     /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than
     /// an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
     "jwt" jwt: Jwt {
-        /// The secret of HS256, at least 32 bytes.
+        /// The secret of HS256, at least 32 bytes. What is public is none: a public key, a certificate or a JWKS document,
+        /// here or in secret_file, is refused.
         live secret: Secret = Secret::default();
         /// File with the secret of HS256. Empty = none.
         live secret_file: PathBuf = PathBuf::new();
         /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are
-        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes) refuses the
-        /// whole file.
+        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes, a public key with
+        /// its private part) refuses the whole file.
         live key_files: Vec<PathBuf> = Vec::new();
         /// Accepted values of iss. Empty = it is not looked at.
         live issuers: Vec<String> = Vec::new();

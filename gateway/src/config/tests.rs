@@ -46,6 +46,29 @@ fn lists_are_read_from_arrays_single_values_and_commas() {
     assert_eq!(config.general.tcp_listen, []);
 }
 
+/// A variable that came out empty must not take away what it was to set. In the file it is a decision.
+#[test]
+fn an_empty_secret_from_outside_is_refused() {
+    let settings: Vec<String> = keys().map(|key| key.path()).collect();
+    let tokens = ["admin_token", "push_token", "read_token", "comet_token", "jwt.secret"];
+    for name in tokens.into_iter().flat_map(|name| [name.to_owned(), format!("{name}_file")]) {
+        assert!(settings.contains(&name), "{name}");
+        let variable = format!("HALLEY_{}", name.replace('.', "__").to_uppercase());
+        let end = format!(
+            "{name} is empty: give it a value, or take it away (in the file, [] or \"\" says that there is none)"
+        );
+        for text in ["", "  "] {
+            let error = from_text("", &variables(&[(&variable, text)])).expect_err(&name).to_string();
+            assert_eq!(error, format!("environment variable {variable}: {end}"));
+            let sources = Sources { flags: vec![flag(&name, text)], ..Sources::default() };
+            assert_eq!(from_text("", &sources).expect_err(&name).to_string(), format!("--set {name}: {end}"));
+        }
+    }
+    let file = "push_token = []\nread_token_file = \"\"\n[jwt]\nsecret = \"\"\nsecret_file = \"\"";
+    assert_eq!(parsed(file), Config::default());
+    assert!(from_text("", &variables(&[("HALLEY_ORIGINS", ""), ("HALLEY_READY_FILE", "")])).is_ok());
+}
+
 #[test]
 fn an_unknown_name_is_refused_with_its_line_and_the_nearest_known_one() {
     let cases = [

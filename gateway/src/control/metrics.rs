@@ -127,8 +127,7 @@ impl Collect for Process {
         let started_s = self.started.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         out.family("process_start_time_seconds", Kind::Gauge, "When the process started, since the Unix epoch.")
             .sample(&[], started_s);
-        let help =
-            "Panics of libraries on what one peer had sent; each has ended that peer's connection, and no other.";
+        let help = "Panics of libraries on what one peer had sent, or a file held; each has ended that peer's connection, or reading.";
         out.family("halley_contained_panics_total", Kind::Counter, help).sample(&[], panics::contained_total());
         if let Some(bytes) = resident_bytes() {
             out.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the process.")

@@ -63,6 +63,16 @@ use serving::Servers;
 use threads::{Ended, Threads};
 use wiring::Wiring;
 
+/// What every end of [`run`] leaves to nobody, whether its threads have ended or not.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        own_files::remove_all();
+        panics::tell_now();
+    }
+}
+
 /// How long the other threads may take to end after the first one has, or after a drain.
 const END_WITHIN: Duration = Duration::from_secs(15);
 
@@ -70,8 +80,9 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 /// its panics.
 pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
     panics::end_process(PROGRAM, Cause::Runtime.code().into(), own_files::remove_all);
-    let taken = early.and_then(|early| Signals::take(&early, own_files::remove_all));
+    let taken = early.and_then(|early| Signals::take(&early, PROGRAM, own_files::remove_all));
     let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
+    let _last_words = LastWords;
     let Prepared { config, origin, file, named, .. } = Prepared::read_at_start(&sources)?;
     let Named { jwt, certificates, access, notes } = named;
     // Found by itself, it is asked for from now on: if it goes, a reload changes nothing.
@@ -92,6 +103,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     placement.notes.extend(note);
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
     let listeners = Listeners::bind(&config, placement.shards.len())?;
+    ready_file.clear()?;
     let addresses = listeners.addresses().clone();
     let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let started_ns = i64::try_from(started_ns).unwrap_or(i64::MAX);

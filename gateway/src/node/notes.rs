@@ -10,7 +10,7 @@ use halley_service::files::loose;
 use crate::config::schema::keys;
 use crate::config::value::Auth;
 use crate::config::{Config, check};
-use crate::conn::tls::certificates::{Certificates, Validity};
+use crate::conn::tls::certificates::{Certificates, Undated, Validity};
 use crate::control::time::Timestamp;
 use crate::session::auth::keys::KeySet;
 
@@ -28,6 +28,7 @@ pub fn of(
     let mut notes = Vec::new();
     let now_s = i64::try_from(Timestamp::from_system(now).unix_s()).unwrap_or(i64::MAX);
     notes.extend(certificates.into_iter().flat_map(Certificates::validities).filter_map(|one| not_valid(one, now_s)));
+    notes.extend(certificates.into_iter().flat_map(Certificates::undated).map(undated));
     notes.extend(
         files(config, file, certificates.is_some(), key_set.is_some()).filter_map(|(what, path)| loose(what, path)),
     );
@@ -56,8 +57,21 @@ fn not_valid(certificate: &Validity, now_s: i64) -> Option<String> {
     } else {
         return None;
     };
-    let which = if *place == 1 { String::new() } else { format!("number {place} of the chain ") };
-    Some(format!("the certificate {which}in {} {fault}; clients refuse it", path.display()))
+    Some(format!("the certificate {}in {} {fault}; clients refuse it", which(*place), path.display()))
+}
+
+/// A certificate that nobody can watch.
+fn undated(certificate: &Undated) -> String {
+    let Undated { path, place } = certificate;
+    let (which, path) = (which(*place), path.display());
+    format!(
+        "when the certificate {which}in {path} is valid cannot be read: clients may refuse it, and no metric tells when it \
+         ends"
+    )
+}
+
+fn which(place: usize) -> String {
+    if place == 1 { String::new() } else { format!("number {place} of the chain ") }
 }
 
 /// Files that hold secrets or decide who is trusted, as far as they are used.

@@ -31,6 +31,33 @@ fn a_refused_reload_says_everything_that_is_wrong() {
     assert_eq!(http::request(gateway.http(), "GET", "/metrics", &header, b"").status, 200, "the old token holds");
 }
 
+/// However many notes there are, each is told: nobody could guess the others.
+#[test]
+fn no_note_of_a_reload_is_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["one.json", "two.json"].map(|name| folder.path().join(name));
+    let write = |path: &std::path::Path, keys: &[String]| {
+        std::fs::write(path, format!("{{\"keys\":[{}]}}", keys.join(","))).expect("written");
+    };
+    paths.iter().for_each(|path| write(path, &[]));
+    let secret = "0123456789abcdef0123456789abcdef";
+    let config = format!("auth = \"jwt\"\n[jwt]\nsecret = {secret:?}\nkey_files = [{:?}, {:?}]", paths[0], paths[1]);
+    let gateway = Start::new().config(&config).run();
+    for (file, path) in paths.iter().enumerate() {
+        let keys = (0..17).map(|key| format!("{{\"kid\":\"{file}-{key}\",\"kty\":\"AKP\"}}"));
+        write(path, &keys.collect::<Vec<_>>());
+    }
+    gateway.signal(Signal::HUP);
+    for (file, path) in paths.iter().enumerate() {
+        for key in 0..16 {
+            let note = format!("kid \"{file}-{key}\", is left out");
+            eventually(&note, || gateway.log().contains(&note).then_some(()));
+        }
+        let rest = format!("{}: 1 more keys are left out", path.display());
+        eventually(&rest, || gateway.log().contains(&rest).then_some(()));
+    }
+}
+
 /// What should be known of a configuration is a warning in the log when it is taken over.
 #[test]
 fn a_reload_warns_of_what_should_be_known() {

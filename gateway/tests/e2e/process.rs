@@ -65,6 +65,12 @@ impl Process {
         Addresses::parse(&eventually("it serves", ready))
     }
 
+    fn has_thread(&self, name: &str) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a process");
+        let mut names = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
+        names.any(|other| other.trim_end() == name)
+    }
+
     fn wait_exit(&mut self) -> ExitStatus {
         eventually("it ends", || self.child.try_wait().expect("a child"))
     }
@@ -153,6 +159,8 @@ fn a_stop_during_the_start_ends_it_at_once() {
         process.wait_for_handler(signal);
         process.signal(signal);
         assert_eq!(process.wait_exit().code(), Some(0));
+        // There is no log yet whose form it could have.
+        assert_eq!(process.log(), "halley-gateway: told to stop before anything is served: ending now\n");
         assert_eq!(process.left_behind(), [""; 0]);
     }
 }
@@ -176,7 +184,7 @@ fn signals_without_a_meaning_are_said_and_ignored() {
     let gateway = Start::new().run();
     let mut client = Transport::Tcp.login(&gateway, 0, "k", "", &[]);
     let process = gateway.pid().to_string();
-    let named = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ"];
+    let named = ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "STKFLT", "XFSZ", "XCPU", "SYS", "TRAP"];
     for signal in named.iter().copied().map(str::to_owned).chain((34..=64).map(|number| number.to_string())) {
         let line = format!("kill -{signal} {process}");
         assert!(Command::new("bash").args(["-c", &line]).status().expect("bash").success(), "{signal}");
@@ -229,6 +237,30 @@ fn a_second_stop_leaves_no_file_behind() {
     assert_eq!(process.wait_exit().code(), Some(0));
     assert!(!socket.exists());
     assert_eq!(process.left_behind(), [""; 0]);
+}
+
+/// A failure is an end like any other: what belongs to threads that go on is removed, too.
+#[test]
+fn a_failure_leaves_no_socket_file_behind() {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = folder.path().join("admin.sock");
+        let start = Start::new().argument("--admin-listen").argument(format!("unix:{}", socket.display()));
+        let mut process = Process::start(&start, |config| fs::write(config, "").expect("written"));
+        while !process.has_thread("control") {
+            assert!(Instant::now() < deadline, "it never comes so far");
+            std::thread::yield_now();
+        }
+        // What is no file cannot be replaced by the ready file, and nobody expects it so late.
+        if fs::create_dir(process.path("ready.json")).is_err() {
+            continue;
+        }
+        assert_eq!(process.wait_exit().code(), Some(2), "{}", process.log());
+        assert!(process.log().contains("something that is no file is there"), "{}", process.log());
+        assert!(!socket.exists());
+        return assert_eq!(process.left_behind(), ["ready.json"]);
+    }
 }
 
 /// A key file that does not answer hangs nobody: the gateway serves on, says which file it is, takes no second harm from a second
@@ -305,6 +337,35 @@ fn a_ready_file_belongs_to_whoever_serves() {
     second.signal(Signal::TERM);
     assert_eq!(second.wait_exit().code(), Some(0));
     assert!(!ready.exists());
+}
+
+/// A path may be mistyped: a file that no gateway has written stays, and nothing starts. One that a dead gateway has left is
+/// removed by a start that has its addresses, not by one that fails.
+#[test]
+fn only_what_a_gateway_has_written_is_replaced_and_only_by_one_that_serves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("halley.toml");
+    fs::write(&path, "drain_seconds = 7\n").expect("written");
+    let (status, log) = Start::new().ready_file(&path).refused();
+    let refusal = "the file that is there is not a gateway's: name another path, or remove it";
+    assert!(status.code() == Some(2) && log.contains(refusal), "{status} {log}");
+    assert_eq!(fs::read_to_string(&path).expect("it stays"), "drain_seconds = 7\n");
+
+    let path = folder.path().join("ready.json");
+    let mut process = Process::start(&Start::new().ready_file(&path), |config| fs::write(config, "").expect("written"));
+    eventually("it serves", || path.exists().then_some(()));
+    process.signal(Signal::KILL);
+    process.wait_exit();
+    let left = fs::read_to_string(&path).expect("what a dead one leaves");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let (status, log) = Start::new().ready_file(&path).argument("--admin-listen").argument(&address).refused();
+    assert_eq!((status.code(), fs::read_to_string(&path).expect("it stays")), (Some(3), left.clone()), "{log}");
+    let mut process = Process::start(&Start::new().ready_file(&path), |config| fs::write(config, "").expect("written"));
+    eventually("another serves", || fs::read_to_string(&path).is_ok_and(|now| now != left).then_some(()));
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait_exit().code(), Some(0));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }
 
 /// A socket file that another process has put in the place of ours stays.

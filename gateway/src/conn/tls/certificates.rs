@@ -86,11 +86,21 @@ pub struct Validity {
     pub not_after_s: i64,
 }
 
+/// A certificate of which it cannot be read when it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undated {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// Its place in the file, from 1.
+    pub place: usize,
+}
+
 /// Certificates with their keys, read and found to fit.
 #[derive(Debug)]
 pub struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
     validities: Vec<Validity>,
+    undated: Vec<Undated>,
 }
 
 impl Certificates {
@@ -101,12 +111,12 @@ impl Certificates {
         }
         let provider = aws_lc_rs::default_provider();
         let mut errors = Vec::new();
-        let mut certificates = Certificates { keys: Vec::new(), validities: Vec::new() };
+        let mut certificates = Certificates { keys: Vec::new(), validities: Vec::new(), undated: Vec::new() };
         for pair in pairs {
             let chain = read_chain(&pair.certificate).map_err(|error| errors.push(error));
             let key = read_key(&provider, &pair.key).map_err(|error| errors.push(error));
             let (Ok(chain), Ok(key)) = (chain, key) else { continue };
-            certificates.validities.extend(validities(&pair.certificate, &chain));
+            certificates.add_validities(&pair.certificate, &chain);
             let certified = CertifiedKey::new(chain, key);
             let mismatch = rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch);
             match certified.keys_match() {
@@ -120,6 +130,24 @@ impl Certificates {
     /// When the certificates are valid, those of their chains too, in the order of the files.
     pub fn validities(&self) -> &[Validity] {
         &self.validities
+    }
+
+    /// Those whose dates cannot be read, in the order of the files.
+    pub fn undated(&self) -> &[Undated] {
+        &self.undated
+    }
+
+    fn add_validities(&mut self, path: &Path, chain: &[CertificateDer<'_>]) {
+        for (place, der) in (1..).zip(chain) {
+            let path = path.to_owned();
+            let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else {
+                self.undated.push(Undated { path, place });
+                continue;
+            };
+            let validity = certificate.validity();
+            let (not_before_s, not_after_s) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+            self.validities.push(Validity { path, place, not_before_s, not_after_s });
+        }
     }
 }
 
@@ -148,7 +176,7 @@ impl TlsServer {
     /// signature algorithms; who asks for none, or for another, gets the first.
     pub fn new(certificates: Certificates) -> Result<TlsServer, CertificateError> {
         let library = |error: rustls::Error| CertificateError::Library(error.to_string());
-        let Certificates { keys, validities } = certificates;
+        let Certificates { keys, validities, .. } = certificates;
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(library)?;
@@ -161,7 +189,7 @@ impl TlsServer {
 
     /// Serve new connections with these certificates. Everything else stays, the ticket keys too.
     pub fn replace(&self, certificates: Certificates) {
-        let Certificates { keys, validities } = certificates;
+        let Certificates { keys, validities, .. } = certificates;
         let mut config = ServerConfig::clone(&self.config.load());
         config.cert_resolver = Arc::new(ByName { keys });
         self.config.store(Arc::new(config));
@@ -203,20 +231,6 @@ fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     key.end_entity_cert()
         .and_then(ParsedCertificate::try_from)
         .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
-}
-
-fn validities(path: &Path, chain: &[CertificateDer<'_>]) -> Vec<Validity> {
-    let validity = |(index, der): (usize, &CertificateDer<'_>)| {
-        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-        let validity = certificate.validity();
-        Some(Validity {
-            path: path.to_owned(),
-            place: index + 1,
-            not_before_s: validity.not_before.timestamp(),
-            not_after_s: validity.not_after.timestamp(),
-        })
-    };
-    chain.iter().enumerate().filter_map(validity).collect()
 }
 
 fn unusable(path: &Path, reason: String) -> CertificateError {

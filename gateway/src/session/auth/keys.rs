@@ -120,6 +120,11 @@ pub enum KeyError {
         /// Its length.
         bytes: usize,
     },
+    /// What should be the secret is a key, a certificate or a document of keys, which others have too.
+    NoSecret {
+        /// The file with it; `None` = the setting itself.
+        path: Option<PathBuf>,
+    },
     /// The file holds something else than public keys that we know.
     Unusable {
         /// Which file.
@@ -151,6 +156,12 @@ impl fmt::Display for KeyError {
                 f,
                 "the token secret{} has {bytes} bytes, HS256 needs at least {SECRET_BYTES_MIN}: \
                  make one with `openssl rand -base64 32`",
+                path.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
+            ),
+            KeyError::NoSecret { path } => write!(
+                f,
+                "the token secret{} is a PEM or JWKS text, which is no secret: whoever has it could sign; name its file in \
+                 jwt.key_files, or make a secret with `openssl rand -base64 32`",
                 path.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
             ),
             KeyError::Unusable { path, reason } => write!(f, "key file {} {reason}", path.display()),
@@ -263,6 +274,9 @@ impl KeySet {
 
     fn add_secret(&mut self, secret: &[u8], path: Option<&Path>) -> Result<(), KeyError> {
         let short = |_| KeyError::ShortSecret { path: path.map(Path::to_owned), bytes: secret.len() };
+        if is_document(secret) {
+            return Err(KeyError::NoSecret { path: path.map(Path::to_owned) });
+        }
         let key = public::secret(secret).map_err(short)?;
         self.add(None, Algorithm::Hs256, key);
         Ok(())
@@ -348,6 +362,14 @@ impl KeySet {
         self.add(id, algorithm, key);
         Ok(note)
     }
+}
+
+/// Whether a text is PEM, a JWK or a JWKS document: as a secret it would let everybody sign who has the public key.
+fn is_document(secret: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(secret);
+    let json = serde_json::from_str(text.trim_start_matches('\u{feff}'));
+    let json = json.is_ok_and(|value: serde_json::Value| ["kty", "keys"].iter().any(|name| value.get(name).is_some()));
+    json || text.contains(PEM_BEGIN)
 }
 
 /// The key of a PEM block, told from behind [`PEM_BEGIN`].

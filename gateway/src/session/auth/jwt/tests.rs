@@ -578,6 +578,54 @@ fn weak_keys_are_refused_and_named() {
     }
 }
 
+/// A private key that is published with its public half is everybody's.
+#[test]
+fn a_key_that_comes_with_its_private_part_is_refused() {
+    let ours = Signer::new("EdDSA").jwk("ours");
+    for (alg, part) in [("RS256", "d"), ("RS256", "p"), ("RS256", "q"), ("ES256", "d"), ("EdDSA", "d")] {
+        let mut key = Signer::new(alg).jwk("w");
+        assert!(keys_of(&[json!({ "keys": [ours, key] }).to_string()]).is_ok());
+        key[part] = "AQAB".into();
+        let errors = keys_of(&[json!({ "keys": [ours, key] }).to_string()]).expect_err("published");
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let [said] = &*said else { panic!("{said:?}") };
+        let reason = format!(", key 2 kid \"w\": too weak, its private part {part} stands beside it");
+        assert!(said.contains(&reason), "{said}");
+        key["use"] = "enc".into();
+        assert_eq!(keys_of(&[json!({ "keys": [ours, key] }).to_string()]).expect("not ours").skipped(), 1);
+    }
+}
+
+/// What is public is no secret, however long: whoever has the public key could sign with it.
+#[test]
+fn a_public_text_is_no_secret() {
+    let signer = Signer::new("RS256");
+    let certificate = rcgen::generate_simple_self_signed(["host".to_owned()]).expect("a certificate").cert.pem();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("secret");
+    for text in [
+        signer.public_pem.clone(),
+        certificate.clone(),
+        format!("# what comes first\n{certificate}"),
+        signer.public_pem.replace('\n', " "),
+        json!({ "keys": [signer.jwk("k")] }).to_string(),
+        format!("\u{feff} {}", signer.jwk("k")),
+        json!({ "keys": ["no more than that, and long enough"] }).to_string(),
+    ] {
+        std::fs::write(&path, &text).expect("written");
+        let file = KeySet::load(&[KeySource::SecretFile(path.clone())]).expect_err("public");
+        assert_eq!(file, [KeyError::NoSecret { path: Some(path.clone()) }]);
+        let set = KeySet::load(&[KeySource::Secret(text)]).expect_err("public");
+        assert_eq!(set, [KeyError::NoSecret { path: None }]);
+        assert!(
+            file[0].to_string().contains("secret is a PEM or JWKS text, which is no secret: whoever has it could sign")
+        );
+    }
+    for secret in [SECRET, "{\"a\": \"secret that happens to be JSON\"}"] {
+        assert!(KeySet::load(&[KeySource::Secret(secret.to_owned())]).is_ok());
+    }
+}
+
 /// Keys that two files or entries name alike are both tried, and the operator hears of it.
 #[test]
 fn keys_of_one_name_are_both_tried_and_told() {

@@ -14,6 +14,9 @@ use super::public::{self, Fault};
 /// Characters of a name in a key that are shown: whoever publishes the document chose it.
 const SHOWN_CHARACTERS_MAX: usize = 64;
 
+/// Members of private keys (RFC 7518 §6.2.2, §6.3.2, RFC 8037 §2).
+const PRIVATE: [&str; 3] = ["d", "p", "q"];
+
 /// The key's name, escaped and cut: `kid "a"`, or `without kid`.
 pub fn name(key: &Value) -> String {
     match key.get("kid") {
@@ -39,6 +42,13 @@ pub fn read(key: &Value) -> Result<(Option<String>, Algorithm, DecodingKey), Fau
         && Algorithm::from_header(alg) != Some(algorithm)
     {
         return unusable(format!("its alg is {}, not {}", shown(alg), algorithm.name()));
+    }
+    if algorithm != Algorithm::Hs256
+        && let Some(part) = PRIVATE.into_iter().find(|name| members.0.contains_key(*name))
+    {
+        return Err(Fault::Weak(format!(
+            "its private part {part} stands beside it, with which every reader could sign"
+        )));
     }
     let key = match algorithm {
         Algorithm::Hs256 => public::secret(&members.bytes("k")?),
