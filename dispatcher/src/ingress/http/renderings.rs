@@ -99,7 +99,7 @@ mod tests {
     /// A thousand readers of one list share one copy; the next list has its own, and nothing is held when all are gone.
     #[test]
     fn readers_of_one_list_share_one_copy() {
-        let (budget, renderings) = (Budget::new(1 << 20), Renderings::default());
+        let (budget, renderings) = (Budget::new(2 << 20), Renderings::default());
         let share = budget.share(AddressBlock::Local);
         let mut made = 0;
         let mut ask = |rooms: &Rooms, question: &str| {

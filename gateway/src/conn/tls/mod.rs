@@ -37,6 +37,8 @@ use wire::{Wire, peer};
 /// Bytes of the longest record with its header (RFC 5246 §6.2.3). Nothing longer may wait: a server that asks for no
 /// client certificate is sent no handshake message beyond one record.
 pub const INCOMING_BYTES_MAX: usize = 16 * 1024 + 2048 + 5;
+/// Bytes of a record that may wait before the handshake is over: hellos have some 2 KiB, and nobody was let in yet.
+const HANDSHAKE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of plaintext in one record.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// What encryption adds to a record at most: header, explicit nonce, content type and tag.

@@ -273,6 +273,22 @@ fn no_peer_makes_a_session_keep_more_than_a_record() {
     }
 }
 
+/// Before the handshake is over nobody was let in: a record that is whole only beyond 8 KiB is refused when so much has come.
+#[test]
+fn a_handshake_holds_half_a_record_at_most() {
+    let files = Files::new(&["localhost"]);
+    let server = files.server();
+    let mut session = server.session().expect("a session");
+    let mut hello = vec![22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc];
+    hello.resize(16_000, 0);
+    let refused = hello.chunks(1000).position(|piece| {
+        let result = session.receive(&mut piece.to_vec(), &mut Vec::new());
+        assert!(session.buffered_bytes() <= HANDSHAKE_BYTES_MAX + 1000);
+        result.is_err()
+    });
+    assert_eq!(refused, Some(8));
+}
+
 #[test]
 fn the_certificate_is_chosen_by_name() {
     let files = Files::new(&["first.example", "second.example", "*.third.example"]);

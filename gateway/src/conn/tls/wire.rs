@@ -5,7 +5,7 @@
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
 
-use super::{INCOMING_BYTES_MAX, TlsError, TlsProgress};
+use super::{HANDSHAKE_BYTES_MAX, INCOMING_BYTES_MAX, TlsError, TlsProgress};
 
 /// What stands between the library and the socket.
 pub(super) struct Wire {
@@ -53,7 +53,8 @@ impl Wire {
             incoming.shrink_to_fit();
             self.incoming = incoming;
         }
-        if self.incoming.len() > INCOMING_BYTES_MAX {
+        let shaking = self.progress == TlsProgress::Handshaking;
+        if self.incoming.len() > if shaking { HANDSHAKE_BYTES_MAX } else { INCOMING_BYTES_MAX } {
             return Err(TlsError::Peer("a record is longer than allowed".to_owned()));
         }
         Ok(self.progress)
