@@ -41,6 +41,35 @@ fn tokens_are_rotated_through_their_file() {
     assert_eq!(status(&gateway, "POST", PUSH, new), 200);
 }
 
+/// What a proxy on this machine passes on is not from this machine, whichever mark it leaves; least of all one that adds no header
+/// (nginx's `proxy_pass` by itself speaks HTTP/1.0 behind).
+#[test]
+fn what_a_proxy_passes_on_is_not_from_this_machine() {
+    let gateway = Gateway::start();
+    let ask = |call: &str, version: &str, mark: &str| {
+        let address = gateway.http();
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let head = format!("{call} HTTP/{version}\r\nHost: {address}\r\n{mark}Connection: close\r\n");
+        stream.write_all(format!("{head}Content-Length: 1\r\n\r\nx").as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer[9..12].parse::<u16>().expect("a status")
+    };
+    for call in [&format!("POST {PUSH}"), "DELETE /v1/connections?key=k", "GET /metrics", "GET /v1/connections?key=k"] {
+        let passed_on = [
+            ask(call, "1.0", ""),
+            ask(call, "1.1", "Via: 1.1 proxy\r\n"),
+            ask(call, "1.1", "X-Real-IP: 192.0.2.1\r\n"),
+            ask(call, "1.1", "CF-Connecting-IP: 192.0.2.1\r\n"),
+        ];
+        assert_eq!(passed_on, [403; 4], "{call}");
+        assert_eq!(ask(call, "1.1", ""), 200, "{call}");
+    }
+    for open in ["GET /healthz", "GET /goim/nodes/weighted", "GET /"] {
+        assert_eq!(ask(open, "1.0", "Via: 1.1 proxy\r\n"), 200, "{open}");
+    }
+}
+
 /// What is no token never starts, and is never repeated; a token over a network without TLS is a danger that is accepted by name.
 #[test]
 fn what_is_no_token_never_starts() {
