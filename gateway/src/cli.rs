@@ -99,13 +99,13 @@ fn discreet(error: clap::Error) -> clap::Error {
     }
     let message = match error.kind() {
         ErrorKind::InvalidSubcommand => format!(
-            "there is no such command (it is not repeated here, since it may be a secret): the commands are {}, and a setting \
-             is given as --set SETTING=VALUE",
+            "there is no such command (it is not repeated here, since it may be a secret): the commands are {}, a \
+             configuration file is named by --config FILE, and a setting is given as --set SETTING=VALUE",
             commands.join(", ")
         ),
         ErrorKind::UnknownArgument => {
-            "an argument was not expected (it is not repeated here, since it may be a secret): a \
-                                       setting is given as --set SETTING=VALUE"
+            "an argument was not expected (it is not repeated here, since it may be a secret): a configuration file is named by \
+             --config FILE, and a setting is given as --set SETTING=VALUE"
                 .to_owned()
         }
         _ => "an argument or a value of one was not expected (it is not repeated here, since it may be a secret)"

@@ -6,12 +6,14 @@ use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
 use crate::panics::{Contained, contain};
@@ -28,11 +30,38 @@ thread_local! {
     static READING: RefCell<Current> = RefCell::default();
 }
 
-/// The whole file, of at most `bytes_max`. Waits as long as the file makes it wait.
+/// How long a pipe may say nothing: longer than anybody waits for the answer, who then says what he waited for.
+const PIPE_WITHIN: Timespec = Timespec { tv_sec: 12, tv_nsec: 0 };
+
+/// A file, or what is in its place and says something in time. Opening a pipe waits for nobody: one that nobody writes to would hold
+/// its reader for ever, even after another file has taken its path.
+struct Source(File);
+
+impl io::Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0.metadata()?.is_file() {
+            return self.0.read(buffer);
+        }
+        loop {
+            let ready = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&PIPE_WITHIN))?;
+            if ready == 0 {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it is a pipe that nobody writes to"));
+            }
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// The whole file, of at most `bytes_max`. Waits as long as the file makes it wait, for a pipe 12 seconds.
 pub fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let _reading = Reading::begin(path);
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    Source(file).take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
     }

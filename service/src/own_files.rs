@@ -19,6 +19,8 @@ static FILES: Files = Files::new();
 
 /// How long [`remove_all`] waits for the file system at most.
 const REMOVE_WITHIN: Duration = Duration::from_secs(1);
+/// How long an end under way is waited for by whoever would otherwise go on.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// How often it tries to get at the list, which nobody holds for longer than a change of it takes.
 const TRIES: u32 = 200;
 
@@ -78,14 +80,19 @@ pub struct OwnFile {
 }
 
 impl OwnFile {
+    /// A file that `make` puts there, with its path and what it is: no end comes between its being there and its being known.
+    pub fn create<T>(make: impl FnOnce() -> io::Result<(T, PathBuf, Identity)>) -> io::Result<(T, OwnFile)> {
+        or_the_end(FILES.create(make))
+    }
+
     /// What is at `path` now, which this process has just put there. Fails, and removes it, when the process is ending.
     pub fn claim(path: &Path) -> io::Result<OwnFile> {
-        FILES.claim(path, Identity::at(path)?)
+        or_the_end(FILES.claim(path, Identity::at(path)?))
     }
 
     /// This file, which is at `path` or soon will be.
     pub fn claim_for(path: &Path, file: &File) -> io::Result<OwnFile> {
-        FILES.claim(path, Identity::of(file)?)
+        or_the_end(FILES.claim(path, Identity::of(file)?))
     }
 
     /// Where it is.
@@ -111,6 +118,15 @@ impl Drop for OwnFile {
         self.entry.remove();
         self.files.forget(&self.entry);
     }
+}
+
+/// What came of a claim. When it failed because the process is ending, that end is waited for: it has the better word, and is not to
+/// be overtaken by ours.
+fn or_the_end<T>(claimed: io::Result<T>) -> io::Result<T> {
+    if claimed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
+        thread::sleep(END_WITHIN);
+    }
+    claimed
 }
 
 /// Remove every file of ours: the process is about to end without dropping anything. From now on nothing can be claimed, so that
@@ -147,13 +163,22 @@ impl Files {
         Files { list: Mutex::new(Some(Vec::new())), removed: Mutex::new(false), told: Condvar::new() }
     }
 
+    fn create<T>(&'static self, make: impl FnOnce() -> io::Result<(T, PathBuf, Identity)>) -> io::Result<(T, OwnFile)> {
+        let mut list = self.list();
+        let Some(open) = list.as_mut() else { return Err(ending()) };
+        let (made, path, identity) = make()?;
+        let entry = Entry { path, identity };
+        open.push(entry.clone());
+        Ok((made, OwnFile { entry, files: self }))
+    }
+
     fn claim(&'static self, path: &Path, identity: Identity) -> io::Result<OwnFile> {
         let entry = Entry { path: path.to_owned(), identity };
         match self.list().as_mut() {
             Some(list) => list.push(entry.clone()),
             None => {
                 entry.remove();
-                return Err(io::Error::new(io::ErrorKind::Interrupted, "the process is ending"));
+                return Err(ending());
             }
         }
         Ok(OwnFile { entry, files: self })
@@ -200,6 +225,10 @@ impl Files {
             Closed::Never => {}
         }
     }
+}
+
+fn ending() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "the process is ending")
 }
 
 /// In the order in which they were claimed: a file that is moved from one path to another is met at one of them.
@@ -335,6 +364,30 @@ mod tests {
             });
             assert_eq!(left, [0, 0]);
         }
+    }
+
+    /// A file is known from its first moment on: an end that comes while it is made waits until it is, and nothing is made after it.
+    #[test]
+    fn no_end_comes_between_making_a_file_and_knowing_it() {
+        let (folder, files) = (Folder::new(), files());
+        let making = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let end = scope.spawn(|| {
+                while making.load(Ordering::SeqCst) == 0 {
+                    hint::spin_loop();
+                }
+                files.remove_all();
+                folder.at("made").exists()
+            });
+            let made = files.create(|| {
+                making.store(1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(20));
+                let file = File::create(folder.at("made"))?;
+                Ok(((), folder.at("made"), Identity::of(&file)?))
+            });
+            assert!(made.is_ok() && !end.join().expect("no panic"));
+        });
+        assert!(files.create(|| -> io::Result<((), PathBuf, Identity)> { unreachable!("nothing is made") }).is_err());
     }
 
     /// An end that meets an orderly one finds the file in the list as long as it is there.

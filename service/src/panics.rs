@@ -144,6 +144,13 @@ impl<F> ContainedFuture<F> {
     }
 }
 
+impl<F> Drop for ContainedFuture<F> {
+    fn drop(&mut self) {
+        let future = self.future.take();
+        let _ = contain(self.library, || drop(future));
+    }
+}
+
 impl<F: Future> Future for ContainedFuture<F> {
     type Output = Result<F::Output, Contained>;
 

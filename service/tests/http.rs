@@ -168,7 +168,7 @@ async fn long_headers_take_from_the_budget() {
     let mut free = Vec::new();
     for _ in 0..4 {
         let mut io = server.connect().await;
-        io.write_all(&[b'x'; HEAD_BYTES_FREE]).await.expect("sent");
+        io.write_all(&[b'x'; HEAD_BYTES_FREE - 1]).await.expect("sent");
         free.push(io);
     }
     server.wait_for_connections(4).await;
@@ -177,7 +177,7 @@ async fn long_headers_take_from_the_budget() {
     let mut holding = Vec::new();
     for number in 1..=2 {
         let mut io = server.connect().await;
-        io.write_all(&vec![b'x'; HEAD_BYTES_FREE + 60 * 1024]).await.expect("sent");
+        io.write_all(&vec![b'x'; HEAD_BYTES_FREE + 60 * 1024 - 1]).await.expect("sent");
         holding.push(io);
         eventually("the header is held", || budget.held_bytes() == number * 60 * 1024).await;
     }
@@ -189,8 +189,95 @@ async fn long_headers_take_from_the_budget() {
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(80_000));
     assert!(ask(&mut other, &long).await.starts_with("HTTP/1.1 200 "), "another address has its own quarter");
     assert!(ask(&mut server.connect().await, GET).await.starts_with("HTTP/1.1 200 "), "a short header needs none");
-    drop(holding);
+    // What was refused holds its bytes as long as its connection.
+    assert!(budget.held_bytes() > 120 * 1024);
+    drop((holding, third));
     eventually("all is given back", || budget.held_bytes() == 0).await;
+}
+
+/// A header that has come with the request before it has its time too.
+#[tokio::test]
+async fn a_header_that_came_with_another_request_has_its_time() {
+    let server = start(places(4), Clocks { head: SOON, ..NEVER }).await;
+    let mut io = server.connect().await;
+    io.write_all(format!("{GET}GET / HT").as_bytes()).await.expect("sent");
+    let answers = read_all(&mut io).await.expect("no reset");
+    assert!(answers.starts_with("HTTP/1.1 200 ") && answers.contains("HTTP/1.1 408 "), "{answers}");
+    let mut io = server.connect().await;
+    assert!(ask(&mut io, &format!("{GET}{GET}")).await.starts_with("HTTP/1.1 200 "));
+    tokio::time::sleep(3 * SOON).await;
+    assert!(ask(&mut io, GET).await.starts_with("HTTP/1.1 200 "), "whole headers leave it idle");
+}
+
+/// Whoever sends very many requests at once is answered one of them, and then others have their turn.
+#[tokio::test]
+async fn many_requests_at_once_keep_nobody_waiting() {
+    const AT_ONCE: u32 = 4_000;
+    let (begun, first) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+    let (counted, opened) = (Arc::clone(&begun), Arc::clone(&first));
+    let routes = Router::new()
+        .route("/count", get(async move || counted.fetch_add(1, Ordering::SeqCst).to_string()))
+        .route("/first", get(async move || opened.acquire().await.map(drop).map_or("", |()| "go")));
+    let server = Server::start(Application::Http(routes), limits(places(8), NEVER), Budget::new(4 << 20)).await;
+    let mut many = server.connect().await;
+    let begin = "GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+    let rest = "GET /count HTTP/1.1\r\nHost: a\r\n\r\n".repeat(AT_ONCE as usize);
+    many.write_all(format!("{begin}{rest}").as_bytes()).await.expect("sent");
+    let mut other = server.connect().await;
+    first.add_permits(1);
+    let came = ask(&mut other, "GET /count HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let before = came.rsplit("\r\n").next().and_then(|count| count.parse::<u32>().ok()).expect("a number");
+    assert!(before < AT_ONCE / 4, "{before} of them were answered first");
+}
+
+/// A body in very small pieces is its sender's business, not ours: he makes room, and others have their turn meanwhile.
+#[tokio::test]
+async fn a_body_that_comes_without_end_makes_room() {
+    let server = start(PlaceLimits { places_max: 1, per_address_max: 2, kept: 0 }, NEVER).await;
+    let mut busy = server.connect().await;
+    busy.write_all(b"POST /take HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await.expect("sent");
+    let feed = tokio::spawn(async move { while busy.write_all(b"1\r\nx\r\n").await.is_ok() {} });
+    server.wait_for_connections(1).await;
+    assert!(ask(&mut server.connect().await, GET).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(server.stats.evicted(Phase::Body), 1);
+    feed.await.expect("it ends");
+}
+
+/// Who has sent all of his body and waits for us is not taken for one who lets us wait.
+#[tokio::test]
+async fn who_waits_for_us_after_his_body_stays() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (wait, taken) = (Arc::clone(&gate), Arc::new(AtomicU32::new(0)));
+    let counted = Arc::clone(&taken);
+    let work = async move |Extension(share): Extension<Share>, request: Request| {
+        let (head, body) = request.into_parts();
+        let whole = body::read(&head.headers, body, 1 << 20, &share).await.map(|whole| whole.bytes.len());
+        counted.fetch_add(1, Ordering::SeqCst);
+        let _ = wait.acquire().await;
+        whole.unwrap_or(0).to_string()
+    };
+    let routes = Router::new().route("/work", post(work)).route("/", get(async || "hello"));
+    let places = PlaceLimits { places_max: 1, per_address_max: 2, kept: 0 };
+    let server = Server::start(Application::Http(routes), limits(places, NEVER), Budget::new(4 << 20)).await;
+    let mut waits = server.connect().await;
+    waits.write_all(b"POST /work HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await.expect("sent");
+    server.wait_for_connections(1).await;
+    waits.write_all(b"dy").await.expect("sent");
+    eventually("the body is taken", || taken.load(Ordering::SeqCst) == 1).await;
+    let mut other = server.connect().await;
+    other.write_all(GET.as_bytes()).await.expect("sent");
+    tokio::time::sleep(halley_service::serve::places::GRACE + SOON).await;
+    gate.add_permits(1);
+    let mut answer = [0; 15];
+    tokio::time::timeout(PATIENCE, waits.read_exact(&mut answer)).await.expect("in time").expect("it stayed");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert!(read_some(&mut other).await.starts_with("HTTP/1.1 200 "), "who came meanwhile is let in after it");
+}
+
+async fn read_some(io: &mut TcpStream) -> String {
+    let mut answer = vec![0; 4096];
+    let bytes = tokio::time::timeout(PATIENCE, io.read(&mut answer)).await.expect("in time").expect("an answer");
+    String::from_utf8_lossy(&answer[..bytes]).into_owned()
 }
 
 /// Whoever is answered before his body was read gets the answer, however much he still sends; and is told that the connection ends.

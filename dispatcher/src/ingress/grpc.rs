@@ -8,6 +8,7 @@ use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::push::push_request::Target as RequestTarget;
 use halley_protocol::proto::push::push_server::{Push as PushMethods, PushServer};
 use halley_protocol::proto::push::{PushReply, PushRequest};
+use halley_service::panics::Ours;
 use halley_service::serve::grpc::Method;
 use tonic::{Code, Request, Response, Status};
 
@@ -58,10 +59,17 @@ pub struct PushService {
     ingress: Arc<Ingress>,
 }
 
+/// In [`Ours`]: the library that calls it is contained.
 #[tonic::async_trait]
 impl PushMethods for PushService {
     async fn push(&self, request: Request<PushRequest>) -> Result<Response<PushReply>, Status> {
-        let PushRequest { target, op, body, dry_run } = request.into_inner();
+        Ours::new(self.take(request.into_inner())).await
+    }
+}
+
+impl PushService {
+    async fn take(&self, request: PushRequest) -> Result<Response<PushReply>, Status> {
+        let PushRequest { target, op, body, dry_run } = request;
         let target = target.ok_or_else(|| Status::invalid_argument("name a target: keys, mids, room or all"))?;
         let target = target_of(target)?;
         Limits::check_own(&target, op).map_err(|invalid| status(&invalid.into()))?;

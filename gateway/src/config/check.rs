@@ -183,6 +183,13 @@ pub fn has_tokens(config: &Config) -> bool {
     texts.iter().any(|list| !list.is_empty()) || files.iter().any(|file| !file.as_os_str().is_empty())
 }
 
+/// Whether other machines reach goim's Comet service, and need no token for it though others do.
+pub fn jobs_need_no_token(config: &Config) -> bool {
+    let general = &config.general;
+    let asked = !general.comet_token.is_empty() || !general.comet_token_file.as_os_str().is_empty();
+    has_tokens(config) && !asked && Reachable::of(&[("grpc_listen", &*general.grpc_listen)]).is_some()
+}
+
 fn is_local(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -55,7 +55,7 @@ settings! {
         /// from 127.0.0.1 or ::1 that bear no mark of a proxy. Tokens and files of them that a variable or a flag gives and
         /// that are empty are refused.
         live admin_token: Vec<Secret> = Vec::new();
-        /// File with more of them, one a line. Read again on SIGHUP, as the files below.
+        /// File with tokens that allow everything, one a line, no comments. Read again on SIGHUP, as the files below.
         live admin_token_file: PathBuf = PathBuf::new();
         /// Bearer tokens that allow pushing, over HTTP and with the Push service, and what read_token allows.
         live push_token: Vec<Secret> = Vec::new();
@@ -275,8 +275,8 @@ settings! {
         restart http_connections_per_address: u32 = 0, in 0..=1_000_000;
         /// Connections to each of grpc_listen at once; half of them from one address at most.
         restart grpc_connections_max: u32 = 1_024, in 16..=1_000_000;
-        /// Host names, without port, by which we are asked without a token: the demo page under another name than an IP
-        /// address or localhost, for one.
+        /// Host names, without port, by which programs on this machine may ask without a token: the demo page under another
+        /// name than an IP address or localhost, for one. Behind a proxy set tokens instead: everybody comes by that name.
         live page_hosts: Vec<HostName> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;

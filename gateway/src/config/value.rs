@@ -249,9 +249,9 @@ impl Value for AdminAddress {
         match text.trim().strip_prefix("unix:") {
             Some("") => Err("must name a file after unix:".to_owned()),
             Some(path) => Ok(AdminAddress::Unix(path.into())),
-            None => {
-                SocketAddr::from_text(text).map(AdminAddress::Tcp).map_err(|error| format!("{error}, or unix:/path"))
-            }
+            None => SocketAddr::from_text(text)
+                .map(AdminAddress::Tcp)
+                .map_err(|error| format!("{error}; a socket file is written unix:/path")),
         }
     }
 

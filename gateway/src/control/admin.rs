@@ -28,6 +28,7 @@ use axum::{Extension, Router};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Kind, Peer, Role, Scope};
 use halley_service::serve::answers;
+use halley_service::serve::asked::Asked;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
@@ -155,7 +156,10 @@ async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next
             request.extensions_mut().insert(Who { role, peer });
             return next.run(request).await;
         }
-        Err(denied) => admin.access.slow_down(peer, denied).await,
+        Err(denied) => {
+            Asked::of(request.extensions()).inspect(|asked| asked.is_denied());
+            admin.access.slow_down(peer, denied).await
+        }
     };
     let message = denied.to_string();
     let (status, code) = match denied.kind() {

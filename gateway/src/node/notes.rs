@@ -33,6 +33,19 @@ pub fn of(
         files(config, file, certificates.is_some(), key_set.is_some()).filter_map(|(what, path)| loose(what, path)),
     );
     notes.extend(without_effect(config));
+    if !config.ingress.page_hosts.is_empty() && !check::has_tokens(config) {
+        notes.push(
+            "whoever reaches http_listen through a proxy on this machine by a name of ingress.page_hosts may do everything: set \
+             push_token"
+                .to_owned(),
+        );
+    }
+    if check::jobs_need_no_token(config) {
+        notes.push(
+            "whoever reaches grpc_listen pushes as a job of goim does, without a token: set comet_token if yours can show one"
+                .to_owned(),
+        );
+    }
     if let Some(names) = check::plain_tokens(config) {
         notes.push(format!(
             "signed tokens come in unencrypted over {names}: whoever listens on the way can log in with them; use tls_listen and \

@@ -55,9 +55,12 @@ impl ReadyFile {
             let mut prefix = std::ffi::OsString::from(".");
             prefix.push(name);
             // Made anew whatever it is called, so it follows no link; readable by this user only.
-            let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
+            let (file, temporary) = OwnFile::create(|| {
+                let file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
+                let (path, identity) = (file.path().to_owned(), Identity::of(file.as_file())?);
+                Ok((file, path, identity))
+            })?;
             flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)?;
-            let temporary = OwnFile::claim_for(file.path(), file.as_file())?;
             Ok(Prepared { path: path.to_owned(), temporary, file })
         });
         prepared.map(|prepared| ReadyFile(Some(prepared))).map_err(|fault| unwritable(path, &fault))

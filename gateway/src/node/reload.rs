@@ -9,7 +9,7 @@ use halley_service::plain::Plain;
 
 use crate::config::key::{Key, Reload};
 use crate::config::schema::keys;
-use crate::config::{Config, ConfigError, Sources, convert};
+use crate::config::{Config, ConfigError, Sources, check, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::handle::ControlHandle;
 use crate::feed::intake::Intake;
@@ -87,12 +87,15 @@ impl Reloader {
     /// Read again and take over what may change. Says in the log what came of it. Reading hangs nobody but its own thread.
     pub async fn reload(&mut self) {
         match self.try_reload().await {
-            Ok((Changes { live, restart }, notes)) => {
+            Ok((Changes { mut live, restart }, notes, tokens_changed)) => {
                 if !restart.is_empty() {
                     tracing::warn!(settings = restart.join(", "), "these settings need a restart and stay as they are");
                 }
-                let changed = if live.is_empty() { "nothing".to_owned() } else { live.join(", ") };
-                tracing::info!(changed, "configuration read again, key and certificate files too");
+                if tokens_changed {
+                    live.push("the tokens".to_owned());
+                }
+                let changed = if live.is_empty() { "no setting".to_owned() } else { live.join(", ") };
+                tracing::info!(changed, "configuration read again, and all files of keys, certificates and tokens");
                 for note in notes {
                     tracing::warn!("{note}");
                 }
@@ -103,7 +106,8 @@ impl Reloader {
         }
     }
 
-    async fn try_reload(&mut self) -> Result<(Changes, Vec<String>), ConfigError> {
+    /// What changed, what should be known, and whether other tokens are let in.
+    async fn try_reload(&mut self) -> Result<(Changes, Vec<String>, bool), ConfigError> {
         if let Some(reading) = self.reading.as_ref().filter(|reading| !reading.is_over()) {
             let file = reading.reading().map_or_else(|| "a file".to_owned(), |file| Plain(file.display()).to_string());
             return Err(ConfigError::from(format!(
@@ -126,7 +130,11 @@ impl Reloader {
         }
         (targets.log_level)(&config.log.level);
         (targets.ingress)(&config);
+        let tokens_changed = !targets.access.has_tokens_of(&access);
         targets.access.replace(access);
+        if check::has_tokens(&self.current) && !check::has_tokens(&config) {
+            tracing::warn!("no token is configured any more: what programs on this machine ask is let in without one");
+        }
         let settings = convert::shard_settings(&config, targets.tls.as_deref());
         // Both fail only when the gateway is stopping, or when a shard is stuck, which /healthz tells.
         if let Err(error) = targets.control.settings(Arc::new(settings)).await {
@@ -136,7 +144,7 @@ impl Reloader {
             tracing::warn!(%error, "the directory did not take the new limits on logins");
         }
         self.current = config;
-        Ok((changes, notes))
+        Ok((changes, notes, tokens_changed))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::header::{self, ORIGIN};
+use http::uri::Authority;
 use http::{HeaderName, Version};
 
 use super::{Caller, Peer};
@@ -47,24 +48,33 @@ const OWN_HEADERS: &[HeaderName] = &[
 /// More of them, without constants: browsers, curl, Prometheus, and what tracing libraries add (W3C Trace Context, Baggage).
 const OWN_NAMES: &[&str] = &[
     "baggage",
+    "grpc-accept-encoding",
+    "grpc-encoding",
+    "grpc-previous-rpc-attempts",
+    "grpc-tags-bin",
+    "grpc-timeout",
+    "grpc-trace-bin",
     "http2-settings",
     "keep-alive",
     "last-event-id",
     "priority",
     "save-data",
+    "sec-gpc",
+    "sec-purpose",
     "traceparent",
     "tracestate",
     "x-prometheus-scrape-timeout-seconds",
     "x-requested-with",
 ];
 
-/// Beginnings of more: browsers alone send the first, gRPC clients the second.
-const OWN_BEGINNINGS: &[&str] = &["sec-", "grpc-"];
+/// Beginnings of more, which browsers alone send.
+const OWN_BEGINNINGS: &[&str] = &["sec-ch-", "sec-fetch-", "sec-websocket-"];
 
 /// Characters of a header's name that an answer repeats.
 const SHOWN_CHARACTERS_MAX: usize = 40;
 
-/// Why a request without a token is not taken. Its text says what would help, as a clause.
+/// Why a request without a token is not taken. Its text is a clause; it never tells how to look like a program on this machine,
+/// since who reads it may stand behind a proxy that would then let everybody in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFromHere {
     /// The peer is not 127.0.0.1 or ::1.
@@ -82,13 +92,13 @@ pub enum NotFromHere {
 impl fmt::Display for NotFromHere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NotFromHere::Address => f.write_str("ask from 127.0.0.1 or ::1"),
-            NotFromHere::Proxy(name) => write!(f, "leave the header {name:?} away, which may be a proxy's"),
-            NotFromHere::Version => f.write_str("speak HTTP/1.1, since HTTP/1.0 may be a proxy's"),
-            NotFromHere::Host => {
-                f.write_str("name the host of this request in ingress.page_hosts, or ask by IP address or as localhost")
+            NotFromHere::Address => f.write_str("this came from elsewhere"),
+            NotFromHere::Proxy(name) => {
+                write!(f, "this bears the header {name:?}, so it may have come through a proxy")
             }
-            NotFromHere::Page => f.write_str("ask from a page that this address served, not from one of another site"),
+            NotFromHere::Version => f.write_str("this speaks HTTP/1.0, so it may have come through a proxy"),
+            NotFromHere::Host => f.write_str("this names us by a host that is neither an IP address nor localhost"),
+            NotFromHere::Page => f.write_str("a web page of another site is behind this"),
         }
     }
 }
@@ -148,10 +158,17 @@ fn is_own(name: &HeaderName) -> bool {
 
 /// Whether a `Host` value is one of ours, whatever the port: an address, `localhost`, or one of `hosts`.
 fn is_own_host(host: &str, hosts: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    let name = authority.host();
+    // What stands behind the name is a port, or a part of an IPv6 address, and nothing else.
+    let rest = &host[name.len().min(host.len())..];
+    if authority.as_str().contains('@')
+        || !(rest.is_empty() || rest == format!(":{port}") && port.parse::<u16>().is_ok())
+    {
+        return false;
+    }
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
         || hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
@@ -168,9 +185,20 @@ mod tests {
         {
             assert!(is_own_host(own, &names), "{own}");
         }
-        for foreign in
-            ["", "evil.example", "page.example.evil", "[evil]", "localhost.evil:80", "127.0.0.1.evil.example"]
-        {
+        for foreign in [
+            "",
+            "[::1]evil.example",
+            "[::1]:evil",
+            "127.0.0.1:evil",
+            "127.0.0.1:80:80",
+            "127.0.0.1:",
+            "a@127.0.0.1",
+            "evil.example",
+            "page.example.evil",
+            "[evil]",
+            "localhost.evil:80",
+            "127.0.0.1.evil.example",
+        ] {
             assert!(!is_own_host(foreign, &names), "{foreign}");
         }
     }

@@ -189,7 +189,8 @@ impl fmt::Display for Denied {
             Reason::NotAllowed => write!(f, "this token does not allow {what}: that needs the {setting}"),
             Reason::TooManyFailures => f.write_str("too many wrong tokens came: try again in a while"),
             Reason::NotFromHere(why) => {
-                write!(f, "{what} without a token is for this machine: {why}, or set {setting}")
+                let whose = if self.scope.needs_this_machine { "programs on" } else { "who knows the name of" };
+                write!(f, "{what} without a token is for {whose} this machine, and {why}: set {setting}, and send it")
             }
         }
     }
@@ -205,14 +206,23 @@ pub struct Access {
     open: u8,
     /// Bits of the scopes that need a token only if one that is made for them is configured.
     lenient: u8,
+    /// Bits of the scopes for which alone a token is configured.
+    own: u8,
     hosts: Vec<String>,
     failures: Arc<Failures>,
 }
 
 impl Access {
-    /// These tokens.
+    /// These tokens. One that stands in several settings allows what each of them does.
     pub fn new(tokens: Vec<Token>) -> Access {
-        Access { tokens, ..Access::default() }
+        let alone = |token: &&Token| token.scopes.is_power_of_two();
+        let own = tokens.iter().filter(alone).fold(0, |bits, token| bits | token.scopes);
+        Access { tokens: Token::merged(tokens), own, ..Access::default() }
+    }
+
+    /// Whether these are the same tokens, allowing the same.
+    pub fn has_tokens_of(&self, other: &Access) -> bool {
+        self.tokens == other.tokens
     }
 
     /// Let everybody have this without a token, but no web page of others: a browser inside the network must not be made to.
@@ -250,7 +260,7 @@ impl Access {
     pub fn needs_token(&self, scope: Scope) -> bool {
         let bit = 1 << scope.bit;
         if self.lenient & bit != 0 {
-            return self.tokens.iter().any(|token| token.scopes == bit);
+            return self.own & bit != 0;
         }
         self.open & bit == 0 && !self.tokens.is_empty()
     }

@@ -29,6 +29,11 @@ impl AccessRules {
         self.0.access.store(Arc::new(access.counting_with(failures)));
     }
 
+    /// Whether these rules have the same tokens.
+    pub fn has_tokens_of(&self, access: &Access) -> bool {
+        self.0.access.load().has_tokens_of(access)
+    }
+
     /// As [`Access::check`], counted.
     pub fn check(&self, caller: &Caller<'_>, scope: Scope) -> Result<Role, Denied> {
         self.0.access.load().check(caller, scope).inspect_err(|_| {

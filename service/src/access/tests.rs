@@ -70,6 +70,8 @@ fn every_mark_of_a_proxy_counts() {
         "max-forwards",
         "proxy-authorization",
         "x-a-proxy-of-tomorrow",
+        "sec-forwarded",
+        "grpc-forwarded-for",
     ] {
         let pairs = [HOST_HERE, (mark, "192.0.2.1")];
         assert_eq!(check(&access, DO, HERE, &pairs), refused(NotFromHere::Proxy(mark.to_owned())), "{mark}");
@@ -85,6 +87,37 @@ fn every_mark_of_a_proxy_counts() {
         ("traceparent", "00-1-2-00"),
     ];
     assert_eq!(check(&access, DO, HERE, &prometheus), Ok(Role::ThisMachine));
+}
+
+/// A token that stands in several settings allows what each does, and is asked for wherever one of them says so.
+#[test]
+fn one_token_for_several_things_allows_them_all() {
+    let text = "0123456789abcdef";
+    let access = Access::new(vec![token(text, "do_token", &[DO, ASK]), token(text, "feed_token", &[FEED])]);
+    let access = access.lenient_for(FEED);
+    let pairs = [HOST_HERE, ("authorization", "Bearer 0123456789abcdef")];
+    for scope in [DO, ASK, FEED] {
+        assert_eq!(check(&access, scope, "192.0.2.1:5", &pairs), Ok(Role::Token("do_token")));
+        assert_eq!(check(&access, scope, HERE, PROGRAM), Err(Reason::NoToken));
+    }
+    let other = Access::new(vec![token(text, "do_token", &[DO, ASK, FEED])]);
+    assert!(access.has_tokens_of(&other) && !access.has_tokens_of(&Access::default()));
+}
+
+/// Nobody behind a proxy is told how to look like this machine.
+#[test]
+fn denials_advise_a_token() {
+    for why in [
+        NotFromHere::Address,
+        NotFromHere::Proxy("via".into()),
+        NotFromHere::Version,
+        NotFromHere::Host,
+        NotFromHere::Page,
+    ] {
+        let said = Denied { reason: Reason::NotFromHere(why), scope: DO }.to_string();
+        assert!(said.starts_with("doing without a token is for programs on this machine, and "), "{said}");
+        assert!(said.ends_with(": set do_token, and send it"), "{said}");
+    }
 }
 
 /// Proxies that add nothing speak HTTP/1.0 behind (nginx's `proxy_pass` by itself), which no program does any more.

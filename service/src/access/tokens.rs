@@ -14,8 +14,8 @@ pub const TOKEN_CHARACTERS_MAX: usize = 1024;
 /// Tokens of one kind: those of today and of yesterday, and a few for different callers.
 pub const TOKENS_MAX: usize = 16;
 
-/// One token and what it allows.
-#[derive(Clone)]
+/// One token and what it allows. Comparing two takes a time that tells of them: not with what a stranger sends.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     text: Box<[u8]>,
     /// The setting that holds it, for logs.
@@ -85,6 +85,18 @@ impl Token {
     /// Whether it allows this.
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes & 1 << scope.bit != 0
+    }
+
+    /// Each text once, in the order in which they come, with all that it allows; its setting is the first.
+    pub(super) fn merged(tokens: Vec<Token>) -> Vec<Token> {
+        let mut merged: Vec<Token> = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            match merged.iter_mut().find(|known| known.text == token.text) {
+                Some(known) => known.scopes |= token.scopes,
+                None => merged.push(token),
+            }
+        }
+        merged
     }
 
     /// The token that was given, if it is one of these. Each is looked at, so that the time taken does not tell which.

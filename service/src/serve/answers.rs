@@ -31,8 +31,12 @@ pub fn try_later(status: StatusCode, code: &str, message: &str) -> Response<Body
     response
 }
 
-/// Let this be the last answer of its connection.
+/// Let this be the last answer of its connection, over HTTP/1.
 pub fn last(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
+
+/// Put into an answer's extensions: the same over HTTP/2, which has no header for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Last;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
@@ -58,11 +58,15 @@ where
     Ok(reader.finish())
 }
 
+/// Pieces after which others on the thread have their turn, however small they are.
+const PIECES_AT_ONCE: u32 = 16;
+
 /// A body that is being read, for who must look at its beginning before its end has come.
 pub struct BodyReader<B> {
     body: B,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     held: Held,
+    pieces: u32,
     read_left: Duration,
     room_left: Option<Duration>,
 }
@@ -71,7 +75,7 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> BodyReader<B> {
     /// Nothing read yet.
     pub fn new(body: B, share: &Share) -> BodyReader<B> {
         let held = share.hold_nothing();
-        BodyReader { body, bytes: BytesMut::new(), held, read_left: READ_TIMEOUT, room_left: None }
+        BodyReader { body, bytes: Vec::new(), held, pieces: 0, read_left: READ_TIMEOUT, room_left: None }
     }
 
     /// What came so far.
@@ -95,22 +99,28 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> BodyReader<B> {
             }
             self.make_room(self.bytes.len() + data.len(), bytes_max).await?;
             self.bytes.extend_from_slice(&data);
+            self.pieces = self.pieces.wrapping_add(1);
+            if self.pieces.is_multiple_of(PIECES_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
             return Ok(true);
         }
     }
 
-    /// Room for so many bytes, with some to spare if there is, so that few moves of what came are needed.
+    /// Room for so many bytes, with some to spare if there is, so that few moves of what came are needed. What is held is what the
+    /// buffer takes.
     async fn make_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), BodyError> {
         if bytes <= self.bytes.capacity() {
             return Ok(());
         }
         let ample = (2 * self.bytes.capacity()).clamp(bytes, bytes_max.max(bytes));
-        if self.held.grow_now(ample) {
-            self.bytes.reserve(ample - self.bytes.len());
-            return Ok(());
-        }
-        self.wait_for_room(bytes).await?;
-        self.bytes.reserve(bytes - self.bytes.len());
+        let room = if self.held.grow_now(ample) {
+            ample
+        } else {
+            self.wait_for_room(bytes).await?;
+            bytes
+        };
+        self.bytes.reserve_exact(room - self.bytes.len());
         Ok(())
     }
 
@@ -129,7 +139,7 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> BodyReader<B> {
 
     /// The body, after [`BodyReader::more`] said that it has ended.
     pub fn finish(self) -> WholeBody {
-        WholeBody { bytes: self.bytes.freeze(), held: self.held }
+        WholeBody { bytes: self.bytes.into(), held: self.held }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response};
@@ -19,6 +19,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use super::answers;
+use super::asked::Asked;
 use super::body::{BodyError, BodyReader};
 use super::budget::{Held, Share};
 use crate::access::rules::AccessRules;
@@ -92,8 +93,15 @@ impl Grpc {
         };
         let caller = Caller::of_parts(&head);
         if let Err(denied) = self.access.check(&caller, method.scope) {
+            if let Some(asked) = Asked::of(&head.extensions) {
+                asked.is_denied();
+            }
             let denied = self.access.slow_down(caller.peer, denied).await;
-            return refuse(&status_of(&denied));
+            let mut refusal = refuse(&status_of(&denied));
+            if denied.kind() == Kind::TooMany {
+                refusal.extensions_mut().insert(answers::Last);
+            }
+            return refusal;
         }
         let Some(share) = head.extensions.get::<Share>().cloned() else {
             return refuse(&Status::internal("the listener has no budget"));
@@ -200,8 +208,7 @@ fn prefix(bytes: &[u8]) -> Option<(bool, usize)> {
 
 /// Decompress, and put an uncompressed message's prefix before the result.
 async fn unpack(packed: &[u8], bytes_max: usize, held: &mut Held) -> Result<Bytes, Status> {
-    let mut message = BytesMut::new();
-    message.put_bytes(0, PREFIX_BYTES);
+    let mut message = vec![0; PREFIX_BYTES];
     let mut unpacker = GzDecoder::new(packed);
     let mut piece = vec![0; UNPACK_BYTES];
     loop {
@@ -217,15 +224,24 @@ async fn unpack(packed: &[u8], bytes_max: usize, held: &mut Held) -> Result<Byte
         if length > PREFIX_BYTES + bytes_max {
             return Err(too_large(bytes_max));
         }
-        if !held.grow_now(packed.len() + length) && !held.grow_to(packed.len() + length, Duration::from_secs(1)).await {
-            return Err(busy());
+        if length > message.capacity() {
+            let room = (2 * message.capacity()).clamp(length, PREFIX_BYTES + bytes_max);
+            let (ample, needed) = (packed.len() + room, packed.len() + length);
+            let room = if held.grow_now(ample) {
+                room
+            } else if held.grow_to(needed, Duration::from_secs(1)).await {
+                length
+            } else {
+                return Err(busy());
+            };
+            message.reserve_exact(room - message.len());
         }
         message.extend_from_slice(&piece[..bytes]);
         tokio::task::yield_now().await;
     }
     let length = u32::try_from(message.len() - PREFIX_BYTES).map_err(|_| too_large(bytes_max))?;
     message[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    Ok(message.freeze())
+    Ok(message.into())
 }
 
 fn broken(error: BodyError, bytes_max: usize) -> Status {

@@ -16,10 +16,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tower::Service as _;
 
 use super::answer::{Answer, HeldByAnswer, HeldByExchange};
 use super::answers;
+use super::asked::Asked;
 use super::connection::Connection;
 use super::progress::{Progress, Speech};
 use super::request::{self, Followed};
@@ -42,10 +44,7 @@ where
     let (peer, closing) = (connection.peer, connection.closing.clone());
     let service = service_fn({
         let progress = Arc::clone(&progress);
-        move |request| {
-            let last = || *closing.borrow();
-            Ours::new(respond(router.clone(), peer, Arc::clone(&progress), last(), request))
-        }
+        move |request| Ours::new(respond(router.clone(), peer, Arc::clone(&progress), closing.clone(), request))
     });
     let http = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
     let mut http = ContainedFuture::new("hyper", http);
@@ -76,10 +75,13 @@ async fn respond(
     mut router: Router,
     peer: Peer,
     progress: Arc<Progress>,
-    last: bool,
+    closing: watch::Receiver<bool>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let (exchange, head_held) = progress.request_begun();
+    if progress.is_behind_another() {
+        tokio::task::yield_now().await;
+    }
     let checked = request::check(request.version(), request.uri(), request.headers());
     let kept = progress.place().is_kept();
     let refused = match checked {
@@ -99,6 +101,7 @@ async fn respond(
         }
         None => {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Asked(Arc::clone(&exchange)));
             request.extensions_mut().insert(progress.share().clone());
             if let Peer::Tcp(address) = peer {
                 request.extensions_mut().insert(ConnectInfo(address));
@@ -106,7 +109,7 @@ async fn respond(
             router.call(request.map(Body::new)).await?
         }
     };
-    if last || kept || wrong || progress.is_unread() {
+    if *closing.borrow() || kept || wrong || progress.is_unread() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let held = HeldByExchange(head_held, response.extensions_mut().remove::<HeldByAnswer>());

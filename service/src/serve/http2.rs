@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -22,7 +22,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Answer, HeldByAnswer, HeldByExchange};
-use super::answers;
+use super::answers::{self, Last};
+use super::asked::Asked;
+use super::budget::Held;
 use super::connection::Connection;
 use super::grpc::{self, Grpc};
 use super::progress::{Progress, Speech};
@@ -39,9 +41,12 @@ pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// Bytes of a call's answer that the library may hold unsent.
 const SEND_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of a call's header, and those of them that take nothing from the budget.
+/// Bytes of a call's header.
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
-const HEAD_BYTES_FREE: usize = 1024;
+/// Bytes that a call takes besides its header and its messages: its stream, its task, its answer.
+const CALL_BYTES: usize = 8 * 1024;
+/// How long a call waits for those.
+const ROOM_WITHIN: Duration = Duration::from_secs(2);
 /// Silence after which the server pings, and how long it then waits.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -129,25 +134,29 @@ where
     let http = settings(RunCalls(Arc::clone(&calls))).serve_connection(TokioIo::new(stream), service);
     let mut http = ContainedFuture::new("h2", http);
     let age = AGE_MAX + SmallRng::from_os_rng().random_range(Duration::ZERO..AGE_MAX / 10);
-    let (old, mut last) = (tokio::time::sleep(age), None);
+    let (old, mut last) = (tokio::time::sleep(age), None::<Instant>);
     let idle = calls.idle(connection.clocks.idle);
     tokio::pin!(old, idle);
+    let mut evicted = false;
     loop {
         let time = tokio::select! {
             _ = &mut http => return,
             () = at(last) => return,
-            () = progress.place().evicted(), if last.is_none() => {
+            () = progress.place().evicted(), if !evicted => {
+                evicted = true;
                 if !progress.place().may_have_last_words() {
                     return;
                 }
                 LAST_WORDS
             }
             () = &mut idle, if last.is_none() => LAST_WORDS,
+            () = progress.ends(), if last.is_none() => LAST_WORDS,
             () = &mut old, if last.is_none() => CALL_LIFE,
             // Whoever serves bounds the time that is left.
             () = connection.stopping.wait() => CALL_LIFE,
         };
-        last = Some(Instant::now() + time);
+        let end = Instant::now() + time;
+        last = Some(last.map_or(end, |last| end.min(last)));
         if let Some(http) = http.as_mut() {
             http.graceful_shutdown();
         }
@@ -182,24 +191,40 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let (exchange, _) = progress.request_begun();
-    let head_bytes = head_bytes(request.headers()).saturating_sub(HEAD_BYTES_FREE);
-    let head_held = progress.share().for_strangers().try_hold(head_bytes);
+    let call_held = hold(&progress, CALL_BYTES + head_bytes(request.uri(), request.headers())).await;
     let mut request = request.map(|body| Followed::new(body, Arc::clone(&exchange)));
     let checked = request::check(request.version(), request.uri(), request.headers());
     let mut response = match checked {
         Err(why) => answers::error(StatusCode::BAD_REQUEST, "bad_request", why),
-        Ok(()) if head_held.is_none() => grpc::no_room(),
+        Ok(()) if call_held.is_none() => grpc::no_room(),
         Ok(()) => {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(Asked(Arc::clone(&exchange)));
             request.extensions_mut().insert(progress.share().clone());
             grpc.call(request).await
         }
     };
-    let held = HeldByExchange(head_held, response.extensions_mut().remove::<HeldByAnswer>());
+    let held = HeldByExchange(call_held, response.extensions_mut().remove::<HeldByAnswer>());
+    if response.extensions_mut().remove::<Last>().is_some() {
+        progress.end_soon();
+    }
     Ok(response.map(|body: Body| Answer::new(body, held, Some(exchange))))
 }
 
-/// What a header takes, as HTTP/2 counts it (RFC 9113 §6.5.2).
-fn head_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+/// What a call holds. When there is no room, somebody makes room who lets us wait for his calls.
+async fn hold(progress: &Progress, bytes: usize) -> Option<Held> {
+    let share = progress.share().for_strangers();
+    let mut held = share.hold_nothing();
+    if held.grow_now(bytes) {
+        return Some(held);
+    }
+    progress.place().end_one_that_stalls();
+    held.grow_to(bytes, ROOM_WITHIN).await.then_some(held)
+}
+
+/// What a header takes, about as HTTP/2 counts it (RFC 9113 §6.5.2).
+fn head_bytes(uri: &Uri, headers: &HeaderMap) -> usize {
+    let target =
+        uri.path_and_query().map_or(0, |path| path.as_str().len()) + uri.authority().map_or(0, |a| a.as_str().len());
+    target + headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>()
 }

@@ -11,11 +11,13 @@
 //! | `http1`, `http2` | one connection |
 //! | `request`, `body` | what every request must keep to; reading its body |
 //! | `grpc` | a call before its message is decoded |
+//! | `asked` | what a route says of its request |
 //! | `answer`, `answers` | an answer on its way out; answers that no route makes |
 //! | `stats` | counters |
 
 pub mod answer;
 pub mod answers;
+pub mod asked;
 pub mod body;
 pub mod budget;
 mod connection;
@@ -53,6 +55,8 @@ pub use stream::{Clocks, HEAD_BYTES_FREE};
 /// Places kept beside the others of each listener, for who asks how the process is.
 pub const KEPT_PLACES: usize = 16;
 
+/// Connections that are accepted before others on the thread have their turn.
+const ACCEPTS_AT_ONCE: usize = 16;
 /// Time after which somebody may be made to leave who was not before.
 const ADMIT_RETRY: Duration = Duration::from_millis(50);
 
@@ -146,6 +150,7 @@ pub async fn serve<L: Listener>(
     stats.watch(&places);
     let stopping = watch::Sender::new(false);
     let mut connections = JoinSet::new();
+    let mut accepted_at_once = 0_usize;
     tokio::pin!(stop);
     loop {
         let next = async {
@@ -175,8 +180,11 @@ pub async fn serve<L: Listener>(
             }
             drop(counted);
         });
-        // Let it read what came with it before somebody else is let in, for whom it might have to leave.
-        tokio::task::yield_now().await;
+        // Those who were let in read what came with them before too many others are.
+        accepted_at_once += 1;
+        if accepted_at_once.is_multiple_of(ACCEPTS_AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
     }
     drop(listener);
     stopping.send_replace(true);

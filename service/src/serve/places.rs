@@ -359,6 +359,22 @@ impl Place {
         self.told.flag.load(Ordering::Acquire)
     }
 
+    /// Make a connection leave that lets us wait for its requests and has had its time, of the same address if there is one: they
+    /// hold what others need. Never this one.
+    pub(super) fn end_one_that_stalls(&self) {
+        let now = Instant::now();
+        let mut table = self.places.table();
+        let address = table.entries[self.key].address;
+        let first = |order: &BTreeSet<Turn>| {
+            let slow = order.range((Phase::Answer, 0, 0)..).filter(|turn| turn.2 != self.key);
+            slow.map(|turn| turn.2).find(|key| now.duration_since(table.entries[*key].since) >= GRACE)
+        };
+        let own = table.addresses.get(&address).and_then(|own| first(&own.order));
+        if let Some(key) = own.or_else(|| first(&table.order)) {
+            self.places.evict(&mut table, key);
+        }
+    }
+
     /// Whether a connection that must end may take a moment for it.
     pub fn may_have_last_words(&self) -> bool {
         !self.told.at_once.load(Ordering::Relaxed)

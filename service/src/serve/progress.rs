@@ -1,6 +1,7 @@
 //! What a connection is at. Owns what its socket and the library above tell each other: whether a header is under way, whose turn
 //! each request is, what must be said and closed. From that follows the phase in which the connection holds its place.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -37,8 +38,10 @@ pub(super) enum Turn {
     Ours,
     /// The peer, who has not sent all of the body.
     Body,
-    /// The peer, who has not taken all of the answer.
+    /// The peer, who has not taken all of the answer; or he has asked what others are asked for us, in bounded time.
     Answer,
+    /// Time must pass: the answer is held back, and nobody misses it.
+    Denied,
 }
 
 /// See the module.
@@ -49,6 +52,7 @@ pub(super) struct Progress {
     share: Share,
     state: Mutex<State>,
     idle: Notify,
+    ends: Notify,
 }
 
 #[derive(Debug)]
@@ -70,11 +74,31 @@ pub(super) struct State {
     /// The peer takes nothing of what is written.
     stuck: bool,
     /// Requests under way, by [`Turn`].
-    turns: [usize; 3],
+    turns: [usize; 4],
+    /// Requests since the connection last waited for the peer.
+    at_once: usize,
+    /// The last bytes that came.
+    tail: [u8; 3],
     phase: Phase,
 }
 
 impl State {
+    /// These bytes came.
+    pub(super) fn note(&mut self, bytes: &[u8]) {
+        for byte in &bytes[bytes.len().saturating_sub(3)..] {
+            self.tail = [self.tail[1], self.tail[2], *byte];
+        }
+    }
+
+    fn ends_a_header(&self) -> bool {
+        &self.tail == b"\n\r\n" || self.tail.ends_with(b"\n\n")
+    }
+
+    /// Whether requests are under way.
+    pub(super) fn has_requests(&self) -> bool {
+        self.turns.iter().any(|count| *count > 0)
+    }
+
     fn now(&self) -> Phase {
         let at = |turn: Turn| self.turns[turn as usize] > 0;
         match self.stage {
@@ -108,10 +132,12 @@ impl Progress {
             answer_made: None,
             lingers: false,
             stuck: false,
-            turns: [0; 3],
+            turns: [0; 4],
+            at_once: 0,
+            tail: *b"\n\r\n",
             phase,
         };
-        Arc::new(Progress { speech, place, share, state: Mutex::new(state), idle: Notify::new() })
+        Arc::new(Progress { speech, place, share, state: Mutex::new(state), idle: Notify::new(), ends: Notify::new() })
     }
 
     /// What is spoken.
@@ -135,16 +161,38 @@ impl Progress {
             state.stage = Stage::Request;
             state.since = Instant::now();
             state.turns[Turn::Ours as usize] += 1;
+            state.at_once += 1;
             state.answer_made = None;
             state.head_bytes = 0;
             state.head_held.take()
         });
-        (Arc::new(Exchange { progress: Arc::clone(self), turn: Mutex::new(Turn::Ours) }), held)
+        let (progress, turn, has_body) = (Arc::clone(self), Mutex::new(Turn::Ours), AtomicBool::new(true));
+        (Arc::new(Exchange { progress, turn, has_body }), held)
     }
 
     /// Resolves when a request was answered: the library above must look at the socket again, so that its clock is set.
     pub(super) async fn idle(&self) {
         self.idle.notified().await;
+    }
+
+    /// All that has come is read: the connection waits for the peer.
+    pub(super) fn waits_for_peer(&self) {
+        self.state().at_once = 0;
+    }
+
+    /// Whether the peer has sent this request behind another one, without waiting for us: others have their turn first.
+    pub(super) fn is_behind_another(&self) -> bool {
+        self.state().at_once > 1
+    }
+
+    /// Let the connection end as soon as its requests are answered.
+    pub(super) fn end_soon(&self) {
+        self.ends.notify_one();
+    }
+
+    /// Resolves when the connection is to end.
+    pub(super) async fn ends(&self) {
+        self.ends.notified().await;
     }
 
     /// Whether a request's body was left unread.
@@ -161,12 +209,9 @@ impl Progress {
         state.stage == Stage::Head
     }
 
-    /// What a refused header is answered; what it held is of no use any more.
+    /// What a refused header is answered. What it holds is held on: the library above keeps its bytes to the end.
     pub(super) fn take_refusal(&self) -> Option<&'static [u8]> {
-        let mut state = self.state();
-        let answer = state.refusal.take()?;
-        state.head_held = None;
-        Some(answer)
+        self.state().refusal.take()
     }
 
     /// The connection is at this now.
@@ -210,10 +255,19 @@ impl Progress {
 pub(super) struct Exchange {
     progress: Arc<Progress>,
     turn: Mutex<Turn>,
+    has_body: AtomicBool,
 }
 
 impl Exchange {
-    /// It is somebody else's turn. Once there is an answer, the body is of no interest.
+    /// As [`Exchange::turn`], by the request's body: of no interest once somebody else has said whose turn it is.
+    pub(super) fn body_turn(&self, turn: Turn) {
+        let now = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(now, Turn::Ours | Turn::Body) {
+            self.turn(turn);
+        }
+    }
+
+    /// It is somebody else's turn.
     pub(super) fn turn(&self, turn: Turn) {
         let mut own = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *own, turn);
@@ -233,6 +287,11 @@ impl Exchange {
         }
     }
 
+    /// The request is its header.
+    pub(super) fn has_no_body(&self) {
+        self.has_body.store(false, Ordering::Relaxed);
+    }
+
     /// Not all of the body was read.
     pub(super) fn leave_unread(&self) {
         self.progress.state().unread = true;
@@ -245,7 +304,9 @@ impl Drop for Exchange {
         self.progress.change(|state| {
             state.turns[turn as usize] -= 1;
             if self.progress.speech == Speech::Http1 {
-                state.stage = Stage::Idle;
+                // Behind a request without body the end of what came tells whether the next header has begun, or is whole.
+                let begun = !self.has_body.load(Ordering::Relaxed) && !state.ends_a_header();
+                state.stage = if begun { Stage::Head } else { Stage::Idle };
                 state.since = Instant::now();
             }
         });

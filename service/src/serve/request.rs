@@ -12,6 +12,7 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::progress::{Exchange, Turn};
+use crate::panics::contain;
 
 /// Why no route may see a request; the text is for the peer.
 pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -45,9 +46,10 @@ fn same_place(scheme: Option<&Scheme>, target: &Authority, host: &Authority) -> 
     userless && target.host().eq_ignore_ascii_case(host.host()) && port(target) == port(host)
 }
 
-/// A request's body, followed.
+/// A request's body, followed. Reading and dropping it is the library's work on a peer's bytes, though a route asks for it.
 pub(super) struct Followed<B> {
-    body: B,
+    /// `None` once the library has panicked.
+    body: Option<B>,
     exchange: Arc<Exchange>,
     ended: bool,
 }
@@ -55,42 +57,71 @@ pub(super) struct Followed<B> {
 impl<B: Body> Followed<B> {
     pub(super) fn new(body: B, exchange: Arc<Exchange>) -> Followed<B> {
         let ended = body.is_end_stream();
-        Followed { body, exchange, ended }
+        if ended {
+            exchange.has_no_body();
+        }
+        Followed { body: Some(body), exchange, ended }
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Followed<B> {
+impl<B> Body for Followed<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = axum::BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        let over = matches!(&polled, Poll::Ready(None | Some(Err(_))));
-        if !self.ended && (over || self.body.is_end_stream()) {
-            // An error is the end of the connection too.
-            self.ended = true;
-            self.exchange.turn(Turn::Ours);
-        } else if polled.is_pending() && !self.ended {
-            self.exchange.turn(Turn::Body);
-        }
-        polled
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        let polled = match contain(LIBRARY, || (Pin::new(&mut *body).poll_frame(cx), body.is_end_stream())) {
+            Ok((polled, at_end)) => {
+                let over = at_end || matches!(&polled, Poll::Ready(None | Some(Err(_))));
+                if !self.ended && over {
+                    // An error is the end of the connection too.
+                    self.ended = true;
+                    self.exchange.body_turn(Turn::Ours);
+                } else if !self.ended {
+                    // However much comes: it is the peer who has not sent all of it.
+                    self.exchange.body_turn(Turn::Body);
+                }
+                polled
+            }
+            Err(contained) => {
+                forget(self.body.take());
+                return Poll::Ready(Some(Err(contained.into())));
+            }
+        };
+        polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(|body| contain(LIBRARY, || body.is_end_stream()).unwrap_or(true))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().and_then(|body| contain(LIBRARY, || body.size_hint()).ok()).unwrap_or_default()
     }
+}
+
+/// Whose panics are contained here.
+const LIBRARY: &str = "hyper";
+
+fn forget<B>(body: Option<B>) {
+    // What a panic left behind may panic again.
+    let _ = contain(LIBRARY, || drop(body));
 }
 
 impl<B> Drop for Followed<B> {
     fn drop(&mut self) {
         if !self.ended {
             self.exchange.leave_unread();
-            self.exchange.turn(Turn::Ours);
+            self.exchange.body_turn(Turn::Ours);
         }
+        forget(self.body.take());
     }
 }
 

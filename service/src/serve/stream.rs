@@ -4,6 +4,7 @@
 //! has begun and when it is answered.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,12 +13,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::budget::Held;
 use super::progress::{Progress, Speech, Stage};
 
 /// Header bytes that a connection may hold without taking from the budget.
 pub const HEAD_BYTES_FREE: usize = 16 * 1024;
-/// Bytes read at once, so that the library above never grows its buffer by more.
+/// Bytes read at once of a body, so that the library above never grows its buffer by more.
 const READ_BYTES_MAX: usize = 16 * 1024;
+/// Bytes read at once of what is no body, and bytes after which other connections have their turn, whatever still lies there:
+/// some hundred of the shortest frames of HTTP/2.
+const TURN_BYTES: usize = 4 * 1024;
 /// Length of what an HTTP/2 client says first (RFC 9113 §3.4), in bytes.
 const PREFACE_BYTES: usize = 24;
 
@@ -60,22 +65,14 @@ pub(super) struct Stream<S> {
     closing: Option<Closing>,
     read_timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
-    scrap: Vec<u8>,
+    /// Bytes read since others had their turn.
+    taken: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// Around this socket.
     pub(super) fn new(io: S, clocks: Clocks, progress: Arc<Progress>) -> Stream<S> {
-        Stream {
-            io,
-            clocks,
-            progress,
-            stuck: None,
-            closing: None,
-            read_timer: None,
-            write_timer: None,
-            scrap: Vec::new(),
-        }
+        Stream { io, clocks, progress, stuck: None, closing: None, read_timer: None, write_timer: None, taken: 0 }
     }
 
     /// Bytes came while no request was under way: they begin, or continue, a header.
@@ -88,18 +85,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
             state = progress.state();
         }
         state.head_bytes += bytes;
-        let beyond = state.head_bytes.saturating_sub(HEAD_BYTES_FREE);
-        if progress.speech() == Speech::Http2 {
-            if state.head_bytes >= PREFACE_BYTES {
-                drop(state);
-                progress.enter(Stage::Request);
-            }
-        } else if beyond > 0 {
-            let held = state.head_held.get_or_insert_with(|| progress.share().for_strangers().hold_nothing());
-            if !held.try_grow_to(beyond) {
-                state.refusal = Some(super::answers::NO_ROOM);
-            }
+        if progress.speech() == Speech::Http2 && state.head_bytes >= PREFACE_BYTES {
+            drop(state);
+            progress.enter(Stage::Request);
         }
+    }
+
+    /// Bytes that may be read now; none when a header is to be refused. What is read of it is held before.
+    fn may_read(&self) -> usize {
+        let mut state = self.progress.state();
+        if state.stage == Stage::Request {
+            return if state.has_requests() { READ_BYTES_MAX } else { TURN_BYTES };
+        }
+        let held = state.head_held.as_ref().map_or(0, Held::bytes);
+        let left = (HEAD_BYTES_FREE + held).saturating_sub(state.head_bytes);
+        if left > 0 {
+            return left.min(TURN_BYTES);
+        }
+        let share = self.progress.share();
+        let more = state.head_held.get_or_insert_with(|| share.for_strangers().hold_nothing());
+        if more.try_grow_to(held + TURN_BYTES) {
+            return TURN_BYTES;
+        }
+        state.refusal = Some(super::answers::NO_ROOM);
+        0
     }
 
     /// Whether the time of what the peer does now is over; wakes the task when it is.
@@ -119,10 +128,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
     /// Go on closing. `Ok` when there is nothing left to wait for.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.closing.is_none() {
-                // What was held of a header is of no use any more.
-                self.progress.state().head_held = None;
-            }
             let next = match self.closing.unwrap_or(Closing::ShuttingDown) {
                 Closing::Refusing(answer, out) if out < answer.len() => {
                     match ready!(self.poll_io_write(cx, |io, cx| io.poll_write(cx, &answer[out..])))? {
@@ -159,8 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream<S> {
 
     /// Throw away what still comes: true when something did, false when the waiting is over.
     fn poll_linger(&mut self, cx: &mut Context<'_>, began: Instant, heard: Instant) -> Poll<bool> {
-        self.scrap.resize(READ_BYTES_MAX, 0);
-        let mut scrap = ReadBuf::new(&mut self.scrap);
+        let mut scrap = [const { MaybeUninit::uninit() }; TURN_BYTES];
+        let mut scrap = ReadBuf::uninit(&mut scrap);
         match Pin::new(&mut self.io).poll_read(cx, &mut scrap) {
             Poll::Ready(Ok(())) if !scrap.filled().is_empty() && began.elapsed() < self.clocks.linger => {
                 return Poll::Ready(true);
@@ -225,23 +230,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
                 let _ = ready!(stream.poll_closing(cx));
                 return Poll::Ready(Err(aborted()));
             }
-            let room = buf.remaining().min(READ_BYTES_MAX);
+            if stream.taken >= TURN_BYTES {
+                stream.taken = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let room = buf.remaining().min(stream.may_read());
+            if stream.progress.state().refusal.is_some() {
+                continue;
+            }
             let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
             let read = Pin::new(&mut stream.io).poll_read(cx, &mut part);
             let bytes = part.filled().len();
+            stream.progress.state().note(part.filled());
             match read {
                 Poll::Ready(Ok(())) => {
                     if bytes > 0 && stream.progress.state().stage != Stage::Request {
                         stream.count_head(bytes);
-                        if stream.progress.state().refusal.is_some() {
-                            continue;
-                        }
                     }
+                    stream.taken += bytes;
                     buf.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => match ready!(stream.poll_clock(cx)) {
+                Poll::Pending => match ready!({
+                    stream.taken = 0;
+                    stream.progress.waits_for_peer();
+                    stream.poll_clock(cx)
+                }) {
                     Stage::Head if stream.progress.speech() == Speech::Http1 => {
                         stream.progress.state().refusal = Some(super::answers::TOO_SLOW);
                     }

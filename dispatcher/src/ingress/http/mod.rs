@@ -20,10 +20,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use halley_service::access::{Caller, Denied, Scope};
 use halley_service::serve::answers;
+use halley_service::serve::asked::Asked;
 use halley_service::serve::body::{self, BodyError, WholeBody};
 use halley_service::serve::budget::{Budget, Share};
 
 use super::Ingress;
+use super::access::QUESTIONS;
 use crate::registry::Registry;
 use crate::registry::nodes::NodeInfo;
 use renderings::Renderings;
@@ -88,8 +90,16 @@ impl HttpState {
     async fn check_access(&self, request: &Parts, scope: Scope) -> Result<(), Denied> {
         let (access, caller) = (self.ingress.access(), Caller::of_parts(request));
         match access.check(&caller, scope) {
-            Ok(_) => Ok(()),
-            Err(denied) => Err(access.slow_down(caller.peer, denied).await),
+            Ok(_) => {
+                if scope == QUESTIONS {
+                    Asked::of(&request.extensions).inspect(|asked| asked.is_question());
+                }
+                Ok(())
+            }
+            Err(denied) => {
+                Asked::of(&request.extensions).inspect(|asked| asked.is_denied());
+                Err(access.slow_down(caller.peer, denied).await)
+            }
         }
     }
 
