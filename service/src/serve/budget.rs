@@ -125,6 +125,12 @@ impl Share {
         Share { as_stranger: true, ..self.clone() }
     }
 
+    /// Whether its address alone may hold so many bytes more, whatever others hold.
+    pub(super) fn has_own(&self, bytes: usize) -> bool {
+        let own = if self.as_stranger { &self.part.strangers } else { &self.part.all };
+        own.available_permits() >= self.permits_of(bytes) as usize
+    }
+
     /// Nothing held yet.
     pub fn hold_nothing(&self) -> Held {
         Held { share: self.clone(), permits: Permits::new() }

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Answer, HeldByAnswer, HeldByExchange};
@@ -45,6 +45,8 @@ const SEND_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes that a call takes besides its header and its messages: its stream, its task, its answer.
 const CALL_BYTES: usize = 8 * 1024;
+/// Calls that wait for those at once, in the process.
+static WAITING: Semaphore = Semaphore::const_new(256);
 /// How long a call waits for those.
 const ROOM_WITHIN: Duration = Duration::from_secs(2);
 /// Silence after which the server pings, and how long it then waits.
@@ -219,6 +221,11 @@ async fn hold(progress: &Progress, bytes: usize) -> Option<Held> {
         return Some(held);
     }
     progress.place().end_one_that_stalls();
+    // Whose own address has used up what it may hold is told so at once: its calls would wait for each other.
+    if !share.has_own(bytes) {
+        return None;
+    }
+    let Ok(_waits) = WAITING.try_acquire() else { return None };
     held.grow_to(bytes, ROOM_WITHIN).await.then_some(held)
 }
 

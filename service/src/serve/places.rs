@@ -3,7 +3,8 @@
 //! is told through its [`Place`], and whoever drives the connection ends it.
 //!
 //! Who leaves first: whose connection is being closed anyway, then who has been idle longest, who is slowest to say what he
-//! wants, to take his answer, to send his body. Who waits for us never leaves.
+//! wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the address that
+//! holds by far the most makes room for one that holds few.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -184,7 +185,9 @@ impl Places {
         let all_full = table.used >= limits.places_max;
         if address_full || all_full {
             let order = if address_full { own.map(|own| &own.order) } else { Some(&table.order) };
-            let Some(key) = order.and_then(|order| table.first_of(order, now)) else {
+            let used = own.map_or(0, |own| own.used);
+            let first = order.and_then(|order| table.first_of(order, now));
+            let Some(key) = first.or_else(|| if address_full { None } else { table.first_of_most(used) }) else {
                 return self.admit_kept(&mut table, address, now, address_full);
             };
             self.evict(&mut table, key);
@@ -295,6 +298,14 @@ impl Table {
             from = (phase, u64::MAX, usize::MAX);
         }
         None
+    }
+
+    /// When everybody is spared: who is first to leave of the address that holds most, if that is more than twice of what the
+    /// newcomer's holds. Whoever is always new in his phase would never leave otherwise.
+    fn first_of_most(&self, used: usize) -> Option<usize> {
+        let most = self.addresses.values().max_by_key(|address| address.used)?;
+        let first = most.order.first().map(|turn| turn.2);
+        first.filter(|_| most.used > 2 * (used + 1))
     }
 
     fn set_phase(&mut self, key: usize, phase: Phase, now: Instant) {

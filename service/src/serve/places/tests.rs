@@ -83,6 +83,25 @@ async fn slow_ones_leave_after_their_time() {
     assert_eq!(Phase::ALL.map(|phase| places.evicted(phase)), [0, 0, 2, 1, 1, 0]);
 }
 
+/// Those who are always new in what they do take turns with others all the same, when their address holds most of the places.
+#[tokio::test(start_paused = true)]
+async fn the_address_that_holds_most_makes_room_for_one_that_holds_few() {
+    let limits = PlaceLimits { places_max: 8, per_address_max: 6, kept: 0 };
+    let places = Places::new(limits);
+    let many: Vec<Place> = (0..6).map(|_| admitted(&places, 1)).collect();
+    let few: Vec<Place> = (0..2).map(|_| admitted(&places, 2)).collect();
+    many.iter().chain(&few).for_each(|place| place.enter(Phase::Head));
+    let first = admitted(&places, 3);
+    assert!(many[0].is_evicted() && !many[1].is_evicted());
+    first.enter(Phase::Head);
+    let second = admitted(&places, 3);
+    second.enter(Phase::Head);
+    assert!(many[1].is_evicted());
+    // Four against two: that is no reason any more.
+    assert!(matches!(places.admit(address(3), Instant::now()), Admission::Full));
+    assert!(!few[0].is_evicted() && !few[1].is_evicted());
+}
+
 /// Kept places are for a moment: whoever does not use his makes room, and nobody else gets more of them.
 #[tokio::test(start_paused = true)]
 async fn kept_places_go_round() {
