@@ -160,9 +160,9 @@ async fn foreign_pages_may_not_push() {
     let own = page("http://127.0.0.1:3111", "127.0.0.1:3111");
     assert_eq!(own.send(&stand.http).await.status, 200);
     for (origin, host, why) in [
-        ("http://evil.example", "127.0.0.1:3111", "not from one of another site"),
-        ("http://evil.example:3111", "evil.example:3111", "name the host of this request"),
-        ("null", "127.0.0.1:3111", "not from one of another site"),
+        ("http://evil.example", "127.0.0.1:3111", "a web page of another site is behind this"),
+        ("http://evil.example:3111", "evil.example:3111", "names us by a host that is neither"),
+        ("null", "127.0.0.1:3111", "a web page of another site is behind this"),
     ] {
         assert_error(&page(origin, host).send(&stand.http).await, 403, "forbidden", why);
     }
