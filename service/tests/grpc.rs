@@ -332,7 +332,7 @@ async fn idle_connections_make_room_for_calls() {
     server.wait_for_connections(6).await;
     let mut job = Client::on(server.connect_from(7).await).await;
     assert_eq!(job.call("Echo", b"x", &[]).await.0, "0");
-    let evicted = || server.stats.evicted(Phase::Idle);
+    let evicted = || server.stats.evicted(Phase::New) + server.stats.evicted(Phase::Idle);
     assert_eq!(evicted(), 1);
     strangers.push(Client::on(server.connect_from(6).await).await);
     eventually("its own makes room", || evicted() == 2).await;

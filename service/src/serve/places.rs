@@ -2,7 +2,7 @@
 //! somebody new comes and none is free. A few are kept for who asks how the process is. It closes nothing itself: who must leave
 //! is told through its [`Place`], and whoever drives the connection ends it.
 //!
-//! Who leaves first: whose connection is being closed anyway, then who has been idle longest, who is slowest to say what he
+//! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is slowest to say what he
 //! wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the address that
 //! holds by far the most makes room for one that holds few.
 
@@ -20,8 +20,8 @@ use crate::panics::ours;
 
 /// How long a peer has for what it does, whoever waits: a connection that is younger in its phase is not made to leave.
 pub const GRACE: Duration = Duration::from_secs(1);
-/// How long whoever has a kept place has for his request before he makes room for somebody else's address.
-pub const KEPT_GRACE: Duration = Duration::from_millis(50);
+/// How long a newcomer has for his first request: so long it may be on its way.
+pub const NEW_GRACE: Duration = Duration::from_millis(50);
 /// Connections that may say something before they leave; beyond it they leave at once, for each holds its descriptor meanwhile.
 const LAST_WORDS_MAX: usize = 64;
 
@@ -31,7 +31,9 @@ const LAST_WORDS_MAX: usize = 64;
 pub enum Phase {
     /// Everything is said; we wait for the peer to close.
     Linger,
-    /// Between two requests, or before the first.
+    /// Before the first request.
+    New,
+    /// Between two requests.
     Idle,
     /// A request's header has begun.
     Head,
@@ -45,18 +47,29 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in order.
-    pub const ALL: [Phase; 6] = [Phase::Linger, Phase::Idle, Phase::Head, Phase::Answer, Phase::Body, Phase::Work];
+    pub const ALL: [Phase; 7] =
+        [Phase::Linger, Phase::New, Phase::Idle, Phase::Head, Phase::Answer, Phase::Body, Phase::Work];
 
     /// As metrics name it.
     pub const fn label(self) -> &'static str {
         match self {
             Phase::Linger => "linger",
+            Phase::New => "new",
             Phase::Idle => "idle",
             Phase::Head => "head",
             Phase::Answer => "answer",
             Phase::Body => "body",
             Phase::Work => "work",
         }
+    }
+}
+
+/// How long a phase lasts before it is a reason to leave.
+const fn grace(phase: Phase) -> Duration {
+    match phase {
+        Phase::Linger | Phase::Idle => Duration::ZERO,
+        Phase::New => NEW_GRACE,
+        Phase::Head | Phase::Answer | Phase::Body | Phase::Work => GRACE,
     }
 }
 
@@ -93,7 +106,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Counts {
     /// Made to leave, by phase.
-    evicted: [AtomicU64; 6],
+    evicted: [AtomicU64; 7],
     /// Let in to the kept places only, or not at all, because one address had its share.
     address_full: AtomicU64,
     /// Let in to the kept places only, or later, because all places were taken.
@@ -205,7 +218,7 @@ impl Places {
             // Who asks how the process is says so at once: whoever came first and has not is the one to go.
             let slowest = table.kept.iter().copied().find(|key| {
                 let entry = &table.entries[*key];
-                let late = now.duration_since(entry.since) >= KEPT_GRACE;
+                let late = now.duration_since(entry.since) >= NEW_GRACE;
                 entry.turn.0 != Phase::Work && if own_full { entry.address == address } else { late }
             });
             match slowest {
@@ -235,7 +248,7 @@ impl Places {
             table.used += 1;
             table.addresses.entry(address).or_default().used += 1;
         }
-        table.set_phase(key, Phase::Idle, now);
+        table.set_phase(key, Phase::New, now);
         Place { places: self.clone(), key, kept, told }
     }
 
@@ -291,7 +304,7 @@ impl Table {
         // Within a phase the oldest comes first, so one look at each phase is enough.
         let mut from = (Phase::Linger, 0, 0);
         while let Some(&(phase, _, key)) = order.range(from..).next() {
-            let spared = phase > Phase::Idle && now.duration_since(self.entries[key].since) < GRACE;
+            let spared = now.duration_since(self.entries[key].since) < grace(phase);
             if !spared {
                 return Some(key);
             }

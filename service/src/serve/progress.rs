@@ -75,6 +75,8 @@ pub(super) struct State {
     stuck: bool,
     /// Requests under way, by [`Turn`].
     turns: [usize; 4],
+    /// There was a request.
+    has_asked: bool,
     /// Requests since the connection last waited for the peer.
     at_once: usize,
     /// The last bytes that came.
@@ -104,6 +106,7 @@ impl State {
         match self.stage {
             _ if self.lingers => Phase::Linger,
             _ if self.stuck => Phase::Answer,
+            Stage::Idle | Stage::Request if !self.has_asked && !self.has_requests() => Phase::New,
             Stage::Idle => Phase::Idle,
             Stage::Head => Phase::Head,
             Stage::Request if at(Turn::Ours) => Phase::Work,
@@ -118,7 +121,7 @@ impl Progress {
     /// A connection that has said nothing yet.
     pub(super) fn new(place: Place, share: Share, speech: Speech) -> Arc<Progress> {
         let (stage, phase) = match speech {
-            Speech::Http1 => (Stage::Idle, Phase::Idle),
+            Speech::Http1 => (Stage::Idle, Phase::New),
             Speech::Http2 => (Stage::Head, Phase::Head),
         };
         place.enter(phase);
@@ -133,6 +136,7 @@ impl Progress {
             lingers: false,
             stuck: false,
             turns: [0; 4],
+            has_asked: false,
             at_once: 0,
             tail: *b"\n\r\n",
             phase,
@@ -161,6 +165,7 @@ impl Progress {
             state.stage = Stage::Request;
             state.since = Instant::now();
             state.turns[Turn::Ours as usize] += 1;
+            state.has_asked = true;
             state.at_once += 1;
             state.answer_made = None;
             state.head_bytes = 0;
