@@ -330,6 +330,7 @@ async fn idle_connections_make_room_for_calls() {
         strangers.push(Client::on(server.connect_from(last).await).await);
     }
     server.wait_for_connections(6).await;
+    tokio::time::sleep(halley_service::serve::places::NEW_GRACE).await;
     let mut job = Client::on(server.connect_from(7).await).await;
     assert_eq!(job.call("Echo", b"x", &[]).await.0, "0");
     let evicted = || server.stats.evicted(Phase::New) + server.stats.evicted(Phase::Idle);
