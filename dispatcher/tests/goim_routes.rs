@@ -174,6 +174,34 @@ async fn l14_online_top_lists_the_rooms_of_exactly_one_type() {
     assert_eq!(all.json()["data"].as_array().unwrap().len(), 4);
 }
 
+/// However many rooms there are and whatever `limit` says, the 1,000 largest are shown, and those alone: also of a list that is too
+/// long to be put in order between two other requests.
+#[tokio::test]
+async fn the_thousand_largest_rooms_are_shown_at_most() {
+    for rooms in [1_500, 25_000_u32] {
+        let stand = Stand::new();
+        let names: Vec<(String, u32)> = (1..=rooms).map(|number| (format!("live://{number}"), number)).collect();
+        let shown: Vec<(&str, u32)> = names.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        stand.gateway.set_rooms(&[&shown[..], &[("live://nobody", 0)]].concat());
+        for (uri, list, field) in
+            [("/goim/online/top?type=live&limit=100000", "data", "room_id"), ("/v1/online?limit=1000", "top", "room")]
+        {
+            let answer = stand.get(uri).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let json = answer.json();
+            let top = json[list].as_array().expect("a list");
+            assert_eq!(top.len(), 1_000, "{uri}");
+            for (place, room) in (0..).zip(top) {
+                assert_eq!(room["count"], rooms - place);
+                let name = room[field].as_str().expect("a name");
+                assert!(name.ends_with(&(rooms - place).to_string()), "{name}");
+            }
+        }
+        assert_eq!(stand.get("/v1/online?limit=1").await.json()["rooms"], rooms, "those without members are none");
+        assert_eq!(stand.get("/v1/online?limit=1001").await.status, 400);
+    }
+}
+
 #[tokio::test]
 async fn online_room_counts_the_rooms_asked_for() {
     let stand = Stand::new();

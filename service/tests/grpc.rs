@@ -186,8 +186,10 @@ async fn the_token_is_asked_for_before_a_body_is_read() {
     let mut client = Client::connect(&server).await;
     let (response, _body) = client.begin("Echo", &[]).await;
     assert_eq!(answered(response).await.0, UNAUTHENTICATED);
+    let began = tokio::time::Instant::now();
     let (response, _body) = client.begin("Echo", &[("authorization", "Bearer wrong")]).await;
     assert_eq!(answered(response).await.0, UNAUTHENTICATED);
+    assert!(began.elapsed() >= Duration::from_millis(250), "it is held back");
     let right = [("authorization", "Bearer call-0123456789abcdef")];
     assert_eq!(client.call("Echo", b"x", &right).await.0, "0");
 }
