@@ -127,7 +127,51 @@ impl<B> Drop for Followed<B> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
+    use super::super::budget::Budget;
+    use super::super::places::{Admission, PlaceLimits, Places};
+    use super::super::progress::{Progress, Speech};
     use super::*;
+    use crate::address::AddressBlock;
+    use crate::panics::contained_total;
+
+    /// A body that panics when it is read, and again when it is dropped, as h2's does below a lock that a panic has poisoned.
+    struct Broken;
+
+    impl Body for Broken {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+            panic!("planted")
+        }
+    }
+
+    impl Drop for Broken {
+        fn drop(&mut self) {
+            panic!("planted again");
+        }
+    }
+
+    /// What a library does with a body ends its connection, and not the process, whoever has asked for the body.
+    #[tokio::test]
+    async fn a_panic_below_a_body_is_an_error_of_it() {
+        use http_body_util::BodyExt as _;
+
+        let places = Places::new(PlaceLimits { places_max: 1, per_address_max: 1, kept: 0 });
+        let Admission::Admitted(place) = places.admit(AddressBlock::Local, Instant::now()) else {
+            panic!("it is free")
+        };
+        let progress = Progress::new(place, Budget::new(1 << 20).share(AddressBlock::Local), Speech::Http1);
+        let before = contained_total();
+        let mut body = Followed::new(Broken, progress.request_begun().0);
+        assert!(body.frame().await.is_some_and(|frame| frame.is_err()));
+        assert!(body.frame().await.is_none() && body.is_end_stream());
+        drop(body);
+        drop(Followed::new(Broken, progress.request_begun().0));
+        assert!(contained_total() >= before + 3);
+    }
 
     fn checked(version: Version, target: &str, hosts: &[&str]) -> bool {
         let headers = hosts.iter().map(|host| (HOST, host.parse().expect("a value"))).collect();
