@@ -13,9 +13,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use halley_service::access::Peer;
+use halley_service::access::rules::AccessRules;
+use halley_service::access::tokens::Token;
+use halley_service::access::{Access, Caller, Peer, Scope};
 use halley_service::panics::contained_total;
 use halley_service::serve::answer::HeldByAnswer;
+use halley_service::serve::asked::hold_back;
 use halley_service::serve::body;
 use halley_service::serve::budget::{Budget, Share};
 use halley_service::serve::listener::Listener;
@@ -224,10 +227,40 @@ async fn many_requests_at_once_keep_nobody_waiting() {
     let rest = "GET /count HTTP/1.1\r\nHost: a\r\n\r\n".repeat(AT_ONCE as usize);
     many.write_all(format!("{begin}{rest}").as_bytes()).await.expect("sent");
     let mut other = server.connect().await;
+    ask(&mut other, "GET /count HTTP/1.1\r\nHost: a\r\n\r\n").await;
     first.add_permits(1);
     let came = ask(&mut other, "GET /count HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let before = came.rsplit("\r\n").next().and_then(|count| count.parse::<u32>().ok()).expect("a number");
     assert!(before < AT_ONCE / 4, "{before} of them were answered first");
+}
+
+/// Answers to wrong tokens are held back on their connections, which stay; beyond the bound they go out at once and end them.
+#[tokio::test]
+async fn beyond_the_bound_a_wrong_token_ends_its_connection() {
+    const HELD_BACK: usize = 256;
+    let scope = Scope { bit: 0, what: "asking", setting: "ask_token", needs_this_machine: true };
+    let token = Token::new("ask-0123456789abcdef", "ask_token", &[scope]).expect("a token");
+    let rules = AccessRules::new(Access::new(vec![token]));
+    let guess = async move |request: Request| {
+        let caller = Caller::of(&request);
+        let denied = rules.check(&caller, scope).expect_err("a wrong token");
+        hold_back(&rules, request.extensions(), caller.peer, denied).await.to_string()
+    };
+    let routes = Router::new().route("/guess", get(guess));
+    let server = Server::start(Application::Http(routes), limits(places(400), NEVER), Budget::new(4 << 20)).await;
+    let ask_with = async |io: &mut TcpStream| {
+        let answer = ask(io, "GET /guess HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer wrong\r\n\r\n").await;
+        (answer.contains("connection: close"), answer.contains("too many wrong tokens"))
+    };
+    // Each wrong token doubles the time for which the next ones are held back, up to four seconds.
+    let together = in_time(Duration::from_secs(4), "all at once", async || {
+        let guesses = (0..HELD_BACK + 4).map(async |_| ask_with(&mut server.connect().await).await);
+        let ended = futures_util::future::join_all(guesses).await;
+        ended.contains(&(true, true)).then_some(ended)
+    });
+    let ended = together.await;
+    assert!(ended.iter().all(|(last, too_many)| last == too_many), "those held back stay, the others end");
+    assert!(ended.contains(&(false, false)));
 }
 
 /// A body in very small pieces is its sender's business, not ours: he makes room, and others have their turn meanwhile.

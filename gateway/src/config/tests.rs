@@ -347,6 +347,16 @@ fn consequences_are_not_said() {
     assert_eq!(said.problems().len(), 3, "{said}");
 }
 
+/// One address holds half of what all bodies may: a message at that bound fits, one byte more does not.
+#[test]
+fn the_largest_message_fits_what_one_address_may_hold() {
+    let right = |bytes: u32| {
+        let text = format!("[ingress]\nbodies_bytes_max = 2_000_000\nbody_bytes_max = {bytes}");
+        super::check::findings(&parsed(&text)).is_empty()
+    };
+    assert!(right(1_000_000) && !right(1_000_001));
+}
+
 /// Every finding names settings that there are, or it would hide behind none.
 #[test]
 fn findings_are_about_settings() {

@@ -28,7 +28,7 @@ use axum::{Extension, Router};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Kind, Peer, Role, Scope};
 use halley_service::serve::answers;
-use halley_service::serve::asked::Asked;
+use halley_service::serve::asked::hold_back;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
@@ -156,10 +156,7 @@ async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next
             request.extensions_mut().insert(Who { role, peer });
             return next.run(request).await;
         }
-        Err(denied) => {
-            Asked::of(request.extensions()).inspect(|asked| asked.is_denied());
-            admin.access.slow_down(peer, denied).await
-        }
+        Err(denied) => hold_back(&admin.access, request.extensions(), peer, denied).await,
     };
     let message = denied.to_string();
     let (status, code) = match denied.kind() {
@@ -168,14 +165,10 @@ async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next
         Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "busy"),
     };
     let mut answer = Refusal { status, code, message }.into_response();
-    match denied.kind() {
-        Kind::Unauthenticated => {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            answer
-        }
-        Kind::TooMany => answers::last(answer),
-        Kind::Forbidden => answer,
+    if denied.kind() == Kind::Unauthenticated {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
+    answer
 }
 
 /// Who was let in.

@@ -159,13 +159,9 @@ fn is_own(name: &HeaderName) -> bool {
 /// Whether a `Host` value is one of ours, whatever the port: an address, `localhost`, or one of `hosts`.
 fn is_own_host(host: &str, hosts: &[String]) -> bool {
     let Ok(authority) = Authority::try_from(host) else { return false };
-    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
     let name = authority.host();
-    // What stands behind the name is a port, or a part of an IPv6 address, and nothing else.
-    let rest = &host[name.len().min(host.len())..];
-    if authority.as_str().contains('@')
-        || !(rest.is_empty() || rest == format!(":{port}") && port.parse::<u16>().is_ok())
-    {
+    let is_port = |rest: &str| rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    if !host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || is_port(rest)) {
         return false;
     }
     let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

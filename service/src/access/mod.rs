@@ -9,8 +9,8 @@
 //!   the name in `Host` is ours, and no web page of others is behind it.
 //!
 //! Any mark of a proxy counts, known or not: a request may carry only headers that programs and browsers send by themselves, and
-//! speaks HTTP/1.1 at least ([`from_here`]). A proxy that leaves no mark at all cannot be told from a program on this machine (RFC 9110 §7.6.3 asks every
-//! proxy for `Via`, few leave it); only tokens help against that.
+//! speaks HTTP/1.1 at least ([`from_here`]). A proxy that leaves no mark at all cannot be told from a program on this machine
+//! (RFC 9110 §7.6.3 asks every proxy for `Via`, few leave it); only tokens help against that.
 
 pub mod failures;
 pub mod from_here;

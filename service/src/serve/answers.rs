@@ -2,7 +2,7 @@
 //! be asked. Owns their bytes and the shape of an error for programs and people.
 
 use axum::body::Body;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 /// The header did not come within its time.
@@ -30,13 +30,3 @@ pub fn try_later(status: StatusCode, code: &str, message: &str) -> Response<Body
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
-
-/// Let this be the last answer of its connection, over HTTP/1.
-pub fn last(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
-/// Put into an answer's extensions: the same over HTTP/2, which has no header for it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Last;

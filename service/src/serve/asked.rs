@@ -1,11 +1,13 @@
-//! What a route says of its request while it works on it. Owns nothing but that word: connections make room by it when places are
-//! wanted ([`super::places`]).
+//! What a route says of its request while it works on it. Owns nothing but that word, and answers nothing: connections make room
+//! by it when places are wanted ([`super::places`]), or end after the answer.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
 use super::progress::{Exchange, Turn};
+use crate::access::rules::AccessRules;
+use crate::access::{Denied, Kind, Peer};
 
 /// A request under way, in its extensions; cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,13 +19,22 @@ impl Asked {
         extensions.get::<Asked>()
     }
 
-    /// Its answer is held back because it was denied: it makes room before everybody else.
-    pub fn is_denied(&self) {
-        self.0.turn(Turn::Denied);
-    }
-
     /// It asks what strangers may ask, and others are asked for it: after a second it makes room like an answer that is not taken.
     pub fn is_question(&self) {
         self.0.turn(Turn::Answer);
     }
+}
+
+/// Hold the answer to a denied request back, see [`crate::access::failures`]. Meanwhile it makes room before everybody else; beyond
+/// the bound on such answers its connection ends with it.
+pub async fn hold_back(access: &AccessRules, extensions: &Extensions, peer: Peer, denied: Denied) -> Denied {
+    let asked = Asked::of(extensions);
+    if let Some(Asked(exchange)) = asked {
+        exchange.turn(Turn::Denied);
+    }
+    let denied = access.slow_down(peer, denied).await;
+    if let (Some(Asked(exchange)), Kind::TooMany) = (asked, denied.kind()) {
+        exchange.end_connection();
+    }
+    denied
 }

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tower::Service as _;
 
 use super::answers;
-use super::asked::Asked;
+use super::asked::hold_back;
 use super::body::{BodyError, BodyReader};
 use super::budget::{Held, Share};
 use crate::access::rules::AccessRules;
@@ -93,15 +93,8 @@ impl Grpc {
         };
         let caller = Caller::of_parts(&head);
         if let Err(denied) = self.access.check(&caller, method.scope) {
-            if let Some(asked) = Asked::of(&head.extensions) {
-                asked.is_denied();
-            }
-            let denied = self.access.slow_down(caller.peer, denied).await;
-            let mut refusal = refuse(&status_of(&denied));
-            if denied.kind() == Kind::TooMany {
-                refusal.extensions_mut().insert(answers::Last);
-            }
-            return refusal;
+            let denied = hold_back(&self.access, &head.extensions, caller.peer, denied).await;
+            return refuse(&status_of(&denied));
         }
         let Some(share) = head.extensions.get::<Share>().cloned() else {
             return refuse(&Status::internal("the listener has no budget"));

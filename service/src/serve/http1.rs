@@ -109,7 +109,7 @@ async fn respond(
             router.call(request.map(Body::new)).await?
         }
     };
-    if *closing.borrow() || kept || wrong || progress.is_unread() {
+    if *closing.borrow() || progress.is_ending() || kept || wrong || progress.is_unread() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let held = HeldByExchange(head_held, response.extensions_mut().remove::<HeldByAnswer>());

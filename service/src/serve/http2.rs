@@ -22,7 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Answer, HeldByAnswer, HeldByExchange};
-use super::answers::{self, Last};
+use super::answers;
 use super::asked::Asked;
 use super::budget::Held;
 use super::connection::Connection;
@@ -207,9 +207,6 @@ async fn respond(
         }
     };
     let held = HeldByExchange(call_held, response.extensions_mut().remove::<HeldByAnswer>());
-    if response.extensions_mut().remove::<Last>().is_some() {
-        progress.end_soon();
-    }
     Ok(response.map(|body: Body| Answer::new(body, held, Some(exchange))))
 }
 
@@ -220,9 +217,11 @@ async fn hold(progress: &Progress, bytes: usize) -> Option<Held> {
     if held.grow_now(bytes) {
         return Some(held);
     }
-    progress.place().end_one_that_stalls();
-    // Whose own address has used up what it may hold is told so at once: its calls would wait for each other.
-    if !share.has_own(bytes) {
+    // Whose own address has used up what it may hold is told so at once: its calls would wait for each other, and are no reason
+    // to end those of others.
+    let own_full = !share.has_own(bytes);
+    progress.place().end_one_that_stalls(own_full);
+    if own_full {
         return None;
     }
     let Ok(_waits) = WAITING.try_acquire() else { return None };

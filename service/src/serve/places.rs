@@ -2,9 +2,9 @@
 //! somebody new comes and none is free. A few are kept for who asks how the process is. It closes nothing itself: who must leave
 //! is told through its [`Place`], and whoever drives the connection ends it.
 //!
-//! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is slowest to say what he
-//! wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the address that
-//! holds by far the most makes room for one that holds few.
+//! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is slowest to
+//! say what he wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the
+//! address that holds by far the most makes room for one that holds few.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -176,7 +176,7 @@ pub enum Admission {
     MadeRoom(Place),
     /// One of the kept places: for who asks how the process is, and for nothing else.
     Kept(Place),
-    /// None: its address holds all it may, and all of that is busy. Others are not to wait for it.
+    /// None: its address holds all it may, and all of that is busy or within its time. Others are not to wait for it.
     Refused,
     /// None at all: wait for [`Places::freed`].
     Full,
@@ -383,9 +383,9 @@ impl Place {
         self.told.flag.load(Ordering::Acquire)
     }
 
-    /// Make a connection leave that lets us wait for its requests and has had its time, of the same address if there is one: they
-    /// hold what others need. Never this one.
-    pub(super) fn end_one_that_stalls(&self) {
+    /// Make a connection leave that lets us wait for its requests and has had its time: it holds what others need. Of this one's
+    /// address alone, or else of the address that holds most places, or of any. Never this one.
+    pub(super) fn end_one_that_stalls(&self, own_address: bool) {
         let now = Instant::now();
         let mut table = self.places.table();
         let address = table.entries[self.key].address;
@@ -393,8 +393,13 @@ impl Place {
             let slow = order.range((Phase::Answer, 0, 0)..).filter(|turn| turn.2 != self.key);
             slow.map(|turn| turn.2).find(|key| now.duration_since(table.entries[*key].since) >= GRACE)
         };
-        let own = table.addresses.get(&address).and_then(|own| first(&own.order));
-        if let Some(key) = own.or_else(|| first(&table.order)) {
+        let found = if own_address {
+            table.addresses.get(&address).and_then(|own| first(&own.order))
+        } else {
+            let most = table.addresses.values().max_by_key(|address| address.used);
+            most.and_then(|most| first(&most.order)).or_else(|| first(&table.order))
+        };
+        if let Some(key) = found {
             self.places.evict(&mut table, key);
         }
     }

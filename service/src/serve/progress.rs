@@ -1,5 +1,6 @@
 //! What a connection is at. Owns what its socket and the library above tell each other: whether a header is under way, whose turn
-//! each request is, what must be said and closed. From that follows the phase in which the connection holds its place.
+//! each request is, what must be said and closed. It reads, writes and closes nothing: `stream` does by it, and the phase in which
+//! the connection holds its place ([`super::places`]) follows from it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -77,6 +78,8 @@ pub(super) struct State {
     turns: [usize; 4],
     /// There was a request.
     has_asked: bool,
+    /// There are to be no more.
+    ending: bool,
     /// Requests since the connection last waited for the peer.
     at_once: usize,
     /// The last bytes that came.
@@ -137,6 +140,7 @@ impl Progress {
             stuck: false,
             turns: [0; 4],
             has_asked: false,
+            ending: false,
             at_once: 0,
             tail: *b"\n\r\n",
             phase,
@@ -190,9 +194,9 @@ impl Progress {
         self.state().at_once > 1
     }
 
-    /// Let the connection end as soon as its requests are answered.
-    pub(super) fn end_soon(&self) {
-        self.ends.notify_one();
+    /// Whether this is to be the connection's last answer.
+    pub(super) fn is_ending(&self) -> bool {
+        self.state().ending
     }
 
     /// Resolves when the connection is to end.
@@ -295,6 +299,12 @@ impl Exchange {
     /// The request is its header.
     pub(super) fn has_no_body(&self) {
         self.has_body.store(false, Ordering::Relaxed);
+    }
+
+    /// The connection ends with its answer.
+    pub(super) fn end_connection(&self) {
+        self.progress.state().ending = true;
+        self.progress.ends.notify_one();
     }
 
     /// Not all of the body was read.

@@ -17,7 +17,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use halley_service::access::{Denied, Kind};
-use halley_service::serve::answers;
 use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
@@ -67,14 +66,10 @@ fn denied(denied: &Denied) -> Response {
         Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, -429),
     };
     let mut response = json(status, JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
-    match denied.kind() {
-        Kind::Unauthenticated => {
-            response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
-            response
-        }
-        Kind::TooMany => answers::last(response),
-        Kind::Forbidden => response,
+    if denied.kind() == Kind::Unauthenticated {
+        response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
     }
+    response
 }
 
 fn push_error(error: &PushError) -> Response {

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use halley_service::access::{Caller, Denied, Scope};
 use halley_service::serve::answers;
-use halley_service::serve::asked::Asked;
+use halley_service::serve::asked::{Asked, hold_back};
 use halley_service::serve::body::{self, BodyError, WholeBody};
 use halley_service::serve::budget::{Budget, Share};
 
@@ -96,10 +96,7 @@ impl HttpState {
                 }
                 Ok(())
             }
-            Err(denied) => {
-                Asked::of(&request.extensions).inspect(|asked| asked.is_denied());
-                Err(access.slow_down(caller.peer, denied).await)
-            }
+            Err(denied) => Err(hold_back(access, &request.extensions, caller.peer, denied).await),
         }
     }
 

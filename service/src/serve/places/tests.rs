@@ -27,6 +27,13 @@ fn kept(places: &Places, number: u32) -> Place {
     }
 }
 
+/// All places, each of another address, whose connections wait for us.
+fn all_busy(places: &Places) -> Vec<Place> {
+    let busy: Vec<Place> = (0..4).map(|number| admitted(places, number)).collect();
+    busy.iter().for_each(|place| place.enter(Phase::Work));
+    busy
+}
+
 async fn pass(duration: Duration) {
     tokio::time::advance(duration).await;
 }
@@ -128,8 +135,7 @@ async fn the_address_that_holds_most_makes_room_for_one_that_holds_few() {
 #[tokio::test(start_paused = true)]
 async fn kept_places_go_round() {
     let places = Places::new(LIMITS);
-    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
-    busy.iter().for_each(|place| place.enter(Phase::Work));
+    let busy = all_busy(&places);
     let (first, second) = (kept(&places, 1), kept(&places, 3));
     first.enter(Phase::Head);
     assert!(matches!(places.admit(address(2), Instant::now()), Admission::Full), "they have a moment");
@@ -154,8 +160,7 @@ async fn kept_places_go_round() {
 #[tokio::test(start_paused = true)]
 async fn one_address_holds_some_kept_places_only() {
     let places = Places::new(PlaceLimits { kept: 8, ..LIMITS });
-    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
-    busy.iter().for_each(|place| place.enter(Phase::Work));
+    let _busy = all_busy(&places);
     let (other, flood) = (kept(&places, 5), [(); 6].map(|()| kept(&places, 6)));
     pass(NEW_GRACE).await;
     let seventh = kept(&places, 6);
@@ -171,14 +176,36 @@ async fn one_address_holds_some_kept_places_only() {
 #[tokio::test(start_paused = true)]
 async fn an_end_of_work_wakes_who_waits() {
     let places = Places::new(PlaceLimits { kept: 0, ..LIMITS });
-    let busy: Vec<Place> = (0..4).map(|number| admitted(&places, number)).collect();
-    busy.iter().for_each(|place| place.enter(Phase::Work));
+    let busy = all_busy(&places);
     assert!(matches!(places.admit(address(9), Instant::now()), Admission::Full));
     let freed = places.freed();
     busy[2].enter(Phase::Idle);
     tokio::time::timeout(Duration::from_secs(1), freed).await.expect("somebody may leave");
     drop(admitted(&places, 9));
     assert!(busy[2].is_evicted());
+}
+
+/// Whose own address holds too much ends one of its own, and nobody else's; for want of anything that all share the address that
+/// holds most goes first. Nobody ends himself, nor who is within his time.
+#[tokio::test(start_paused = true)]
+async fn who_stalls_leaves_for_those_who_call() {
+    let places = Places::new(PlaceLimits { places_max: 8, per_address_max: 4, kept: 0 });
+    let other = admitted(&places, 1);
+    let many: Vec<Place> = (0..3).map(|_| admitted(&places, 2)).collect();
+    many.iter().chain([&other]).for_each(|place| place.enter(Phase::Body));
+    let calls = admitted(&places, 3);
+    calls.enter(Phase::Work);
+    calls.end_one_that_stalls(false);
+    assert!(!many[0].is_evicted(), "within its time");
+    pass(GRACE).await;
+    calls.end_one_that_stalls(true);
+    assert!(!many[0].is_evicted() && !other.is_evicted(), "its own address has none");
+    other.end_one_that_stalls(true);
+    assert!(!other.is_evicted());
+    calls.end_one_that_stalls(false);
+    assert!(many[0].is_evicted() && !many[1].is_evicted() && !other.is_evicted());
+    many[1].end_one_that_stalls(true);
+    assert!(many[2].is_evicted() && !many[1].is_evicted());
 }
 
 /// Those who must leave hold their descriptors for a moment; beyond so many they leave at once.

@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use halley_service::access::{Denied, Kind};
-use halley_service::serve::answers::{error, last, try_later};
+use halley_service::serve::answers::{error, try_later};
 use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ fn denied(denied: &Denied) -> Response {
     let message = denied.to_string();
     match denied.kind() {
         Kind::Forbidden => error(StatusCode::FORBIDDEN, "forbidden", &message),
-        Kind::TooMany => last(try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message)),
+        Kind::TooMany => try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message),
         Kind::Unauthenticated => {
             let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &message);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
