@@ -9,7 +9,7 @@ use rand::{RngCore as _, SeedableRng as _};
 
 use crate::bus::embedded::{BusLimits, EmbeddedConsumer, bus};
 use crate::consume::Consume;
-use crate::feed::Gateway;
+use crate::gateways::Gateway;
 use crate::ingress::Ingress;
 use crate::ingress::admit::Limits;
 use crate::receipts::Receipts;

@@ -13,7 +13,7 @@ use halley_protocol::proto::goim_logic::{PushMsg, push_msg::Type};
 use prost::Message as _;
 
 use crate::bus::Record;
-use crate::feed::{Delivery, Target};
+use crate::gateways::{Delivery, Target};
 
 /// One push with everything that travels with it.
 #[derive(Clone, Debug, PartialEq, Eq)]

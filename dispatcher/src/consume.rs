@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::bus::{Consumer, Depth, Stored};
 use crate::command::Command;
-use crate::feed::{Delivery, GatewayGone};
+use crate::gateways::{Delivery, GatewayGone};
 use crate::receipts::{Counts, Receipts};
 use crate::route::Route;
 use crate::stats::Stats;

@@ -1,11 +1,11 @@
 //! Which gateways get a push, and its share of the pace. Owns the list of gateways; keeps no queue of its own and never
-//! reorders. [`crate::consume`] calls it with batches in the order of the bus; next step: [`crate::feed`].
+//! reorders. [`crate::consume`] calls it with batches in the order of the bus; next step: [`crate::gateways`].
 
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 
-use crate::feed::{Accepted, Delivery, Gateway, GatewayGone, Target};
+use crate::gateways::{Accepted, Delivery, Gateway, GatewayGone, Target};
 use crate::receipts::Counts;
 
 /// The gateways behind one dispatcher.
@@ -57,7 +57,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::NoAnswer;
+    use crate::gateways::NoAnswer;
 
     struct Nobody;
 
@@ -72,8 +72,8 @@ mod tests {
         async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
             Ok(vec![0; rooms.len()])
         }
-        async fn totals(&self) -> Result<crate::feed::Totals, NoAnswer> {
-            Ok(crate::feed::Totals::default())
+        async fn totals(&self) -> Result<crate::gateways::Totals, NoAnswer> {
+            Ok(crate::gateways::Totals::default())
         }
     }
 

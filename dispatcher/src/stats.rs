@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::feed::Target;
+use crate::gateways::Target;
 
 /// What a push is addressed to, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use halley_dispatcher::bus::embedded::{BusLimits, RECORD_OVERHEAD_BYTES, bus};
 use halley_dispatcher::bus::{Consumer as _, Depth, Position, Producer as _, PublishError, Record};
 use halley_dispatcher::command::{Command, CommandError};
 use halley_dispatcher::consume::{BATCH_RECORDS_MAX, Consume};
-use halley_dispatcher::feed::Target;
+use halley_dispatcher::gateways::Target;
 use halley_dispatcher::ingress::{Push, PushError};
 use halley_dispatcher::receipts::Receipts;
 use halley_dispatcher::route::Route;

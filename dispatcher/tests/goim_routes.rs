@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::feed::{Delivery, Target, Totals};
+use halley_dispatcher::gateways::{Delivery, Target, Totals};
 use halley_dispatcher::ingress::access::PUSH;
 use halley_dispatcher::ingress::admit::Limits;
 use support::{FakeGateway, Stand, call, keys, room, token};

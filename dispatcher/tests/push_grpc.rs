@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::feed::{Delivery, Target as Wanted};
+use halley_dispatcher::gateways::{Delivery, Target as Wanted};
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
 use halley_protocol::proto::push::push_client::PushClient;

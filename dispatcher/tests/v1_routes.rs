@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::feed::{Delivery, Target, Totals};
+use halley_dispatcher::gateways::{Delivery, Target, Totals};
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::stats::{Kind, Outcome};
 use support::{FakeGateway, Stand, call, keys, push_call, room, token};

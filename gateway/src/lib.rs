@@ -1,6 +1,7 @@
 //! Halley's gateway: holds clients' TCP and WebSocket connections on io_uring and delivers pushes to them.
 
 pub mod cli;
+pub mod close;
 pub mod comet;
 pub mod config;
 pub mod conn;

@@ -5,28 +5,25 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 
 /// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may always
-/// use itself. What threads tell each other (`mesh::msg`), why connections end (`conn::close`), who a client is (`session`),
+/// use itself. What threads tell each other (`mesh::msg`), why connections end (`close`), who a client is (`session`),
 /// the bounds (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("table", &[]),
-    ("conn::close", &[]),
+    ("close", &[]),
     ("session", &["limits"]),
     ("session::auth", &["session", "limits"]),
-    ("shard::stats", &["conn::close", "session"]),
-    ("mesh::msg", &["conn::close", "session", "limits"]),
+    ("shard::stats", &["close", "session"]),
+    ("mesh::msg", &["close", "session", "limits"]),
     ("mesh", &["limits"]),
     ("io", &["mesh", "limits"]),
     ("conn", &["mesh::msg", "session", "limits", "table"]),
-    ("shard", &["mesh", "conn", "session", "io", "limits", "table"]),
-    ("feed", &["mesh", "conn::close", "session", "limits", "table"]),
-    (
-        "control",
-        &["mesh", "feed::intake", "feed::stats", "conn::close", "conn::tls", "session", "shard::stats", "limits"],
-    ),
+    ("shard", &["mesh", "close", "conn", "session", "io", "limits", "table"]),
+    ("feed", &["mesh", "close", "session", "limits", "table"]),
+    ("control", &["mesh", "feed::intake", "feed::stats", "close", "conn::tls", "session", "shard::stats", "limits"]),
     ("comet", &["feed::intake"]),
     ("config", &["conn::tls", "control", "feed", "session", "limits", "placement", "listen"]),
     ("failure", &["config", "io", "listen"]),
@@ -376,15 +373,19 @@ fn every_rule_bites() {
             "`shard` must not use `control::x`",
         ),
         ("gateway/src/conn/mod.rs", format!("{good}use crate::shard::Core;\n"), "`conn` must not use `shard::Core`"),
-        ("gateway/src/conn/close.rs", format!("{good}use crate::mesh::port::Sender;\n"), "`conn::close` must not use"),
+        ("gateway/src/close.rs", format!("{good}use crate::mesh::port::Sender;\n"), "`close` must not use"),
         (
             "gateway/src/mesh/msg.rs",
-            format!("{good}use crate::conn::{{close::CloseReason, Conn}};\n"),
+            format!("{good}use crate::{{close::CloseReason, conn::Conn}};\n"),
             "must not use `conn::Conn`",
         ),
         ("gateway/src/io/sim.rs", format!("{good}use crate::shard::Shard;\n"), "`io` must not use"),
         ("gateway/src/control/admin.rs", format!("{good}use crate::feed::directory;\n"), "`control` must not use"),
-        ("gateway/src/feed/node.rs", format!("{good}use halley_dispatcher::feed;\n"), "join gateway and dispatcher"),
+        (
+            "gateway/src/feed/node.rs",
+            format!("{good}use halley_dispatcher::gateways;\n"),
+            "join gateway and dispatcher",
+        ),
         ("gateway/src/novelty.rs", good.to_owned(), "no place in the arrows"),
         ("protocol/src/goim/mod.rs", format!("{good}use std::net::TcpStream;\n"), "does without std::net"),
         ("service/src/panics.rs", format!("{good}struct Room;\n"), "knows no push"),

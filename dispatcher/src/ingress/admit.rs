@@ -5,7 +5,7 @@ use std::fmt;
 
 use halley_protocol::goim::{FrameError, check_batch, op};
 
-use crate::feed::Target;
+use crate::gateways::Target;
 
 /// Bounds on one push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 use super::access::PUSH;
 use super::admit::{Invalid, Limits};
 use super::{Ingress, Push, PushError, Pushed};
-use crate::feed::Target;
+use crate::gateways::Target;
 
 /// What a request may be longer than its message: names and framing.
 const REQUEST_OVERHEAD_BYTES: usize = 12 * 1024 * 1024;

@@ -16,7 +16,7 @@ use halley_service::access::rules::AccessRules;
 
 use crate::bus::{Position, Producer, PublishError};
 use crate::command::Command;
-use crate::feed::{Delivery, Target};
+use crate::gateways::{Delivery, Target};
 use crate::receipts::{Receipts, sum_of};
 use crate::route::Route;
 use crate::stats::{Kind, Outcome, Stats};

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Registry, Rooms};
-use crate::feed::{NoAnswer, Totals};
+use crate::gateways::{NoAnswer, Totals};
 use crate::route::Route;
 
 /// How long the totals may take: who asks holds one of the listener's places.
@@ -133,7 +133,7 @@ async fn in_time<T>(within: Duration, answer: impl Future<Output = Result<T, NoA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::{Accepted, Delivery, Gateway, GatewayGone};
+    use crate::gateways::{Accepted, Delivery, Gateway, GatewayGone};
     use std::sync::atomic::AtomicU32;
     use tokio::sync::Semaphore;
 

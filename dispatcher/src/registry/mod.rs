@@ -1,12 +1,11 @@
-//! What is known about who is online and where. Owns the seam: rooms with their counts, totals, and this node's own
-//! description; asks no client and pushes nothing. The embedded registry asks the gateway in this process.
+//! What is known about who is online and where. Owns the seam: rooms with their counts, and totals;
+//! asks no client and pushes nothing. The embedded registry asks the gateway in this process.
 
 pub mod embedded;
-pub mod nodes;
 
 use std::sync::Arc;
 
-use crate::feed::{NoAnswer, Totals};
+use crate::gateways::{NoAnswer, Totals};
 
 /// Rooms with at least one member, and how many each has: the largest first, those of one size by name.
 pub type Rooms = Arc<[(String, u32)]>;

@@ -2,7 +2,6 @@
 //! the kernel; it never touches a ring, a room or another connection. `shard` stores connections by slot and drives
 //! them; what goes out waits in `send_queue`.
 
-pub mod close;
 pub mod partial;
 pub mod payloads;
 pub mod rate;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::handle::{ControlError, ControlHandle};
 use super::time::Timestamp;
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::feed::intake::{DirectoryEntry, Intake, NoAnswer, Request, Select};
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard};
 

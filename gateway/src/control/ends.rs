@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::conn::close::{CloseReason, Fault};
+use crate::close::{CloseReason, Fault};
 use crate::shard::stats::{CLOSE_REASONS, ShardStats};
 
 /// Time between two looks at the counters.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::feed::directory::DirectoryLimits;
 use crate::limits::{ANSWER_MS_MAX, LIST_MS_MAX};
 use crate::mesh::msg::{ConnRef, RoomRef};

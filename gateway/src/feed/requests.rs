@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::mesh::msg::ConnRef;
 
 use super::intake::{Accepted, Push, Request, RoomList, Target, Totals};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use halley_protocol::payload::Payload;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::limits::ShardSettings;
 use crate::session::{AuthRefusal, Identity};
 

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::rate::Buckets;
 use crate::conn::{ConnState, Flags};
 use crate::io::{Errno, Io, ListenerId};

@@ -6,7 +6,7 @@ use halley_protocol::websocket::CloseCode;
 use halley_protocol::websocket::frame::close_frame;
 use rand::seq::SliceRandom;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags};
 use crate::limits::{CLOSE_DEADLINE_MS, DEADLINES_PER_TURN};

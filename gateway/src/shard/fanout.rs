@@ -1,7 +1,7 @@
 //! A push becomes items in send queues. Owns who gets it and what happens when a queue is full; a room's members all get it in this
 //! one call, whatever their number, and only flushing is spread over turns. Allocates nothing once its tables are warm.
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::payloads::PayloadId;
 use crate::conn::{ConnState, Flags};
 use crate::limits::SlowConsumer;

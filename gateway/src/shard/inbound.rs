@@ -5,7 +5,7 @@
 use halley_protocol::goim::{Frame, HEADER_BYTES, op};
 use halley_protocol::websocket::frame::{Opcode, SERVER_HEADER_BYTES_MAX, write_header};
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::rate::Exceeded;
 use crate::conn::{ConnState, NO_ROOM, PendingRequest};
 use crate::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};

@@ -5,7 +5,7 @@
 use halley_protocol::goim::{Frame, op};
 use rand::RngCore;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags, NO_ROOM, PendingLogin, PendingRequest};
 use crate::limits::{AuthMode, REPORTS_WAITING_MAX};

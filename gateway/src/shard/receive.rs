@@ -1,7 +1,7 @@
 //! When a connection is read, and when not: readiness, one receive at a time, and waiting while a request is being decided or
 //! replies pile up, and how many TLS handshakes go on in one turn. Owns no bytes: what came goes to `transport`, through `secure` where there is TLS.
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::tls::TlsProgress;
 use crate::conn::{ConnState, Flags};
 use crate::io::Errno;

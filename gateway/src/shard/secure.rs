@@ -2,7 +2,7 @@
 //! its failure means for the connection; the session itself is `conn::tls`. At most one record's worth of the queue
 //! waits as ciphertext, so the queue's bound still holds.
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::tls::{TlsError, TlsProgress, TlsSession};
 use crate::conn::{ConnState, Flags};
 use crate::io::{Io, SEND_COPY_BYTES_MAX};

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::session::AuthRefusal;
 
 macro_rules! counters {

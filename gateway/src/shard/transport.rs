@@ -7,7 +7,7 @@ use halley_protocol::websocket::frame::{Decoder, Item, Opcode, SERVER_HEADER_BYT
 use halley_protocol::websocket::handshake::{self, Rules, Upgrade};
 use halley_service::panics::contain;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::conn::partial::{Partial, append_exact};
 use crate::conn::{ConnState, Flags};
 use crate::limits::WebSocketProfile;

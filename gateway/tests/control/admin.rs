@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::control::access::{ADMIN, OBSERVE};
 use halley_gateway::control::admin::{Admin, router};
 use halley_gateway::control::health::{CONTROL, HEALTH_MS, Health, Lifecycle, Phase};

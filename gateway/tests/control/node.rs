@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::control::handle::ControlError;
 use halley_gateway::control::node::OUTBOX_COMMANDS_MAX;
 use halley_gateway::control::trace::{TRACE_EVENTS_MAX, TraceSink};

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::{ClientId, ServerEnd};
 use halley_protocol::goim::{Frame, op};
 use rustls::ClientConnection;

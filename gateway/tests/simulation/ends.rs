@@ -2,7 +2,7 @@
 //! from them: whoever has none stays, whoever is told a reason is told one of its own, and no reason is counted more often than
 //! there are clients that may end for it.
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
 use halley_gateway::shard::stats::Counts;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::mesh::msg::{ConnRef, FeedToShard, RoomRef, ShardPush, ShardTarget, ShardToFeed};
 use halley_gateway::mesh::port::{Receiver, Sender};
 use halley_protocol::payload::Payload;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
 use halley_gateway::limits::{AuthMode, REPLY_BYTES_MAX, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard};

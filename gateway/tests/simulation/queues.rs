@@ -1,6 +1,6 @@
 //! The bound on what waits in a whole shard, by each policy, and when its drops can be seen.
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{ShardSettings, SlowConsumer};
 use halley_gateway::mesh::msg::{ControlToShard, ShardTarget};
 

@@ -1,6 +1,6 @@
 //! What a client may send: floods of fragments end by name and in bounded memory, and reading goes on where it had to stop.
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{REPLY_BYTES_MAX, Rate, ShardSettings};
 use halley_protocol::goim::op;
 

@@ -1,6 +1,6 @@
 //! A second op 7 on a live connection, when control decides and when it has no time.
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{AuthMode, REPORTS_WAITING_MAX, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard};
 use halley_gateway::session::{AuthRefusal, Identity};

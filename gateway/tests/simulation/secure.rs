@@ -1,7 +1,7 @@
 //! Connections inside TLS: a few handshakes a turn, a queue within its bound, drops that are counted, an end that is
 //! said, and failures that are nobody else's.
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
 use halley_gateway::limits::{ShardSettings, TLS_HANDSHAKES_PER_TURN};
 use halley_gateway::mesh::msg::{ControlToShard, ShardTarget};

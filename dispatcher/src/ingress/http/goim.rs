@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::query::{BindError, Binder, Query};
 use super::renderings::NoRoom;
 use super::{HttpState, State, json, to_json};
-use crate::feed::{NoAnswer, Target};
+use crate::gateways::{NoAnswer, Target};
 use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::{Push, PushError};
 

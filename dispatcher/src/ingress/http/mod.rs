@@ -26,8 +26,8 @@ use halley_service::serve::budget::{Budget, Share};
 
 use super::Ingress;
 use super::access::QUESTIONS;
+use crate::discovery::node::NodeInfo;
 use crate::registry::Registry;
-use crate::registry::nodes::NodeInfo;
 use renderings::Renderings;
 
 pub use page::DemoInfo;

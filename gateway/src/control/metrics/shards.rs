@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Collect, Exposition, Kind, Plain};
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::session::AuthRefusal;
 use crate::shard::stats::{Counts, ShardStats};
 

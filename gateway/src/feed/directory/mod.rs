@@ -18,7 +18,7 @@ pub use logins::{Chain, Logins};
 pub use rooms::{RoomAt, Rooms, StaleCount};
 pub use slots::Place;
 
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::mesh::msg::Login;
 
 /// What happens to a login beyond a limit.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::conn::close::CloseReason;
+use crate::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
 use crate::feed::intake::{Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, Login, ReceiptId, RoomRef, ShardPush, ShardTarget};

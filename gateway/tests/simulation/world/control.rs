@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardToControl};
 use halley_gateway::mesh::port::{Receiver, Sender};
 use halley_gateway::session::auth::open::Fields;

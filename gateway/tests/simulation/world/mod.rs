@@ -6,7 +6,7 @@ mod script;
 
 use std::sync::Arc;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::conn::tls::INCOMING_BYTES_MAX;
 use halley_gateway::io::sim::{ClientId, Faults, ServerEnd, SimIo};
 use halley_gateway::limits::{AuthMode, Rate, SPARE_SLOTS, ShardSettings, SlowConsumer, TICK_MS};

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use halley_gateway::conn::close::CloseReason;
+use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{AuthMode, SlowConsumer};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardTarget};
 use halley_protocol::goim::op;

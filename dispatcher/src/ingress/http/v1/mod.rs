@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::query::{Binder, Query};
 use super::renderings::NoRoom;
 use super::{State, json, to_json};
-use crate::feed::NoAnswer;
+use crate::gateways::NoAnswer;
 use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::admit::{Invalid, Limits};
 use crate::ingress::{Push, PushError, Pushed};

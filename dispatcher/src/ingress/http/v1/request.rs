@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use crate::feed::Target;
+use crate::gateways::Target;
 
 /// Characters of a sentence about a request, part of which the sender chooses.
 const SENTENCE_CHARACTERS_MAX: usize = 300;

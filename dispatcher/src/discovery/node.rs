@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use crate::feed::Totals;
+use crate::gateways::Totals;
 
 /// What the operator says about this node and its clients.
 #[derive(Clone, Debug, PartialEq)]
