@@ -14,6 +14,9 @@ use crate::config::nearest::{is_repeatable, is_slip_of};
 use crate::config::schema::{find, keys};
 use crate::config::{Flag, Sources};
 
+/// As whom we speak to a person.
+pub const PROGRAM: &str = "halley-gateway";
+
 /// What was asked for.
 #[derive(Clone, Debug)]
 pub enum Command {

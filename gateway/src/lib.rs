@@ -6,7 +6,6 @@ pub mod comet;
 pub mod config;
 pub mod conn;
 pub mod control;
-pub mod failure;
 pub mod feed;
 pub mod io;
 pub mod limits;

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
+use halley_service::failure::{Cause, Failure};
 use halley_service::own_files::{Identity, OwnFile};
 use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -124,6 +125,17 @@ impl fmt::Display for ListenError {
 }
 
 impl std::error::Error for ListenError {}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Failure {
+        let cause = match error {
+            ListenError::InUse { .. } => Cause::AddressInUse,
+            ListenError::NoDescriptor { .. } => Cause::Kernel,
+            ListenError::Refused { .. } => Cause::Usage,
+        };
+        Failure::new(cause, error)
+    }
+}
 
 /// One listener per shard on one address. Port 0 is picked once and used by all.
 ///

@@ -4,10 +4,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use halley_gateway::cli::{self, Command};
+use halley_gateway::cli::{self, Command, PROGRAM};
 use halley_gateway::config::{Sources, reference};
-use halley_gateway::failure::{Cause, Failure};
 use halley_gateway::node;
+use halley_service::failure::{Cause, Failure};
 use halley_service::plain::Plain;
 use halley_service::signals::Early;
 
@@ -35,7 +35,7 @@ fn finish(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            eprintln!("{}", failure.told_by(PROGRAM));
             failure.exit_code()
         }
     }

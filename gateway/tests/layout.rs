@@ -26,8 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["mesh", "feed::intake", "feed::stats", "close", "conn::tls", "session", "shard::stats", "limits"]),
     ("comet", &["feed::intake"]),
     ("config", &["conn::tls", "control", "feed", "session", "limits", "placement", "listen"]),
-    ("failure", &["config", "io", "listen"]),
-    ("cli", &["config", "failure"]),
+    ("cli", &["config"]),
     ("placement", &["limits"]),
     ("listen", &["config", "limits"]),
 ];

@@ -4,6 +4,7 @@
 //! - [`access`]: who may ask for what.
 //! - [`signals`]: what signals do, from the first moment on.
 //! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
+//! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
@@ -11,6 +12,7 @@
 
 pub mod access;
 pub mod address;
+pub mod failure;
 pub mod files;
 pub mod own_files;
 pub mod panics;

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use halley_service::failure::Failure;
+
 /// The problems of a configuration that is refused: one at least.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
@@ -44,5 +46,11 @@ impl std::error::Error for ConfigError {}
 impl From<String> for ConfigError {
     fn from(problem: String) -> ConfigError {
         ConfigError(vec![problem])
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        Failure::of_problems(error.problems())
     }
 }

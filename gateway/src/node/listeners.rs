@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::config::value::AdminAddress;
 use crate::config::{Config, convert};
-use crate::failure::{Cause, Failure};
 use crate::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
 use crate::shard::{Listener, Transport};
 use crate::standalone::Bound;
+use halley_service::failure::{Cause, Failure};
 
 /// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -38,6 +38,7 @@ use halley_service::signals::{Early, Signals};
 use halley_service::{own_files, panics};
 use tokio::sync::watch;
 
+use crate::cli::PROGRAM;
 use crate::config::{Sources, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
@@ -47,11 +48,11 @@ use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
 use crate::control::metrics::Metrics;
 use crate::control::metrics::certificates::Certificates;
 use crate::control::pulse::Pulse;
-use crate::failure::{Cause, Failure, PROGRAM};
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
+use halley_service::failure::{Cause, Failure};
 
 use listeners::Listeners;
 use log::LogMetrics;

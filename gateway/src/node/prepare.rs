@@ -15,8 +15,8 @@ use super::reload::{Changes, merge};
 use crate::config::value::{Auth, Secret};
 use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, check, convert};
 use crate::conn::tls::certificates::{self, CertificateError, Certificates};
-use crate::failure::Failure;
 use crate::session::auth::jwt::JwtRules;
+use halley_service::failure::Failure;
 
 /// How long reading everything may take.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tempfile::NamedTempFile;
 
 use super::listeners::Addresses;
-use crate::failure::{Cause, Failure};
+use halley_service::failure::{Cause, Failure};
 
 /// Bytes of a file that are looked at to know it; more than the addresses of any gateway take.
 const BYTES_MAX: u64 = 1024 * 1024;

@@ -25,7 +25,6 @@ use crate::control::node::{ControlNode, ControlParts};
 use crate::control::pulse::PulseSource;
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
-use crate::failure::{Cause, Failure};
 use crate::feed::directory::DirectoryLimits;
 use crate::feed::intake::{Intake, Request};
 use crate::feed::node::{FeedNode, FeedParts};
@@ -33,6 +32,7 @@ use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
 use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
+use halley_service::failure::{Cause, Failure};
 
 use super::listeners::AdminListener;
 use super::reload::Reloader;

@@ -8,12 +8,12 @@ use rand::rngs::OsRng;
 
 use crate::config::{Config, convert};
 use crate::conn::tls::certificates::TlsServer;
-use crate::failure::{Cause, Failure};
 use crate::io::uring::{UringConfig, UringIo};
 use crate::placement::{self, Placement};
 use crate::shard::quota::AddressQuota;
 use crate::shard::stats::ShardStats;
 use crate::shard::{Application, Shard, ShardLinks, ShardParts};
+use halley_service::failure::{Cause, Failure};
 
 use super::listeners::ShardSockets;
 use super::threads::Threads;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Cause, Failure};
+use halley_service::failure::{Cause, Failure};
 
 /// Stack of each thread. Only what is used takes memory.
 const STACK_BYTES: usize = 2 * 1024 * 1024;

@@ -1,16 +1,11 @@
 //! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it:
-//! one sentence a line, whatever stands in it; decides nothing. `node` and `cli` make these, `main` prints them.
+//! one sentence a line, whatever stands in it; decides nothing. Every part of a program makes these, its `main` prints
+//! them.
 
 use std::fmt;
 use std::process::ExitCode;
 
-use halley_service::plain::Plain;
-
-use crate::config::ConfigError;
-use crate::listen::ListenError;
-
-/// As whom we speak to a person.
-pub const PROGRAM: &str = "halley-gateway";
+use crate::plain::Plain;
 
 /// What kind of failure, and so which exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +61,17 @@ impl Failure {
         Failure::new(Cause::Kernel, format_args!("{what}: {reason}"))
     }
 
+    /// The configuration, or the command line, has these problems: a line each.
+    pub fn of_problems(problems: impl IntoIterator<Item = impl fmt::Display>) -> Failure {
+        let sentences: Vec<String> = problems.into_iter().map(|problem| Plain(problem).to_string()).collect();
+        Failure { cause: Cause::Usage, sentence: sentences.join("\n") }
+    }
+
+    /// The same as `program` says it to a person.
+    pub fn told_by(&self, program: &'static str) -> Told<'_> {
+        Told { program, failure: self }
+    }
+
     /// What the process exits with.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.cause.code())
@@ -74,31 +80,26 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, sentence) in self.sentence.lines().enumerate() {
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}{PROGRAM}: {sentence}")?;
-        }
-        Ok(())
+        f.write_str(&self.sentence)
     }
 }
 
 impl std::error::Error for Failure {}
 
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Failure {
-        let sentences: Vec<String> = error.problems().iter().map(|problem| Plain(problem).to_string()).collect();
-        Failure { cause: Cause::Usage, sentence: sentences.join("\n") }
-    }
+/// A failure as a person reads it: each line begins with who speaks.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'f> {
+    program: &'static str,
+    failure: &'f Failure,
 }
 
-impl From<ListenError> for Failure {
-    fn from(error: ListenError) -> Failure {
-        let cause = match error {
-            ListenError::InUse { .. } => Cause::AddressInUse,
-            ListenError::NoDescriptor { .. } => Cause::Kernel,
-            ListenError::Refused { .. } => Cause::Usage,
-        };
-        Failure::new(cause, error)
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, sentence) in self.failure.sentence.lines().enumerate() {
+            let newline = if index == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}: {sentence}", self.program)?;
+        }
+        Ok(())
     }
 }
 
@@ -109,11 +110,9 @@ mod tests {
     #[test]
     fn a_sentence_is_a_line_and_every_problem_has_one() {
         let failure = Failure::new(Cause::Runtime, "a\nb\u{1b}[2J");
-        assert_eq!(failure.to_string(), "halley-gateway: a\\nb\\u{1b}[2J");
-        let error = ConfigError::from("one\nline".to_owned()).and("another".to_owned().into());
-        assert_eq!(error.to_string(), "one\nline; another");
-        let failure = Failure::from(error);
-        assert_eq!(failure.to_string(), "halley-gateway: one\\nline\nhalley-gateway: another");
+        assert_eq!(failure.told_by("halley").to_string(), "halley: a\\nb\\u{1b}[2J");
+        let failure = Failure::of_problems(["one\nline", "another"]);
+        assert_eq!(failure.told_by("halley").to_string(), "halley: one\\nline\nhalley: another");
         assert_eq!(failure.cause, Cause::Usage);
     }
 }
