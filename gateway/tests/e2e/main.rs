@@ -19,6 +19,7 @@ mod limits;
 mod login;
 mod logs;
 mod malformed;
+mod metrics;
 mod operations;
 mod order;
 mod process;

@@ -11,7 +11,7 @@ use crate::support::gateway::Start;
 use crate::support::*;
 
 /// A gateway with certificates for `one.example` and `two.example`, and a client configuration that trusts them.
-fn start() -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
+pub fn start() -> (Gateway, Arc<ClientConfig>, tempfile::TempDir) {
     start_with("")
 }
 
