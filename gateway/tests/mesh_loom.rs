@@ -23,7 +23,7 @@ mod event {
 
     /// An eventfd as a counter: signalling adds one, waiting takes all.
     #[derive(Debug)]
-    pub(super) struct Event {
+    pub struct Event {
         signals: Mutex<u64>,
         signalled: Condvar,
     }
@@ -63,7 +63,7 @@ fn take(receivers: &mut [Receiver<Box<u32>>], bell: &Doorbell) -> u32 {
         }
         bell.sleepy();
         if receivers.iter_mut().all(Receiver::is_empty) {
-            bell.event.wait();
+            bell.event().wait();
         }
         bell.awake();
     }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::handle::{Command, ControlDoor, ControlError, Reply, ShardState};
 use super::logins::{Decider, LoginQueue, Waiting};
 use super::stats::{ControlCounts, ControlStats};
-use super::trace::{Report, TraceTable};
+use super::trace::{Report, TraceSink, TraceTable};
 use crate::mesh::async_wake::AsyncDoorbell;
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, ShardToControl};
 use crate::mesh::port::{Receiver, Sender};
@@ -316,15 +316,19 @@ impl ControlNode {
                 self.question(shard, ControlToShard::Members { request, room, limit }, Question::Members(reply));
             }
             Command::Trace { shard, conn, sink, reply } => {
-                // Sent for each listener, for each is told from where on it misses nothing.
-                let result = self.traces.add(shard, conn, sink).and_then(|()| {
-                    self.send_command(shard, ControlToShard::Trace { conn, on: true })
-                        .inspect_err(|_| self.traces.withdraw(shard, conn))
-                });
-                let _ = reply.send(result);
+                let _ = reply.send(self.trace(shard, conn, sink));
             }
             Command::Stop => self.stopping = true,
         }
+    }
+
+    /// Listen to a connection. Its shard is told for each listener, for each hears from where on it misses nothing.
+    fn trace(&mut self, shard: u16, conn: ConnRef, sink: TraceSink) -> Result<(), ControlError> {
+        if !self.traces.add(shard, conn, sink) {
+            return Err(ControlError::Busy);
+        }
+        self.send_command(shard, ControlToShard::Trace { conn, on: true })
+            .inspect_err(|_| self.traces.withdraw(shard, conn))
     }
 
     fn send_command(&mut self, shard: u16, message: ControlToShard) -> Result<(), ControlError> {

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::handle::ControlError;
 use crate::mesh::msg::{ConnRef, TraceEvent};
 
 /// Connections traced at once, over all listeners.
@@ -82,14 +81,15 @@ pub struct TraceTable {
 }
 
 impl TraceTable {
-    /// Listen to a connection.
-    pub fn add(&mut self, shard: u16, conn: ConnRef, sink: TraceSink) -> Result<(), ControlError> {
-        if self.total >= TRACED_CONNS_MAX {
-            return Err(ControlError::Busy);
+    /// Listen to a connection, unless [`TRACED_CONNS_MAX`] are listened to; says whether it is so from now on.
+    #[must_use = "who is not listened to must be told so"]
+    pub fn add(&mut self, shard: u16, conn: ConnRef, sink: TraceSink) -> bool {
+        let room = self.total < TRACED_CONNS_MAX;
+        if room {
+            self.sinks.entry((shard, conn)).or_default().push(sink);
+            self.total += 1;
         }
-        self.sinks.entry((shard, conn)).or_default().push(sink);
-        self.total += 1;
-        Ok(())
+        room
     }
 
     /// Give an event to everybody who listens. The last event of a connection, and the last listener's leaving, end its

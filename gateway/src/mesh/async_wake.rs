@@ -14,7 +14,7 @@ struct Bell(Arc<Doorbell>);
 
 impl AsRawFd for Bell {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.0.event().as_fd().as_raw_fd()
     }
 }
 

@@ -5,11 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::wake::Doorbell;
-
 /// One eventfd, never blocking.
 #[derive(Debug)]
-pub(super) struct Event(OwnedFd);
+pub struct Event(OwnedFd);
 
 impl Event {
     /// A descriptor nobody has signalled.
@@ -24,19 +22,9 @@ impl Event {
     }
 }
 
-impl AsFd for Doorbell {
-    /// The eventfd, for polling. Level-triggered readers must call [`Doorbell::clear`]; edge-triggered ones need not.
+impl AsFd for Event {
+    /// For edge-triggered polling: what was signalled is never consumed, so the descriptor stays readable.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.0.as_fd()
-    }
-}
-
-impl Doorbell {
-    /// Reader: consume what was signalled, so that the eventfd is not readable until the next ring. For readers that
-    /// learn of it through tokio's `AsyncFd`.
-    pub fn clear(&self) {
-        let mut count = [0; 8];
-        // EAGAIN only says that nobody rang.
-        let _ = rustix::io::read(&self.event.0, &mut count);
+        self.0.as_fd()
     }
 }

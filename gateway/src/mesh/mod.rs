@@ -3,7 +3,7 @@
 //! and between control and each shard.
 
 pub mod async_wake;
-mod event;
+pub mod event;
 pub mod msg;
 pub mod port;
 mod ring;

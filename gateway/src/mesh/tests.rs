@@ -17,8 +17,14 @@ fn doorbell() -> Arc<Doorbell> {
 
 /// Whether the doorbell was rung since it was last cleared, waiting for it up to `patience_s`.
 fn rung(bell: &Doorbell, patience_s: i64) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)];
+    let mut fds = [PollFd::from_borrowed_fd(bell.event().as_fd(), PollFlags::IN)];
     poll(&mut fds, Some(&Timespec { tv_sec: patience_s, tv_nsec: 0 })).expect("poll") > 0
+}
+
+/// Consume what was rung.
+fn clear(bell: &Doorbell) {
+    // EAGAIN only says that nobody rang.
+    let _ = rustix::io::read(bell.event(), &mut [0; 8]);
 }
 
 #[derive(Clone, Debug)]
@@ -104,7 +110,7 @@ fn the_doorbell_is_rung_only_for_a_sleeping_reader() {
     assert!(!rung(&bell, 0), "nothing is published yet");
     sender.flush();
     assert!(rung(&bell, 0));
-    bell.clear();
+    clear(&bell);
     sender.push(3).unwrap();
     sender.flush();
     assert!(!rung(&bell, 0), "it was woken already");
@@ -113,7 +119,7 @@ fn the_doorbell_is_rung_only_for_a_sleeping_reader() {
     sender.push(4).unwrap();
     sender.flush();
     assert!(!rung(&bell, 0), "it went on instead of sleeping");
-    bell.clear();
+    clear(&bell);
 }
 
 /// Two writers into one reader that sleeps whenever it finds nothing: every message arrives, in the order of its writer. A
@@ -155,7 +161,7 @@ fn no_wake_up_is_lost_under_load() {
             bell.sleepy();
             if receivers.iter_mut().all(Receiver::is_empty) {
                 assert!(rung(&bell, 60), "asleep although {expected:?} of {MESSAGES} had arrived");
-                bell.clear();
+                clear(&bell);
             }
             bell.awake();
         }

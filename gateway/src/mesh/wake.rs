@@ -17,7 +17,7 @@ use super::sync::{AtomicBool, Ordering, fence};
 #[repr(align(128))]
 pub struct Doorbell {
     asleep: AtomicBool,
-    pub(super) event: Event,
+    event: Event,
 }
 
 impl Doorbell {
@@ -36,6 +36,11 @@ impl Doorbell {
     /// Reader: awake again (after sleep, or instead of it).
     pub fn awake(&self) {
         self.asleep.swap(false, Ordering::AcqRel);
+    }
+
+    /// Reader: what to poll while asleep.
+    pub fn event(&self) -> &Event {
+        &self.event
     }
 
     /// Writer: after publishing, wake the reader if it sleeps. Of several writers one pays the syscall.

@@ -75,7 +75,7 @@ impl UringIo {
     pub(super) fn follow_up(&mut self) {
         if !self.doorbell_armed {
             self.doorbell_armed = true;
-            let fd = Fd(self.doorbell.as_fd().as_raw_fd());
+            let fd = Fd(self.doorbell.event().as_fd().as_raw_fd());
             self.push(&ops::poll_doorbell(fd));
         }
         while let Some(conn) = self.watches.pop() {
