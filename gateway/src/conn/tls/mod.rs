@@ -23,6 +23,7 @@
 //! All calls go through one place (`TlsSession::call`), where a panic of the library is contained.
 
 pub mod certificates;
+mod error;
 mod wire;
 
 use std::fmt;
@@ -32,59 +33,16 @@ use halley_service::panics::contain;
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 
+pub use error::TlsError;
+pub use wire::{INCOMING_BYTES_MAX, TlsProgress};
 use wire::{Wire, peer};
 
-/// Bytes of the longest record with its header (RFC 5246 §6.2.3). Nothing longer may wait: a server that asks for no
-/// client certificate is sent no handshake message beyond one record.
-pub const INCOMING_BYTES_MAX: usize = 16 * 1024 + 2048 + 5;
-/// Bytes of a record that may wait before the handshake is over: hellos have some 2 KiB, and nobody was let in yet.
-const HANDSHAKE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of plaintext in one record.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// What encryption adds to a record at most: header, explicit nonce, content type and tag.
 const RECORD_OVERHEAD_BYTES: usize = 5 + 8 + 1 + 16;
 /// Whose panics are contained here.
 const LIBRARY: &str = "rustls";
-
-/// Why a session cannot go on. Its last words, an alert, are in [`TlsSession::outgoing`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TlsError {
-    /// The peer does not speak TLS at all: plain goim frames or HTTP on a TLS port.
-    NotTls,
-    /// The peer broke the protocol, or has no version, cipher or application protocol in common with us.
-    Peer(String),
-    /// The keys have encrypted as much as is safe and cannot be renewed (TLS 1.2).
-    KeysExhausted,
-    /// `send` before the handshake was over, after `close_notify`, or after an error: the caller's fault.
-    NotOpen,
-    /// The library panicked: a bug, ours or its own. There are no last words.
-    Internal,
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::NotTls => f.write_str("the peer does not speak TLS"),
-            TlsError::Peer(reason) => write!(f, "TLS failed: {reason}"),
-            TlsError::KeysExhausted => f.write_str("the TLS keys are used up"),
-            TlsError::NotOpen => f.write_str("the TLS session is not open for sending"),
-            TlsError::Internal => f.write_str("the TLS library failed"),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsProgress {
-    /// The handshake is not over: nothing may be sent.
-    Handshaking,
-    /// Plaintext goes both ways.
-    Open,
-    /// The peer will send no more. It may still be sent to.
-    PeerClosed,
-}
 
 /// Whether the library may be called.
 #[expect(clippy::large_enum_variant, reason = "most sessions are live, and each is on the heap as a whole")]

@@ -283,7 +283,7 @@ fn a_handshake_holds_half_a_record_at_most() {
     hello.resize(16_000, 0);
     let refused = hello.chunks(1000).position(|piece| {
         let result = session.receive(&mut piece.to_vec(), &mut Vec::new());
-        assert!(session.buffered_bytes() <= HANDSHAKE_BYTES_MAX + 1000);
+        assert!(session.buffered_bytes() <= wire::HANDSHAKE_BYTES_MAX + 1000);
         result.is_err()
     });
     assert_eq!(refused, Some(8));

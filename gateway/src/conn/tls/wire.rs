@@ -5,7 +5,24 @@
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};
 
-use super::{HANDSHAKE_BYTES_MAX, INCOMING_BYTES_MAX, TlsError, TlsProgress};
+use super::error::TlsError;
+
+/// Bytes of the longest record with its header (RFC 5246 §6.2.3). Nothing longer may wait: a server that asks for no
+/// client certificate is sent no handshake message beyond one record.
+pub const INCOMING_BYTES_MAX: usize = 16 * 1024 + 2048 + 5;
+/// Bytes of a record that may wait before the handshake is over: hellos have some 2 KiB, and nobody was let in yet.
+pub(super) const HANDSHAKE_BYTES_MAX: usize = 8 * 1024;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsProgress {
+    /// The handshake is not over: nothing may be sent.
+    Handshaking,
+    /// Plaintext goes both ways.
+    Open,
+    /// The peer will send no more. It may still be sent to.
+    PeerClosed,
+}
 
 /// What stands between the library and the socket.
 pub(super) struct Wire {
