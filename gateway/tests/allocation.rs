@@ -11,8 +11,9 @@ use halley_gateway::limits::{SPARE_SLOTS, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, FeedToShard, RoomRef, ShardPush, ShardTarget, ShardToFeed};
 use halley_gateway::mesh::port::{self, Receiver, Sender};
 use halley_gateway::mesh::wake::Doorbell;
+use halley_gateway::shard::application::Goim;
 use halley_gateway::shard::stats::ShardStats;
-use halley_gateway::shard::{Application, Listener, Now, Shard, ShardLinks, ShardParts, Transport};
+use halley_gateway::shard::{Listener, Now, Shard, ShardLinks, ShardParts, Transport};
 use halley_protocol::goim::{Frame, op};
 use halley_protocol::payload::Payload;
 
@@ -52,7 +53,7 @@ impl Bench {
             quota: Arc::default(),
             stats: Arc::new(ShardStats::default()),
             seed: [1; 32],
-            application: Application::Goim,
+            application: Goim,
         };
         let sockets = listeners.into_iter().map(|listener| Arc::new(listener.into())).collect();
         let config = UringConfig::new(capacity + SPARE_SLOTS, sockets, doorbell.clone());

@@ -3,7 +3,7 @@
 
     autobahn.py ECHO_SERVER KOSOKU REPORT_FOLDER
 
-The echo server is the gateway's connection code in the strict profile (`halley-echo`); kosoku drives Autobahn's own case
+The echo server is the gateway's connection code in the strict profile (`gateway/examples/echo.rs`); kosoku drives Autobahn's own case
 files. Sections 12 and 13 (compression) are left out: no extension is ever negotiated. A case passes when Autobahn judges
 both its behaviour and its closing OK; NON-STRICT and INFORMATIONAL are Autobahn's words for cases where the RFC leaves a
 choice, and are listed. Exit code 0 when every case passes.

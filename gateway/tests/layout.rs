@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that put everything together and may use all of it; only the first may know the dispatcher besides them.
-const ASSEMBLY: &[&str] = &["standalone", "node", "main", "bin"];
+const ASSEMBLY: &[&str] = &["standalone", "node", "main"];
 
 /// Where `unsafe` may stand.
 const UNSAFE: &[&str] = &["gateway/src/io/uring/", "gateway/src/mesh/ring.rs", "perf/src/baselines/"];

@@ -10,9 +10,10 @@ use crate::config::{Config, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::io::uring::{UringConfig, UringIo};
 use crate::placement::{self, Placement};
+use crate::shard::application::Goim;
 use crate::shard::quota::AddressQuota;
 use crate::shard::stats::ShardStats;
-use crate::shard::{Application, Shard, ShardLinks, ShardParts};
+use crate::shard::{Shard, ShardLinks, ShardParts};
 use halley_service::failure::{Cause, Failure};
 
 use super::listeners::ShardSockets;
@@ -42,7 +43,7 @@ pub fn start(
             quota: Arc::clone(&quota),
             stats: Arc::clone(stats),
             seed: seed()?,
-            application: Application::Goim,
+            application: Goim,
         };
         threads.spawn(&format!("shard-{index}"), move |up| {
             if let Some(cpu) = place.cpu {

@@ -12,7 +12,7 @@ use crate::io::{Errno, Io, ListenerId};
 use crate::limits::Rate;
 use crate::mesh::msg::{ConnRef, ShardToControl};
 
-use super::{Core, Listener, Order, Transport};
+use super::{Application, Core, Listener, Order, Transport};
 
 /// Free slots below which connections are accepted one by one: half the capacity, within these bounds. The upper one is what two
 /// listeners may have queued.
@@ -168,7 +168,7 @@ impl Acceptor {
     }
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Bring what is armed in line with what there is room for.
     pub(super) fn accept_as_needed<I: Io>(&mut self, io: &mut I) {
         let rate = self.settings.accepts;

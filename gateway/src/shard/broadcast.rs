@@ -8,7 +8,7 @@ use crate::conn::payloads::PayloadId;
 use crate::limits::PACED_BROADCASTS_MAX;
 use crate::mesh::msg::ReceiptId;
 
-use super::Core;
+use super::{Application, Core};
 
 /// Slots one paced broadcast looks at in one turn.
 const SLOTS_PER_TURN: u32 = 65_536;
@@ -37,7 +37,7 @@ impl Broadcasts {
     }
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     pub(super) fn broadcast(&mut self, op: i32, id: Option<PayloadId>, per_second: u32, receipt: ReceiptId) {
         if receipt != 0 || id.is_none() {
             let mut matched = 0;

@@ -13,7 +13,7 @@ use crate::limits::{CLOSE_DEADLINE_MS, DEADLINES_PER_TURN};
 use crate::mesh::msg::{ConnRef, ShardToControl, TraceEvent};
 
 use super::timers::NEVER;
-use super::{Core, Order};
+use super::{Application, Core, Order};
 
 /// A drain under way: connections end evenly over its time.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Drain {
     told: bool,
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     /// End a connection for a reason of ours or the peer's, politely.
     pub(super) fn end(&mut self, slot: u32, reason: CloseReason) {
         let text = reason.text();

@@ -7,9 +7,9 @@ use crate::conn::{ConnState, Flags};
 use crate::limits::SlowConsumer;
 use crate::mesh::msg::{ReceiptId, RoomRef, ShardPush, ShardTarget, ShardToFeed, TraceEvent};
 
-use super::Core;
+use super::{Application, Core};
 
-impl Core {
+impl<A: Application> Core<A> {
     pub(super) fn push(&mut self, push: ShardPush) {
         let ShardPush { target, op, payload, receipt } = push;
         let id = payload.map(|payload| self.payloads.push(payload, op));

@@ -9,7 +9,7 @@ use crate::limits::FLUSH_SENDS_PER_TURN;
 use crate::mesh::msg::ConnRef;
 
 use super::receive::error_reason;
-use super::{Core, Order};
+use super::{Application, Core, Order};
 
 /// A push at least this long is sent from where it lies even if others wait behind it.
 const ALONE_BYTES: u32 = 16 * 1024;
@@ -38,7 +38,7 @@ pub(super) struct Flights {
     items: Vec<PayloadId>,
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     pub(super) fn mark_dirty(&mut self, slot: u32) {
         let conn = self.conns.at(slot);
         if !conn.flags.has(Flags::DIRTY) {

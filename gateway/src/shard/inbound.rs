@@ -11,9 +11,9 @@ use crate::conn::{ConnState, NO_ROOM, PendingRequest};
 use crate::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
 use crate::mesh::msg::TraceEvent;
 
-use super::Core;
+use super::{Application, Core};
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Take frames and bytes out of the client's buckets; a client that has too little left is closed. Handshakes are
     /// bounded by time instead.
     pub(super) fn within_rate(&mut self, slot: u32, frames: u32, bytes: usize) -> bool {

@@ -7,7 +7,7 @@ use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToCo
 
 use crate::conn::{Flags, NO_ROOM};
 
-use super::{Core, ShardLinks};
+use super::{Application, Core, ShardLinks};
 
 /// An order to drain that waits for what was there before it: pushes in the ring from feed, and broadcasts under way.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub(super) struct DrainOrder {
     messages_left: Option<usize>,
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Handle what arrived; true when control says stop.
     pub(super) fn inbox(&mut self, links: &mut ShardLinks) -> bool {
         let mut depth = 0;

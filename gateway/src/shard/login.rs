@@ -13,9 +13,9 @@ use crate::mesh::msg::{ConnRef, Login, ShardToControl};
 use crate::session::auth::open::open;
 use crate::session::{AuthRefusal, Identity};
 
-use super::Core;
+use super::{Application, Core};
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Whether a second op 7 renews the login.
     pub(super) fn refreshes(&self) -> bool {
         self.settings.auth == AuthMode::Ask

@@ -10,6 +10,7 @@
 //! | `accept` | taking connections, and when not to |
 //! | `receive` | when a connection is read, and when it must wait |
 //! | `transport` | bytes → upgrade, WebSocket messages, goim frames |
+//! | `application` | what a WebSocket message is: goim frames, but in the echo server of a test |
 //! | `inbound` | what each goim operation does |
 //! | `login` | op 7: decide, tell the directory, answer |
 //! | `inbox` | messages from feed and control |
@@ -23,6 +24,7 @@
 
 mod accept;
 pub mod accepts;
+pub mod application;
 mod broadcast;
 pub mod conns;
 mod ending;
@@ -58,6 +60,7 @@ use crate::table::queue::Queue;
 
 use accept::Acceptor;
 use accepts::AcceptSets;
+use application::{Application, Goim};
 use broadcast::Broadcasts;
 use conns::Conns;
 use flush::Flights;
@@ -86,16 +89,6 @@ pub struct Listener {
     pub tls: bool,
 }
 
-/// What connections are served with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Application {
-    /// goim.
-    Goim,
-    /// Every WebSocket message comes back: for conformance tests of the same connection code.
-    #[cfg(feature = "echo-server")]
-    Echo,
-}
-
 /// The four ring ends and the doorbell of one shard.
 pub struct ShardLinks {
     /// Pushes and directory answers.
@@ -111,7 +104,7 @@ pub struct ShardLinks {
 }
 
 /// What a shard is made of, its kernel seam and rings aside.
-pub struct ShardParts {
+pub struct ShardParts<A> {
     /// Its index.
     pub index: u16,
     /// Its own listeners first, then those of its neighbours.
@@ -127,7 +120,7 @@ pub struct ShardParts {
     /// Seed of everything random: generated keys and drain jitter.
     pub seed: [u8; 32],
     /// What connections are served with.
-    pub application: Application,
+    pub application: A,
 }
 
 /// The time as one turn sees it.
@@ -171,8 +164,8 @@ pub enum Order {
 }
 
 /// State of a shard without its kernel.
-pub struct Core {
-    application: Application,
+pub struct Core<A> {
+    application: A,
     settings: Arc<ShardSettings>,
     now: Now,
     random: StdRng,
@@ -217,18 +210,18 @@ pub struct Core {
 }
 
 /// One shard. Exists on its own thread only.
-pub struct Shard<I: Io> {
+pub struct Shard<I: Io, A: Application = Goim> {
     io: I,
-    core: Core,
+    core: Core<A>,
     links: ShardLinks,
     stats: Arc<ShardStats>,
     events: Vec<Event>,
     stopping: bool,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io, A: Application> Shard<I, A> {
     /// A shard that accepts from its first turn on.
-    pub fn new(io: I, links: ShardLinks, parts: ShardParts) -> Shard<I> {
+    pub fn new(io: I, links: ShardLinks, parts: ShardParts<A>) -> Shard<I, A> {
         let core = Core {
             application: parts.application,
             acceptor: Acceptor::new(parts.index, parts.listeners, parts.capacity),

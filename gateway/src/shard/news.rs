@@ -5,12 +5,12 @@
 use crate::conn::{ConnState, Flags};
 use crate::mesh::msg::{ConnRef, ShardToControl, ShardToFeed, TraceEvent};
 
-use super::{Core, Order, ShardLinks};
+use super::{Application, Core, Order, ShardLinks};
 
 /// Trace events that may wait for control; beyond they are lost, and counted.
 const TRACES_WAITING_MAX: usize = 4096;
 
-impl Core {
+impl<A: Application> Core<A> {
     pub(super) fn mark_news(&mut self, slot: u32) {
         let conn = self.conns.at(slot);
         if !conn.flags.has(Flags::NEWS) {

@@ -9,7 +9,7 @@ use crate::limits::{REPLY_BYTES_MAX, TLS_HANDSHAKES_PER_TURN};
 use crate::mesh::msg::ConnRef;
 use crate::table::queue::Queue;
 
-use super::{Core, Order};
+use super::{Application, Core, Order};
 
 /// TLS handshakes with something to read, the longest waiting first.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Handshakes {
     }
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     pub(super) fn readable(&mut self, conn: ConnRef, armed: bool) {
         let Some(found) = self.conns.get(conn) else { return };
         if found.state == ConnState::Gone {

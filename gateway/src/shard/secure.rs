@@ -8,12 +8,12 @@ use crate::conn::{ConnState, Flags};
 use crate::io::{Io, SEND_COPY_BYTES_MAX};
 use crate::mesh::msg::ConnRef;
 
-use super::Core;
+use super::{Application, Core};
 
 /// Plaintext encrypted at once: one record.
 const SEAL_BYTES: usize = 16 * 1024;
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Begin a session on a fresh connection, which must end when there is no certificate to show.
     pub(super) fn secure(&mut self, slot: u32) -> Result<(), CloseReason> {
         let config = self.settings.tls.clone().ok_or(CloseReason::TlsFailed)?;

@@ -12,12 +12,14 @@ use crate::conn::partial::{Partial, append_exact};
 use crate::conn::{ConnState, Flags};
 use crate::limits::WebSocketProfile;
 
-use super::{Application, Core};
+use super::Core;
+use super::application::{Application, Message};
+use super::timers::NEVER;
 
 /// The path clients connect to (goim §1.5).
 const WEBSOCKET_PATH: &str = "/sub";
 
-impl Core {
+impl<A: Application> Core<A> {
     /// Decode the next bytes of a connection, behind those that wait.
     pub(super) fn take(&mut self, slot: u32, bytes: &mut [u8]) {
         let conn = self.conns.peek(slot);
@@ -177,15 +179,7 @@ impl Core {
             Upgrade::Incomplete => None,
             Upgrade::Accepted { consumed, response, .. } => {
                 self.reply_raw(slot, &response, &[]);
-                let conn = self.conns.at(slot);
-                conn.state = ConnState::WaitAuth;
-                #[cfg(feature = "echo-server")]
-                if self.application == Application::Echo {
-                    conn.state = ConnState::Online;
-                    self.counts.pending_handshakes -= 1;
-                    self.counts.authenticated += 1;
-                    self.deadlines.set(slot, super::timers::NEVER);
-                }
+                self.upgraded(slot);
                 Some(consumed)
             }
             Upgrade::Refused(refusal) => {
@@ -194,6 +188,19 @@ impl Core {
                 None
             }
         }
+    }
+
+    /// A client that need not log in has nothing to be late for.
+    fn upgraded(&mut self, slot: u32) {
+        let conn = self.conns.at(slot);
+        if A::LOGIN {
+            conn.state = ConnState::WaitAuth;
+            return;
+        }
+        conn.state = ConnState::Online;
+        self.counts.pending_handshakes -= 1;
+        self.counts.authenticated += 1;
+        self.deadlines.set(slot, NEVER);
     }
 
     /// One step of the WebSocket decoder. `input` is what the item's ranges refer to.
@@ -218,26 +225,23 @@ impl Core {
 
     /// One whole WebSocket message.
     fn message(&mut self, slot: u32, message: &[u8], text: bool) {
-        match self.application {
-            Application::Goim => {
-                let taken = match goim::decode_message(message) {
-                    Ok(_) => self.message_frames(slot, message),
-                    Err(FrameError::Length(_) | FrameError::HeaderLength(_) | FrameError::Truncated) => {
-                        return self.end(slot, CloseReason::BadFrame);
-                    }
-                };
-                if taken < message.len() {
-                    append_exact(&mut self.partial(slot).frames, &message[taken..], 0);
-                    self.count_partial(slot);
-                }
-            }
-            #[cfg(feature = "echo-server")]
-            Application::Echo => {
+        let frames = match self.application.read(message, text) {
+            Message::Frames(frames) => frames,
+            Message::Answered { text, answer } => {
                 let opcode = if text { Opcode::Text } else { Opcode::Binary };
-                self.reply_websocket(slot, opcode, message);
+                return self.reply_websocket(slot, opcode, answer);
             }
+        };
+        let taken = match goim::decode_message(frames) {
+            Ok(_) => self.message_frames(slot, frames),
+            Err(FrameError::Length(_) | FrameError::HeaderLength(_) | FrameError::Truncated) => {
+                return self.end(slot, CloseReason::BadFrame);
+            }
+        };
+        if taken < frames.len() {
+            append_exact(&mut self.partial(slot).frames, &frames[taken..], 0);
+            self.count_partial(slot);
         }
-        let _ = text;
     }
 
     /// The frames of a message, as far as nothing must wait; returns the bytes taken, all of them when no further frame is

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::io::{Event, Io, Wait};
 use crate::limits::TICK_MS;
 
-use super::{Core, Now, Order, Shard};
+use super::{Application, Core, Now, Order, Shard};
 
 /// How soon to look again while a ring was full or a broadcast is paced.
 const SOON: Duration = Duration::from_millis(1);
 
-impl<I: Io> Shard<I> {
+impl<I: Io, A: Application> Shard<I, A> {
     /// Run until control says stop.
     pub fn run(&mut self) {
         let start = Instant::now();
@@ -138,7 +138,7 @@ impl<I: Io> Shard<I> {
     }
 }
 
-impl Core {
+impl<A: Application> Core<A> {
     /// How long nothing needs doing.
     fn wait(&self, told: bool) -> Wait {
         // Sends succeed in silence, so nothing would wake us for those who wait for one to be out.

@@ -9,8 +9,9 @@ use halley_gateway::limits::{Rate, SPARE_SLOTS, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardTarget, ShardToControl};
 use halley_gateway::mesh::port::{self, Receiver, Sender};
 use halley_gateway::mesh::wake::Doorbell;
+use halley_gateway::shard::application::Goim;
 use halley_gateway::shard::stats::{Counts, ShardStats};
-use halley_gateway::shard::{Application, Listener, Now, Shard, ShardLinks, ShardParts, Transport};
+use halley_gateway::shard::{Listener, Now, Shard, ShardLinks, ShardParts, Transport};
 use halley_protocol::goim::op;
 
 use crate::client::{Client, Fate, KEY_OP};
@@ -66,7 +67,7 @@ impl Rig {
             quota: Arc::default(),
             stats: stats.clone(),
             seed: [7; 32],
-            application: Application::Goim,
+            application: Goim,
         };
         let links = ShardLinks { from_feed, to_feed, from_control, to_control, doorbell };
         Rig {

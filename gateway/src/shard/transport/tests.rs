@@ -7,6 +7,7 @@ use crate::io::sim::{ClientId, Faults, SimIo};
 use crate::limits::{SPARE_SLOTS, ShardSettings};
 use crate::mesh::port;
 use crate::mesh::wake::Doorbell;
+use crate::shard::application::Goim;
 use crate::shard::{Listener, Now, Shard, ShardLinks, ShardParts, Transport};
 
 const CAPACITY: u32 = 16;
@@ -29,7 +30,7 @@ fn shard() -> Shard<SimIo> {
         quota: Arc::default(),
         stats: Arc::default(),
         seed: [1; 32],
-        application: Application::Goim,
+        application: Goim,
     };
     Shard::new(SimIo::new(1, Faults::NONE, CAPACITY + SPARE_SLOTS, 1), links, parts)
 }

@@ -13,8 +13,9 @@ use halley_gateway::limits::{AuthMode, Rate, SPARE_SLOTS, ShardSettings, SlowCon
 use halley_gateway::mesh::msg::ControlToShard;
 use halley_gateway::mesh::port;
 use halley_gateway::mesh::wake::Doorbell;
+use halley_gateway::shard::application::Goim;
 use halley_gateway::shard::stats::{Counts, ShardStats};
-use halley_gateway::shard::{Application, Listener, Now, Shard, ShardLinks, ShardParts, Transport};
+use halley_gateway::shard::{Listener, Now, Shard, ShardLinks, ShardParts, Transport};
 
 use crate::choices::Choices;
 use crate::cleartext::Sides;
@@ -115,7 +116,7 @@ impl<C: Choices> World<C> {
             quota: Arc::default(),
             stats: Arc::new(ShardStats::default()),
             seed: [7; 32],
-            application: Application::Goim,
+            application: Goim,
         };
         let links = ShardLinks { from_feed, to_feed, from_control, to_control, doorbell };
         World {

@@ -1,6 +1,6 @@
 //! A WebSocket echo server for conformance tests, in the strict profile, over the gateway's own shard, connection and ring code.
-//! Owns one shard and its loopback listener; it has no feed, no control and no login, and is never installed. It serves until it is
-//! killed or its standard input ends.
+//! Owns one shard, its loopback listener, and what it does with a message; it has no feed, no control and no login, and is
+//! never installed. It serves until it is killed or its standard input ends; `gateway/tests/autobahn.py` starts it.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -12,20 +12,32 @@ use halley_gateway::limits::{Rate, ShardSettings, WebSocketProfile};
 use halley_gateway::mesh::msg::ControlToShard;
 use halley_gateway::mesh::port;
 use halley_gateway::mesh::wake::Doorbell;
+use halley_gateway::shard::application::{Application, Message};
 use halley_gateway::shard::stats::ShardStats;
-use halley_gateway::shard::{Application, Listener, Shard, ShardLinks, ShardParts, Transport};
+use halley_gateway::shard::{Listener, Shard, ShardLinks, ShardParts, Transport};
 use halley_service::panics;
 
 /// Longest message echoed: conformance suites send 16 MiB.
 const MESSAGE_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const CAPACITY: u32 = 256;
 
+/// Every message comes back.
+struct Echo;
+
+impl Application for Echo {
+    const LOGIN: bool = false;
+
+    fn read<'m>(&self, message: &'m [u8], text: bool) -> Message<'m> {
+        Message::Answered { text, answer: message }
+    }
+}
+
 fn main() -> ExitCode {
-    panics::end_process("halley-echo", 1, || {});
+    panics::end_process("echo", 1, || {});
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("halley-echo: {error}");
+            eprintln!("echo: {error}");
             ExitCode::FAILURE
         }
     }
@@ -56,7 +68,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
         quota: Arc::default(),
         stats: Arc::new(ShardStats::default()),
         seed: [0; 32],
-        application: Application::Echo,
+        application: Echo,
     };
     std::thread::spawn(move || {
         // Ends with the process that started it, which holds the other end of the pipe.
