@@ -13,7 +13,6 @@ pub mod listen;
 pub mod mesh;
 pub mod node;
 pub mod placement;
-pub mod session;
 pub mod shard;
 pub mod standalone;
 pub mod table;

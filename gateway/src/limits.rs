@@ -40,10 +40,6 @@ pub const ANSWER_MS_MAX: u64 = 2_000;
 pub const LIST_MS_MAX: u64 = 30_000;
 /// Paced broadcasts under way in one shard; one more finishes the oldest at once.
 pub const PACED_BROADCASTS_MAX: usize = 64;
-/// Longest key or room name accepted, in bytes.
-pub const NAME_BYTES_MAX: usize = 1024;
-/// Distinct ops one connection may accept.
-pub const ACCEPTS_MAX: usize = 1024;
 /// Headroom of direct descriptors above a shard's capacity, for accepting what will be refused.
 pub const SPARE_SLOTS: u32 = 64;
 /// Largest table of direct descriptors that the kernel allows one ring (`IORING_MAX_FIXED_FILES`).

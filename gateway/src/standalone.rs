@@ -18,6 +18,7 @@ use halley_dispatcher::ingress::grpc;
 use halley_dispatcher::ingress::http::{self, DemoInfo, HttpState};
 use halley_dispatcher::registry::Registry;
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
+use halley_protocol::login::NAME_BYTES_MAX;
 use halley_service::access::rules::AccessRules;
 use halley_service::serve::Serving;
 use halley_service::serve::grpc::Grpc;
@@ -29,7 +30,6 @@ use crate::config::value::{Auth, HttpRoutes};
 use crate::control::admin::{self, Admin};
 use crate::control::metrics::{Collect, Exposition, Kind as MetricKind};
 use crate::feed::intake::{self, Body, Intake, Push, Request as FeedRequest};
-use crate::limits::NAME_BYTES_MAX;
 
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.
 const BUS_DRAIN: Duration = Duration::from_secs(5);

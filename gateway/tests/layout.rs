@@ -8,24 +8,22 @@ use std::path::{Path, PathBuf};
 use halley_gateway::close::CloseReason;
 
 /// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may always
-/// use itself. What threads tell each other (`mesh::msg`), why connections end (`close`), who a client is (`session`),
-/// the bounds (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
+/// use itself. What threads tell each other (`mesh::msg`), why connections end (`close`), the bounds
+/// (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("table", &[]),
     ("close", &[]),
-    ("session", &["limits"]),
-    ("session::auth", &["session", "limits"]),
-    ("shard::stats", &["close", "session"]),
-    ("mesh::msg", &["close", "session", "limits"]),
+    ("shard::stats", &["close"]),
+    ("mesh::msg", &["close", "limits"]),
     ("mesh", &["limits"]),
     ("io", &["mesh", "limits"]),
-    ("conn", &["mesh::msg", "session", "limits", "table"]),
-    ("shard", &["mesh", "close", "conn", "session", "io", "limits", "table"]),
-    ("feed", &["mesh", "close", "session", "limits", "table"]),
-    ("control", &["mesh", "feed::intake", "feed::stats", "close", "conn::tls", "session", "shard::stats", "limits"]),
+    ("conn", &["mesh::msg", "limits", "table"]),
+    ("shard", &["mesh", "close", "conn", "io", "limits", "table"]),
+    ("feed", &["mesh", "close", "limits", "table"]),
+    ("control", &["mesh", "feed::intake", "feed::stats", "close", "conn::tls", "shard::stats", "limits"]),
     ("comet", &["feed::intake"]),
-    ("config", &["conn::tls", "control", "feed", "session", "limits", "placement", "listen"]),
+    ("config", &["conn::tls", "control", "feed", "limits", "placement", "listen"]),
     ("cli", &["config"]),
     ("placement", &["limits"]),
     ("listen", &["config", "limits"]),

@@ -1,8 +1,9 @@
-//! The bytes Halley speaks, without sockets or clocks, and without allocation in decode.
+//! The bytes Halley speaks, without sockets or clocks, and, but for logins, without allocation in decode.
 //!
 //! - [`goim`]: the frame of goim's clients, read from TCP streams, WebSocket messages and batches of pushes.
 //! - [`websocket`]: RFC 6455, server side: upgrade requests, client frames, server frames.
 //! - [`payload`]: a push, framed once for both transports.
+//! - [`login`], behind the feature of that name: what op 7 may say, and who that makes a client.
 //! - [`field_scan`]: how many elements a protobuf message has, before it is decoded.
 //! - [`proto`]: the protobuf messages of goim's components and of our push API.
 //!
@@ -11,10 +12,12 @@
 //! fault of ours (a body of 2 GiB, a status that nobody may send) is a panic or an assertion. No input panics: the oracles
 //! in `tests/protocol/oracles` hold that against fuzzers.
 //!
-//! Architecture Invariant: nothing here knows who is connected, what time it is, or what a room is.
+//! Architecture Invariant: nothing here knows who is connected, what time it is, or who is in a room.
 
 pub mod field_scan;
 pub mod goim;
+#[cfg(feature = "login")]
+pub mod login;
 pub mod payload;
 pub mod proto;
 pub mod websocket;

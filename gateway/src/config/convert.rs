@@ -1,14 +1,17 @@
 //! Run-time types made of a configuration: the only place that knows both. Owns unit conversions and derived values; a setting
 //! that a part needs reaches it through here, once at start and once per reload.
 
+use std::path::Path;
 use std::time::Duration;
+
+use halley_protocol::login::jwt::{ClaimNames, JwtRules, JwtSettings};
+use halley_protocol::login::keys::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, KeySet, KeySource, Text};
+use halley_service::files;
 
 use crate::conn::tls::certificates::{CertificateFiles, TlsServer};
 use crate::feed::directory::{DirectoryLimits, LimitPolicy};
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
 use crate::listen::SocketOptions;
-use crate::session::auth::jwt::{ClaimNames, JwtRules, JwtSettings};
-use crate::session::auth::keys::{KeyError, KeySet, KeySource};
 
 use super::schema::Config;
 use super::value::{Auth, SlowConsumer, WebSocketProfile, WhenFull};
@@ -90,11 +93,11 @@ pub fn directory_limits(config: &Config) -> DirectoryLimits {
 pub fn jwt_rules(config: &Config) -> Result<JwtRules, Vec<String>> {
     let jwt = &config.jwt;
     let mut sources: Vec<KeySource> =
-        jwt.secret.get().map(|secret| KeySource::Secret(secret.to_owned())).into_iter().collect();
+        jwt.secret.get().map(|secret| KeySource::Secret(Text(secret.into()))).into_iter().collect();
     if !jwt.secret_file.as_os_str().is_empty() {
-        sources.push(KeySource::SecretFile(jwt.secret_file.clone()));
+        sources.push(KeySource::SecretFile(key_file(&jwt.secret_file)));
     }
-    sources.extend(jwt.key_files.iter().cloned().map(KeySource::KeyFile));
+    sources.extend(jwt.key_files.iter().map(|path| KeySource::KeyFile(key_file(path))));
     let sentence = |error: KeyError| format!("[jwt]: {error}");
     let keys = KeySet::load(&sources).map_err(|errors| errors.into_iter().map(sentence).collect::<Vec<_>>())?;
     let settings = JwtSettings {
@@ -112,6 +115,11 @@ pub fn jwt_rules(config: &Config) -> Result<JwtRules, Vec<String>> {
         required: jwt.required.clone(),
     };
     Ok(JwtRules { settings, keys })
+}
+
+fn key_file(path: &Path) -> KeyFile {
+    let text = files::read(path, KEY_FILE_BYTES_MAX).map(Text).map_err(|error| error.to_string());
+    KeyFile { path: path.to_owned(), text }
 }
 
 /// Certificates with their keys, in the order of the settings.

@@ -11,8 +11,9 @@ pub mod tls;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use halley_protocol::login::{Authority, Identity};
+
 use crate::mesh::msg::{ConnRef, Login};
-use crate::session::{Authority, Identity};
 
 use partial::Partial;
 use rate::Buckets;

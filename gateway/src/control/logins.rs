@@ -8,14 +8,14 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
+use halley_protocol::login::jwt::JwtRules;
+use halley_protocol::login::{AuthRefusal, Identity, uuid_v4};
 use halley_service::panics::contain;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::mesh::msg::ConnRef;
-use crate::session::auth::jwt::JwtAuth;
-use crate::session::auth::uuid_v4;
-use crate::session::{AuthRefusal, Identity};
 
 /// First logins of one shard that may wait; beyond it they are refused as `Unavailable`. As many as may be in handshake by
 /// default, so it is reached only by who raised that.
@@ -28,6 +28,22 @@ pub const LOGIN_WAIT_MS_MAX: u64 = 5_000;
 
 /// Of so many decisions one is a refresh's, when any waits.
 pub const REFRESH_SHARE: u64 = 4;
+
+/// The rules of signed logins. Shared: a reload replaces them while decisions go on by the old ones.
+#[derive(Debug)]
+pub struct LoginRules(ArcSwap<JwtRules>);
+
+impl LoginRules {
+    /// Decide by `rules` until they are replaced.
+    pub fn new(rules: JwtRules) -> LoginRules {
+        LoginRules(ArcSwap::from_pointee(rules))
+    }
+
+    /// Decide by these rules from now on.
+    pub fn replace(&self, rules: JwtRules) {
+        self.0.store(Arc::new(rules));
+    }
+}
 
 /// One login that waits.
 #[derive(Debug)]
@@ -103,7 +119,7 @@ impl LoginQueue {
 /// Decides on logins: first ones before refreshes, the oldest of each first.
 #[derive(Debug)]
 pub struct Decider {
-    jwt: Option<Arc<JwtAuth>>,
+    rules: Option<Arc<LoginRules>>,
     random: StdRng,
     decided: u64,
     unavailable: u64,
@@ -112,8 +128,8 @@ pub struct Decider {
 impl Decider {
     /// Decide by these rules. Without them (the shards decide themselves) every login that comes here nevertheless is
     /// refused as `Unavailable`.
-    pub fn new(jwt: Option<Arc<JwtAuth>>, seed: [u8; 32]) -> Decider {
-        Decider { jwt, random: StdRng::from_seed(seed), decided: 0, unavailable: 0 }
+    pub fn new(rules: Option<Arc<LoginRules>>, seed: [u8; 32]) -> Decider {
+        Decider { rules, random: StdRng::from_seed(seed), decided: 0, unavailable: 0 }
     }
 
     /// Logins decided so far, either way.
@@ -133,8 +149,8 @@ impl Decider {
 
     /// Decide on the next login of a queue.
     pub fn decide_next(&mut self, queue: &mut LoginQueue, now: Instant) -> Option<Decision> {
-        self.decide_next_by(queue, now, |jwt, login, unix_s, random| {
-            jwt.decide(&login.token, login.refresh, unix_s, || uuid_v4(random.random()))
+        self.decide_next_by(queue, now, |rules, login, unix_s, random| {
+            rules.decide(&login.token, login.refresh, unix_s, || uuid_v4(random.random()))
         })
     }
 
@@ -143,17 +159,17 @@ impl Decider {
         &mut self,
         queue: &mut LoginQueue,
         now: Instant,
-        rule: impl FnOnce(&JwtAuth, &Waiting, u64, &mut StdRng) -> Result<Identity, AuthRefusal>,
+        rule: impl FnOnce(&JwtRules, &Waiting, u64, &mut StdRng) -> Result<Identity, AuthRefusal>,
     ) -> Option<Decision> {
         let login = queue.pop()?;
         let (conn, since) = (login.conn, login.since);
         let in_time = login.refresh.is_some() || now.duration_since(since) < Duration::from_millis(LOGIN_WAIT_MS_MAX);
-        let Some(jwt) = self.jwt.as_ref().filter(|_| in_time) else {
+        let Some(rules) = self.rules.as_ref().filter(|_| in_time) else {
             return Some(self.refuse(conn));
         };
         self.decided += 1;
         let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let result = contain("jsonwebtoken", || rule(jwt, &login, unix_s, &mut self.random));
+        let result = contain("jsonwebtoken", || rule(&rules.0.load(), &login, unix_s, &mut self.random));
         Some(Decision { conn, result: result.unwrap_or(Err(AuthRefusal::Internal)).map(Box::new) })
     }
 
@@ -166,7 +182,6 @@ impl Decider {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::auth::jwt::JwtRules;
 
     fn login(slot: u32, since: Instant) -> Waiting {
         Waiting { conn: ConnRef { slot, generation: 1 }, token: Box::default(), refresh: None, since }
@@ -187,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_first_logins_leaves_refreshes_their_share() {
-        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut decider = Decider::new(Some(Arc::new(LoginRules::new(JwtRules::default()))), [1; 32]);
         let mut queue = LoginQueue::default();
         let now = Instant::now();
         for slot in 0..8 {
@@ -201,7 +216,7 @@ mod tests {
 
     #[test]
     fn first_logins_go_before_refreshes_of_which_each_connection_has_one() {
-        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut decider = Decider::new(Some(Arc::new(LoginRules::new(JwtRules::default()))), [1; 32]);
         let mut queue = LoginQueue::default();
         let now = Instant::now();
         let refresh = |slot| Waiting { refresh: Some(7), ..login(slot, now) };
@@ -223,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_library_refuses_its_login_only() {
-        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut decider = Decider::new(Some(Arc::new(LoginRules::new(JwtRules::default()))), [1; 32]);
         let mut queue = LoginQueue::default();
         let now = Instant::now();
         decider.admit(&mut queue, login(1, now));
@@ -238,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_login_that_waited_too_long_is_not_decided() {
-        let mut decider = Decider::new(Some(Arc::new(JwtAuth::new(JwtRules::default()))), [1; 32]);
+        let mut decider = Decider::new(Some(Arc::new(LoginRules::new(JwtRules::default()))), [1; 32]);
         let mut queue = LoginQueue::default();
         let since = Instant::now();
         decider.admit(&mut queue, login(1, since));

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::handle::{Command, ControlDoor, ControlError, Reply, ShardState};
-use super::logins::{Decider, LoginQueue, Waiting};
+use super::logins::{Decider, LoginQueue, LoginRules, Waiting};
 use super::stats::{ControlCounts, ControlStats};
 use super::trace::{Report, TraceSink, TraceTable};
 use crate::mesh::async_wake::AsyncDoorbell;
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, ShardToControl};
 use crate::mesh::port::{Receiver, Sender};
 use crate::mesh::wake::Doorbell;
-use crate::session::auth::jwt::JwtAuth;
 
 /// Messages taken from one shard in one turn.
 pub const NEWS_PER_TURN: usize = 256;
@@ -51,7 +50,7 @@ pub struct ControlParts {
     /// Where commands come in.
     pub door: ControlDoor,
     /// How signed logins are decided; `None` in open mode.
-    pub jwt: Option<Arc<JwtAuth>>,
+    pub jwt: Option<Arc<LoginRules>>,
     /// Seed of generated connection keys.
     pub seed: [u8; 32],
     /// Where the loop publishes its counters.

@@ -5,11 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use halley_protocol::login::{AuthRefusal, Identity};
 use halley_protocol::payload::Payload;
 
 use crate::close::CloseReason;
 use crate::limits::ShardSettings;
-use crate::session::{AuthRefusal, Identity};
 
 /// A framed push as shards share it: framed once by feed, one reference count step per shard.
 pub type SharedPayload = Arc<Payload>;

@@ -45,12 +45,12 @@ use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::ends::Ends;
 use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
+use crate::control::logins::LoginRules;
 use crate::control::metrics::Metrics;
 use crate::control::metrics::certificates::Certificates;
 use crate::control::pulse::Pulse;
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
-use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
 use halley_service::failure::{Cause, Failure};
 
@@ -90,7 +90,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     sources.file = file.or(sources.file);
     let level = log::start(&config.log.level, config.log.format);
     signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
-    let jwt = jwt.map(|rules| Arc::new(JwtAuth::new(rules)));
+    let jwt = jwt.map(|rules| Arc::new(LoginRules::new(rules)));
     let tls = certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
     let tls = tls.map(Arc::new);
     let general = &config.general;

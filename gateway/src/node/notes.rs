@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use halley_protocol::login::keys::KeySet;
 use halley_service::files::loose;
 
 use crate::config::schema::keys;
@@ -12,7 +13,6 @@ use crate::config::value::Auth;
 use crate::config::{Config, check};
 use crate::conn::tls::certificates::{Certificates, Undated, Validity};
 use crate::control::time::Timestamp;
-use crate::session::auth::keys::KeySet;
 
 use super::access::token_files;
 

@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use halley_protocol::login::jwt::JwtRules;
 use halley_service::access::Access;
+use halley_service::failure::Failure;
 use halley_service::files::Errand;
 
 use super::access::access;
@@ -15,8 +17,6 @@ use super::reload::{Changes, merge};
 use crate::config::value::{Auth, Secret};
 use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, check, convert};
 use crate::conn::tls::certificates::{self, CertificateError, Certificates};
-use crate::session::auth::jwt::JwtRules;
-use halley_service::failure::Failure;
 
 /// How long reading everything may take.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);

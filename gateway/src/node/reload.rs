@@ -12,8 +12,8 @@ use crate::config::schema::keys;
 use crate::config::{Config, ConfigError, Sources, check, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::handle::ControlHandle;
+use crate::control::logins::LoginRules;
 use crate::feed::intake::Intake;
-use crate::session::auth::jwt::JwtAuth;
 
 use super::prepare::{self, Named, Prepared, Reading};
 
@@ -55,7 +55,7 @@ pub struct Targets {
     /// Who may ask for what.
     pub access: AccessRules,
     /// How signed logins are decided.
-    pub jwt: Option<Arc<JwtAuth>>,
+    pub jwt: Option<Arc<LoginRules>>,
     /// Certificates, if anything listens with TLS.
     pub tls: Option<Arc<TlsServer>>,
     /// The ingress takes what concerns it.

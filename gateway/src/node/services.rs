@@ -21,6 +21,7 @@ use crate::control::drain::{Drain, Drained};
 use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
 use crate::control::health::Health;
+use crate::control::logins::LoginRules;
 use crate::control::node::{ControlNode, ControlParts};
 use crate::control::pulse::PulseSource;
 use crate::control::stats::ControlStats;
@@ -30,7 +31,6 @@ use crate::feed::intake::{Intake, Request};
 use crate::feed::node::{FeedNode, FeedParts};
 use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
-use crate::session::auth::jwt::JwtAuth;
 use crate::standalone::Standalone;
 use halley_service::failure::{Cause, Failure};
 
@@ -128,7 +128,7 @@ pub struct Control {
     /// Reaches feed.
     pub intake: Intake,
     /// How signed logins are decided.
-    pub jwt: Option<Arc<JwtAuth>>,
+    pub jwt: Option<Arc<LoginRules>>,
     /// Its counters.
     pub stats: Arc<ControlStats>,
     /// The admin routes.

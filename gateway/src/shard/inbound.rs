@@ -3,12 +3,12 @@
 //! send queue in the order of the requests.
 
 use halley_protocol::goim::{Frame, HEADER_BYTES, op};
+use halley_protocol::login::{ACCEPTS_MAX, NAME_BYTES_MAX};
 use halley_protocol::websocket::frame::{Opcode, SERVER_HEADER_BYTES_MAX, write_header};
 
 use crate::close::CloseReason;
 use crate::conn::rate::Exceeded;
 use crate::conn::{ConnState, NO_ROOM, PendingRequest};
-use crate::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
 use crate::mesh::msg::TraceEvent;
 
 use super::{Application, Core};

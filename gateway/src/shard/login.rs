@@ -3,6 +3,8 @@
 //! A login is a state of its connection, never a wait of the shard.
 
 use halley_protocol::goim::{Frame, op};
+use halley_protocol::login::open::open;
+use halley_protocol::login::{AuthRefusal, Identity};
 use rand::RngCore;
 
 use crate::close::CloseReason;
@@ -10,8 +12,6 @@ use crate::conn::rate::SETTLE_MS;
 use crate::conn::{ConnState, Flags, NO_ROOM, PendingLogin, PendingRequest};
 use crate::limits::{AuthMode, REPORTS_WAITING_MAX};
 use crate::mesh::msg::{ConnRef, Login, ShardToControl};
-use crate::session::auth::open::open;
-use crate::session::{AuthRefusal, Identity};
 
 use super::{Application, Core};
 

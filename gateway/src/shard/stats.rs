@@ -3,8 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use halley_protocol::login::AuthRefusal;
+
 use crate::close::CloseReason;
-use crate::session::AuthRefusal;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use halley_gateway::close::CloseReason;
 use halley_gateway::control::handle::ControlError;
+use halley_gateway::control::logins::LoginRules;
 use halley_gateway::control::node::OUTBOX_COMMANDS_MAX;
 use halley_gateway::control::trace::{TRACE_EVENTS_MAX, TraceSink};
 use halley_gateway::mesh::msg::{ControlToShard, RoomRef, ShardToControl, TraceEvent};
-use halley_gateway::session::AuthRefusal;
-use halley_gateway::session::auth::jwt::{JwtAuth, JwtRules, JwtSettings};
-use halley_gateway::session::auth::keys::{KeySet, KeySource};
+use halley_protocol::login::AuthRefusal;
+use halley_protocol::login::jwt::{JwtRules, JwtSettings};
+use halley_protocol::login::keys::{KeySet, KeySource, Text};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
@@ -17,10 +18,10 @@ use crate::support::{conn, hear, info, say, start, within};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-fn jwt() -> Arc<JwtAuth> {
-    let keys = KeySet::load(&[KeySource::Secret(SECRET.to_owned())]).expect("a secret");
+fn jwt() -> Arc<LoginRules> {
+    let keys = KeySet::load(&[KeySource::Secret(Text(SECRET.into()))]).expect("a secret");
     let settings = JwtSettings { required: Vec::new(), ..JwtSettings::default() };
-    Arc::new(JwtAuth::new(JwtRules { settings, keys }))
+    Arc::new(LoginRules::new(JwtRules { settings, keys }))
 }
 
 fn token(mid: u32) -> Box<[u8]> {

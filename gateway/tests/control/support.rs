@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_gateway::control::handle::ControlHandle;
+use halley_gateway::control::logins::LoginRules;
 use halley_gateway::control::node::{ControlNode, ControlParts, ShardPort};
 use halley_gateway::mesh::msg::{ConnInfo, ConnRef, ControlToShard, ShardToControl};
 use halley_gateway::mesh::port::{Receiver, Sender, channel};
 use halley_gateway::mesh::wake::Doorbell;
-use halley_gateway::session::auth::jwt::JwtAuth;
 
 /// How long a test waits for what must come; only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -101,7 +101,7 @@ pub async fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A running loop over as many shards as asked for, with rings of `slots` each way.
-pub fn start(shards: usize, slots: usize, jwt: Option<Arc<JwtAuth>>) -> (ControlHandle, Vec<FakeShard>) {
+pub fn start(shards: usize, slots: usize, jwt: Option<Arc<LoginRules>>) -> (ControlHandle, Vec<FakeShard>) {
     let doorbell = Arc::new(Doorbell::new().expect("an eventfd"));
     let (handle, door) = ControlHandle::new(shards);
     let (mut ports, mut fakes) = (Vec::new(), Vec::new());

@@ -7,8 +7,8 @@ use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
 use halley_gateway::limits::{AuthMode, REPLY_BYTES_MAX, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard};
-use halley_gateway::session::{AuthRefusal, Identity};
 use halley_protocol::goim::{Decoded, decode_stream, op};
+use halley_protocol::login::{AuthRefusal, Identity};
 use rustls::ClientConfig;
 
 use crate::client::KEY_OP;

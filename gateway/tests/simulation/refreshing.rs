@@ -3,9 +3,9 @@
 use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{AuthMode, REPORTS_WAITING_MAX, ShardSettings};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard};
-use halley_gateway::session::{AuthRefusal, Identity};
 use halley_gateway::shard::Now;
 use halley_protocol::goim::{Frame, op};
+use halley_protocol::login::{AuthRefusal, Identity};
 
 use crate::rig::{Rig, TCP, WEBSOCKET};
 

@@ -1,9 +1,16 @@
-//! Everything stored, through every oracle: the fuzzer's corpus as plain tests, and each golden vector cut at every byte.
+//! Everything stored, through every oracle: the fuzzer's corpus as plain tests, each golden vector cut at every byte, and
+//! tapes of chance.
 
 use std::path::Path;
 
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore as _, SeedableRng};
+
 use crate::oracles;
 use crate::vectors;
+
+/// Tapes of chance for each oracle.
+const TAPES: u64 = 1_000;
 
 /// Every file of `fuzz/corpus/<target>/` through the oracle of that name; what the fuzzer once found stays found.
 #[test]
@@ -21,6 +28,20 @@ fn stored_inputs_keep_their_promises() {
             // Shown by a failing test, so that the input is known.
             println!("{name}/{file}");
             oracle(&std::fs::read(corpus.join(name).join(&file)).expect("a readable file"));
+        }
+    }
+}
+
+/// Bytes of no meaning through every oracle, each tape by its seed.
+#[test]
+fn tapes_of_chance_keep_the_same_promises() {
+    for (name, oracle) in oracles::ALL {
+        for seed in 0..TAPES {
+            let mut random = SmallRng::seed_from_u64(seed);
+            let mut tape = vec![0; random.random_range(0..600)];
+            random.fill_bytes(&mut tape);
+            println!("{name}, tape {seed}");
+            oracle(&tape);
         }
     }
 }

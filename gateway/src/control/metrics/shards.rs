@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use halley_protocol::login::AuthRefusal;
+
 use super::{Collect, Exposition, Kind, Plain};
 use crate::close::CloseReason;
-use crate::session::AuthRefusal;
 use crate::shard::stats::{Counts, ShardStats};
 
 /// The counters of every shard, by index.

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use halley_gateway::close::CloseReason;
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardToControl};
 use halley_gateway::mesh::port::{Receiver, Sender};
-use halley_gateway::session::auth::open::Fields;
-use halley_gateway::session::{AuthRefusal, Identity};
 use halley_protocol::goim::op;
+use halley_protocol::login::open::Fields;
+use halley_protocol::login::{AuthRefusal, Identity};
 
 use crate::client::Client;
 

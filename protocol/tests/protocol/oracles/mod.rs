@@ -2,6 +2,8 @@
 //! the fuzzer feeds them what it invents, `corpus` what is stored, so both run the same code. Uses the crate's public side.
 
 pub mod goim;
+pub mod jwt;
+pub mod login_json;
 pub mod payload;
 pub mod protobuf;
 pub mod upgrade;
@@ -11,9 +13,11 @@ pub mod websocket;
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle by the name of its fuzz target and of its corpus.
-pub const ALL: [(&str, Oracle); 6] = [
+pub const ALL: [(&str, Oracle); 8] = [
     ("goim_message", goim::message),
     ("goim_stream", goim::stream),
+    ("jwt", jwt::jwt),
+    ("login_json", login_json::login_json),
     ("payload", payload::payload),
     ("protobuf", protobuf::protobuf),
     ("websocket_frames", websocket::frames),

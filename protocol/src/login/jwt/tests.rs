@@ -6,7 +6,7 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED2551
 use serde_json::json;
 
 use super::*;
-use crate::session::auth::keys::{KeyError, KeySource};
+use crate::login::keys::{KeyError, KeyFile, KeySource, Text};
 
 const NOW_S: u64 = 1_700_000_000;
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -74,31 +74,29 @@ fn encode(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
+fn secret(text: &str) -> KeySource {
+    KeySource::Secret(Text(text.into()))
+}
+
+fn file(path: &str, text: &str) -> KeyFile {
+    KeyFile { path: path.into(), text: Ok(Text(text.into())) }
+}
+
 fn keys_of(texts: &[String]) -> Result<KeySet, Vec<KeyError>> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let sources: Vec<KeySource> = texts
-        .iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let path = folder.path().join(index.to_string());
-            std::fs::write(&path, text).expect("written");
-            KeySource::KeyFile(path)
-        })
-        .collect();
+    let sources: Vec<KeySource> = texts.iter().map(|text| KeySource::KeyFile(file("keys", text))).collect();
     KeySet::load(&sources)
 }
 
-fn secret_auth(settings: JwtSettings) -> JwtAuth {
-    let keys = KeySet::load(&[KeySource::Secret(SECRET.to_owned())]).expect("a secret");
-    JwtAuth::new(JwtRules { settings, keys })
+fn secret_auth(settings: JwtSettings) -> JwtRules {
+    JwtRules { settings, keys: KeySet::load(&[secret(SECRET)]).expect("a secret") }
 }
 
-fn pem_auth(signers: &[&Signer]) -> JwtAuth {
+fn pem_auth(signers: &[&Signer]) -> JwtRules {
     let text: String = signers.iter().map(|signer| signer.public_pem.as_str()).collect();
-    JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys: keys_of(&[text]).expect("keys") })
+    JwtRules { settings: JwtSettings::default(), keys: keys_of(&[text]).expect("keys") }
 }
 
-fn decide(auth: &JwtAuth, body: &str) -> Result<Identity, AuthRefusal> {
+fn decide(auth: &JwtRules, body: &str) -> Result<Identity, AuthRefusal> {
     auth.decide(body.as_bytes(), None, NOW_S, || "made".into())
 }
 
@@ -456,15 +454,15 @@ fn a_jwks_document_rotates_by_kid() {
         settings: JwtSettings::default(),
         keys: keys_of(&[json!({ "keys": keys }).to_string()]).expect("a JWKS document"),
     };
-    let auth = JwtAuth::new(jwks(json!([old.jwk("old")])));
-    let allowed = |token: &str| decide(&auth, token).is_ok();
-    assert!(allowed(&signed(&old, Some("old"))) && allowed(&signed(&old, None)));
-    assert!(!allowed(&signed(&old, Some("other"))) && !allowed(&signed(&new, Some("new"))));
-    auth.replace(jwks(json!([old.jwk("old"), new.jwk("new")])));
-    assert!(allowed(&signed(&old, Some("old"))) && allowed(&signed(&new, Some("new"))));
-    assert!(!allowed(&signed(&new, Some("old"))));
-    auth.replace(jwks(json!([new.jwk("new")])));
-    assert!(!allowed(&signed(&old, Some("old"))) && allowed(&signed(&new, Some("new"))));
+    let allowed = |auth: &JwtRules, token: &str| decide(auth, token).is_ok();
+    let auth = jwks(json!([old.jwk("old")]));
+    assert!(allowed(&auth, &signed(&old, Some("old"))) && allowed(&auth, &signed(&old, None)));
+    assert!(!allowed(&auth, &signed(&old, Some("other"))) && !allowed(&auth, &signed(&new, Some("new"))));
+    let auth = jwks(json!([old.jwk("old"), new.jwk("new")]));
+    assert!(allowed(&auth, &signed(&old, Some("old"))) && allowed(&auth, &signed(&new, Some("new"))));
+    assert!(!allowed(&auth, &signed(&new, Some("old"))));
+    let auth = jwks(json!([new.jwk("new")]));
+    assert!(!allowed(&auth, &signed(&old, Some("old"))) && allowed(&auth, &signed(&new, Some("new"))));
 }
 
 /// One key of a document cannot spoil the others; each that is left out is named with the reason.
@@ -531,7 +529,7 @@ fn keys_that_cannot_be_used_are_left_out_of_a_jwks_document_and_named() {
         let keys = keys_of(&[document.to_string()]).unwrap_or_else(|errors| panic!("{key}: {errors:?}"));
         assert_eq!((keys.len(), keys.skipped(), keys.notes().len()), (1, 1, 1), "{key}");
         assert!(keys.notes()[0].starts_with("key file ") && keys.notes()[0].contains(reason), "{:?}", keys.notes());
-        let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+        let auth = JwtRules { settings: JwtSettings::default(), keys };
         assert!(decide(&auth, &signer.token(&claims())).is_ok(), "{key}");
     }
     // Not even JSON that we cannot read, by its numbers, its letters or its depth, spoils the others.
@@ -601,8 +599,6 @@ fn a_key_that_comes_with_its_private_part_is_refused() {
 fn a_public_text_is_no_secret() {
     let signer = Signer::new("RS256");
     let certificate = rcgen::generate_simple_self_signed(["host".to_owned()]).expect("a certificate").cert.pem();
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("secret");
     for text in [
         signer.public_pem.clone(),
         certificate.clone(),
@@ -612,17 +608,16 @@ fn a_public_text_is_no_secret() {
         format!("\u{feff} {}", signer.jwk("k")),
         json!({ "keys": ["no more than that, and long enough"] }).to_string(),
     ] {
-        std::fs::write(&path, &text).expect("written");
-        let file = KeySet::load(&[KeySource::SecretFile(path.clone())]).expect_err("public");
-        assert_eq!(file, [KeyError::NoSecret { path: Some(path.clone()) }]);
-        let set = KeySet::load(&[KeySource::Secret(text)]).expect_err("public");
+        let file = KeySet::load(&[KeySource::SecretFile(file("a.secret", &text))]).expect_err("public");
+        assert_eq!(file, [KeyError::NoSecret { path: Some("a.secret".into()) }]);
+        let set = KeySet::load(&[secret(&text)]).expect_err("public");
         assert_eq!(set, [KeyError::NoSecret { path: None }]);
         assert!(
             file[0].to_string().contains("secret is a PEM or JWKS text, which is no secret: whoever has it could sign")
         );
     }
-    for secret in [SECRET, "{\"a\": \"secret that happens to be JSON\"}"] {
-        assert!(KeySet::load(&[KeySource::Secret(secret.to_owned())]).is_ok());
+    for text in [SECRET, "{\"a\": \"secret that happens to be JSON\"}"] {
+        assert!(KeySet::load(&[secret(text)]).is_ok());
     }
 }
 
@@ -634,7 +629,7 @@ fn keys_of_one_name_are_both_tried_and_told() {
     let keys = keys_of(&documents).expect("two keys");
     assert_eq!((keys.len(), keys.skipped(), keys.notes().len()), (2, 0, 1));
     assert!(keys.notes()[0].contains("key 1 kid \"k\": another ES256 key has the same kid"), "{:?}", keys.notes());
-    let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+    let auth = JwtRules { settings: JwtSettings::default(), keys };
     for signer in [one, other] {
         let token = signer.sign(&json!({ "alg": "ES256", "kid": "k" }), &claims());
         assert!(decide(&auth, &token).is_ok());
@@ -649,7 +644,7 @@ fn a_modulus_with_leading_zeros_is_the_same_key() {
     let modulus = URL_SAFE_NO_PAD.decode(key["n"].as_str().expect("text")).expect("base64url");
     key["n"] = URL_SAFE_NO_PAD.encode([&[0][..], &modulus].concat()).into();
     let keys = keys_of(&[json!({ "keys": [key] }).to_string()]).expect("a key");
-    let auth = JwtAuth::new(JwtRules { settings: JwtSettings::default(), keys });
+    let auth = JwtRules { settings: JwtSettings::default(), keys };
     assert!(decide(&auth, &signer.token(&claims())).is_ok());
 }
 
@@ -691,10 +686,10 @@ fn unusable_keys_are_named() {
     let several = [RSA_2040, "-----BEGIN DSA PARAMETERS-----\n-----END DSA PARAMETERS-----\n", RSA_2040].concat();
     let said = keys_of(&[several]).expect_err("no key is right");
     assert!(said.len() == 2 && said[1].to_string().contains("\"DSA PARAMETERS\", not a PUBLIC KEY"), "{said:?}");
-    let short = KeySet::load(&[KeySource::Secret("secret".to_owned())]).expect_err("too short");
+    let short = KeySet::load(&[secret("secret")]).expect_err("too short");
     assert_eq!(short, [KeyError::ShortSecret { path: None, bytes: 6 }]);
-    let missing = KeySource::KeyFile("/does/not/exist".into());
-    let several = KeySet::load(&[missing.clone(), KeySource::Secret("secret".to_owned()), missing]);
+    let missing = KeySource::KeyFile(KeyFile { path: "missing".into(), text: Err("not there".to_owned()) });
+    let several = KeySet::load(&[missing.clone(), secret("secret"), missing]);
     let several = several.expect_err("nothing is right");
     assert!(
         matches!(&*several, [KeyError::Unreadable { .. }, KeyError::ShortSecret { .. }, KeyError::Unreadable { .. }]),

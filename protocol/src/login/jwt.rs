@@ -1,7 +1,6 @@
 //! Login by a signed token (RFC 7519). Owns the checks of header, signature, time, issuer and audience, and the meaning
 //! of the claims, where `null` is never a way around a bound or a check; opens no socket and reads no clock: the time
-//! comes in. It is called on the control thread (`control::logins`), and what it returns goes back to the shard that
-//! asked.
+//! comes in. What it returns is the outcome of the login, as that of `open` is.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
 //! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and ops
@@ -14,7 +13,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -22,8 +20,7 @@ use serde_json::{Map, Value};
 
 use super::keys::{Algorithm, KeySet};
 use super::open::Fields;
-use crate::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
-use crate::session::{AuthRefusal, Authority, Identity};
+use super::{ACCEPTS_MAX, AuthRefusal, Authority, Identity, NAME_BYTES_MAX};
 
 /// Patterns in the claim `rooms`.
 pub const ROOM_PATTERNS_MAX: usize = 256;
@@ -87,19 +84,13 @@ impl Default for JwtSettings {
     }
 }
 
-/// Settings and keys of a moment.
+/// What decides on signed tokens: settings and keys of a moment.
 #[derive(Debug, Default)]
 pub struct JwtRules {
     /// What tokens must say.
     pub settings: JwtSettings,
     /// What they are signed with.
     pub keys: KeySet,
-}
-
-/// Decides on signed tokens. Shared: a reload replaces the rules while decisions go on with the old ones.
-#[derive(Debug)]
-pub struct JwtAuth {
-    rules: ArcSwap<JwtRules>,
 }
 
 /// The part of a token's header that we understand.
@@ -116,17 +107,7 @@ fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<bool, D::Error>
     serde::de::IgnoredAny::deserialize(value).map(|_| true)
 }
 
-impl JwtAuth {
-    /// Decide by `rules` until they are replaced.
-    pub fn new(rules: JwtRules) -> JwtAuth {
-        JwtAuth { rules: ArcSwap::from_pointee(rules) }
-    }
-
-    /// Decide by these rules from now on.
-    pub fn replace(&self, rules: JwtRules) {
-        self.rules.store(Arc::new(rules));
-    }
-
+impl JwtRules {
     /// Decide on the body of op 7 at `now_s` (seconds since the Unix epoch). `refresh` is the member id of a connection
     /// that is logged in already and must stay the same. A token without key gets the one that `make_key` returns.
     pub fn decide(
@@ -137,22 +118,19 @@ impl JwtAuth {
         make_key: impl FnOnce() -> Box<str>,
     ) -> Result<Identity, AuthRefusal> {
         let body = body.trim_ascii();
-        let rules = self.rules.load();
         let identity = if body.starts_with(b"{") {
             let wishes = Fields::read(body, true)?;
             let token = wishes.token.as_deref().ok_or(AuthRefusal::Malformed)?;
-            let claims = rules.verified_claims(token, now_s)?;
-            rules.identity(&claims, Some(&wishes), make_key)?
+            let claims = self.verified_claims(token, now_s)?;
+            self.identity(&claims, Some(&wishes), make_key)?
         } else {
             let token = std::str::from_utf8(body).map_err(|_| AuthRefusal::Malformed)?;
-            let claims = rules.verified_claims(token, now_s)?;
-            rules.identity(&claims, None, make_key)?
+            let claims = self.verified_claims(token, now_s)?;
+            self.identity(&claims, None, make_key)?
         };
         if refresh.is_some_and(|mid| mid != identity.mid) { Err(AuthRefusal::OtherUser) } else { Ok(identity) }
     }
-}
 
-impl JwtRules {
     /// The claims of a token that is signed by one of our keys, is valid now and is meant for us.
     fn verified_claims(&self, token: &str, now_s: u64) -> Result<Value, AuthRefusal> {
         let (message, signature) = token.rsplit_once('.').ok_or(AuthRefusal::Malformed)?;

@@ -4,12 +4,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use halley_service::plain::quoted;
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::Algorithm;
 use super::public::{self, Fault};
+use super::{Algorithm, quoted};
 
 /// Characters of a name in a key that are shown: whoever publishes the document chose it.
 const SHOWN_CHARACTERS_MAX: usize = 64;

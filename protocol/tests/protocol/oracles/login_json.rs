@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use halley_gateway::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
-use halley_gateway::session::auth::json::{BadJson, Scanner};
-use halley_gateway::session::auth::open::{Fields, open};
+use halley_protocol::login::json::{BadJson, Scanner};
+use halley_protocol::login::open::{Fields, open};
+use halley_protocol::login::{ACCEPTS_MAX, NAME_BYTES_MAX};
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 

@@ -1,9 +1,9 @@
-//! Login by goim's own token: unsigned JSON, believed as it stands (goim §1.6). Owns the meaning of its fields; decides
-//! inline in the shard and never blocks. What it returns goes to the directory through `shard::inbound`.
+//! Login by goim's own token: unsigned JSON, believed as it stands (goim §1.6). Owns the meaning of its fields; checks
+//! nothing but their bounds. What it returns is the outcome of the login; `jwt` takes the client's wishes from the same
+//! fields.
 
 use super::json::{BadJson, Scanner, names_equal};
-use crate::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
-use crate::session::{AuthRefusal, Identity};
+use super::{ACCEPTS_MAX, AuthRefusal, Identity, NAME_BYTES_MAX};
 
 /// The fields of the token, each as far as it was given. `jwt` takes `room_id` and `accepts` from here too.
 #[derive(Debug, Default, PartialEq, Eq)]

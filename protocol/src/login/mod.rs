@@ -1,9 +1,19 @@
-//! Who a client is and what it may reach. Owns the outcome of a login and the authority that goes on after it; opens no
-//! socket and waits for nobody. `auth` decides, `shard::inbound` asks and applies, feed's directory stores key and mid.
+//! Who a client is and what it may reach. Owns what op 7 may say, the outcome of a login and the authority that goes on
+//! after it; opens no socket or file, reads no clock and waits for nobody: the time, the keys and what is random are handed
+//! in. `open` reads goim's unsigned token, `jwt` checks a signed one with the keys that `keys` holds. Whoever asks applies
+//! the outcome: in the gateway `shard::login`, for signed tokens by way of `control::logins`.
 
-pub mod auth;
+pub mod json;
+pub mod jwt;
+pub mod keys;
+pub mod open;
 
 use std::sync::Arc;
+
+/// Longest key or room name accepted, in bytes. goim has no bound.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Distinct ops one connection may accept. goim has no bound.
+pub const ACCEPTS_MAX: usize = 1024;
 
 /// What a successful login says.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -121,4 +131,32 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
         }
     }
     rest.is_empty()
+}
+
+/// A random (version 4) UUID in its 36 character form, made of `random` (RFC 9562 §5.4). goim gives one to every login
+/// that names no key (goim §1.6).
+pub fn uuid_v4(random: u128) -> Box<str> {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bits = (random & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);
+    let mut text = String::with_capacity(36);
+    for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(HEX[usize::from(byte >> 4)].into());
+        text.push(HEX[usize::from(byte & 15)].into());
+    }
+    text.into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uuid_v4;
+
+    #[test]
+    fn a_generated_key_is_a_version_4_uuid() {
+        assert_eq!(&*uuid_v4(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(&*uuid_v4(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(&*uuid_v4(0x3d7c6d1e_8a1b_0f7e_1b0a_2f1c5d6e7f80), "3d7c6d1e-8a1b-4f7e-9b0a-2f1c5d6e7f80");
+    }
 }

@@ -3,10 +3,9 @@
 
 use std::sync::OnceLock;
 
-use halley_gateway::limits::{ACCEPTS_MAX, NAME_BYTES_MAX};
-use halley_gateway::session::auth::jwt::{JwtAuth, JwtRules, JwtSettings};
-use halley_gateway::session::auth::keys::{KeySet, KeySource};
-use halley_gateway::session::{AuthRefusal, Identity};
+use halley_protocol::login::jwt::{JwtRules, JwtSettings};
+use halley_protocol::login::keys::{KeySet, KeySource, Text};
+use halley_protocol::login::{ACCEPTS_MAX, AuthRefusal, Identity, NAME_BYTES_MAX};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 
 use base64::Engine as _;
@@ -48,7 +47,7 @@ pub fn jwt(data: &[u8]) {
     assert!(decided.is_err() || serde_json::from_slice::<serde_json::Map<_, _>>(claims).is_ok());
 }
 
-fn decide(auth: &JwtAuth, body: &[u8], refresh: Option<i64>) -> Result<Identity, AuthRefusal> {
+fn decide(auth: &JwtRules, body: &[u8], refresh: Option<i64>) -> Result<Identity, AuthRefusal> {
     let identity = auth.decide(body, refresh, NOW_S, || "made".into())?;
     assert!(!identity.key.is_empty() && identity.key.len() <= NAME_BYTES_MAX && identity.room.len() <= NAME_BYTES_MAX);
     assert!(identity.accepts.len() <= ACCEPTS_MAX);
@@ -70,15 +69,15 @@ fn signed(header: &[u8], claims: &[u8]) -> String {
 }
 
 /// Rules that ask for much, or for nothing.
-fn auth(strict: bool) -> &'static JwtAuth {
-    static AUTH: [OnceLock<JwtAuth>; 2] = [const { OnceLock::new() }; 2];
+fn auth(strict: bool) -> &'static JwtRules {
+    static AUTH: [OnceLock<JwtRules>; 2] = [const { OnceLock::new() }; 2];
     AUTH[usize::from(strict)].get_or_init(|| {
-        let keys = KeySet::load(&[KeySource::Secret(SECRET.to_owned())]).expect("a key");
+        let keys = KeySet::load(&[KeySource::Secret(Text(SECRET.into()))]).expect("a key");
         let settings = if strict {
             JwtSettings { issuers: vec!["app".to_owned()], audiences: vec!["push".to_owned()], ..Default::default() }
         } else {
             JwtSettings { audiences: vec!["*".to_owned()], required: Vec::new(), ..Default::default() }
         };
-        JwtAuth::new(JwtRules { settings, keys })
+        JwtRules { settings, keys }
     })
 }

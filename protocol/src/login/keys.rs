@@ -1,6 +1,6 @@
-//! The keys that signed tokens are checked with. Owns reading them (a secret, PEM, a JWKS document of RFC 7517) and
-//! pinning each to one algorithm, so that a token never chooses how its own signature is read; keeps no private key and
-//! looks at no claim. `jwt` asks for the keys that a token's header may mean.
+//! The keys that signed tokens are checked with. Owns reading their texts (a secret, PEM, a JWKS document of RFC 7517)
+//! and pinning each key to one algorithm, so that a token never chooses how its own signature is read; opens no file, keeps
+//! no private key and looks at no claim. `jwt` asks for the keys that a token's header may mean.
 //!
 //! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key
 //! with which strangers could sign is refused wherever it stands.
@@ -8,7 +8,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use halley_service::plain::quoted;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,7 +21,7 @@ mod public;
 
 /// Keys in one set. A token without `kid` is tried with each key of its algorithm, so this also bounds its cost.
 pub const KEYS_MAX: usize = 32;
-/// Bytes of one key file.
+/// Bytes of the largest key file, for whoever reads it.
 pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Bytes of the shortest secret for HS256: the size of its hash (RFC 7518 §3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -78,24 +77,33 @@ impl Algorithm {
     }
 }
 
-/// Where keys come from.
-#[derive(Clone, PartialEq, Eq)]
+/// Where keys come from, with what stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// The secret of HS256, as it stands.
-    Secret(String),
+    Secret(Text),
     /// A file that holds the secret of HS256; white space at its end does not count.
-    SecretFile(PathBuf),
+    SecretFile(KeyFile),
     /// A file with public keys: PEM blocks, or a JWKS document. Which of the two is seen by its first character.
-    KeyFile(PathBuf),
+    KeyFile(KeyFile),
 }
 
-impl fmt::Debug for KeySource {
+/// A file of keys, read by whoever may open files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Which file, for people.
+    pub path: PathBuf,
+    /// All of it, or what the system says about reading it.
+    pub text: Result<Text, String>,
+}
+
+/// What may be a secret: not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(pub Vec<u8>);
+
+impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeySource::Secret(_) => f.write_str("Secret(..)"),
-            KeySource::SecretFile(path) => f.debug_tuple("SecretFile").field(path).finish(),
-            KeySource::KeyFile(path) => f.debug_tuple("KeyFile").field(path).finish(),
-        }
+        f.write_str("..")
     }
 }
 
@@ -198,7 +206,7 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Read every source, in their order; everything that is wrong with any of them.
+    /// Read every source, in their order. Fails with everything that is wrong with any of them.
     pub fn load(sources: &[KeySource]) -> Result<KeySet, Vec<KeyError>> {
         let mut set = KeySet::default();
         let mut errors = Vec::new();
@@ -250,21 +258,21 @@ impl KeySet {
     }
 
     fn add_source(&mut self, source: &KeySource, errors: &mut Vec<KeyError>) {
-        let path = match source {
-            KeySource::Secret(secret) => return errors.extend(self.add_secret(secret.as_bytes(), None).err()),
-            KeySource::SecretFile(path) | KeySource::KeyFile(path) => path,
+        let KeyFile { path, text } = match source {
+            KeySource::Secret(secret) => return errors.extend(self.add_secret(&secret.0, None).err()),
+            KeySource::SecretFile(file) | KeySource::KeyFile(file) => file,
         };
-        let text = match read_file(path) {
-            Ok(text) => text,
-            Err(error) => return errors.push(error),
+        let text = match text {
+            Ok(Text(text)) => text,
+            Err(reason) => return errors.push(KeyError::Unreadable { path: path.clone(), reason: reason.clone() }),
         };
         if matches!(source, KeySource::SecretFile(_)) {
             errors.extend(self.add_secret(text.trim_ascii_end(), Some(path)).err());
         } else if text.trim_ascii_start().starts_with(b"{") {
-            self.add_jwks(path, &text, errors);
+            self.add_jwks(path, text, errors);
         } else {
             let unusable = |reason| KeyError::Unusable { path: path.clone(), reason };
-            errors.extend(self.add_pem(&text).into_iter().map(unusable));
+            errors.extend(self.add_pem(text).into_iter().map(unusable));
         }
     }
 
@@ -412,8 +420,14 @@ fn public_key(pem: &[u8]) -> Result<(Algorithm, DecodingKey), String> {
     key.map(|key| (algorithm, key)).map_err(|fault| format!("holds a key that cannot be used: {fault}"))
 }
 
-/// A whole key file.
-fn read_file(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let unreadable = |reason: String| KeyError::Unreadable { path: path.to_owned(), reason };
-    halley_service::files::read(path, KEY_FILE_BYTES_MAX).map_err(|error| unreadable(error.to_string()))
+/// A text that somebody else chose, for a sentence: in quotes, cut behind `characters_max`, without a character that a
+/// terminal would obey.
+fn quoted(text: &str, characters_max: usize) -> String {
+    match text.char_indices().nth(characters_max) {
+        Some((at, _)) => {
+            let cut = format!("{:?}", &text[..at]);
+            format!("{}…\"", cut.strip_suffix('"').unwrap_or(&cut))
+        }
+        None => format!("{text:?}"),
+    }
 }
