@@ -1,16 +1,16 @@
 //! The way from the bus to the gateways. Owns the one task that takes records in order, has them delivered and only then
 //! acks them; knows nothing of who produced them. A record that is no push is counted, said once in the log, and skipped.
-//! Before it: [`crate::bus`]. After it: [`crate::command`], then [`crate::route`].
+//! Before it: [`crate::bus`]. After it: [`crate::route`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_protocol::push::{Delivery, PushRecord};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::bus::{Consumer, Depth, Stored};
-use crate::command::Command;
-use crate::gateways::{Delivery, GatewayGone};
+use crate::gateways::GatewayGone;
 use crate::receipts::{Counts, Receipts};
 use crate::route::Route;
 use crate::stats::Stats;
@@ -82,10 +82,10 @@ impl<C: Consumer> Consume<C> {
         let mut deliveries = Vec::with_capacity(batch.len());
         let mut waiting = Vec::with_capacity(batch.len());
         for Stored { position, record } in batch {
-            match Command::from_value(&record.value) {
-                Ok(command) => {
-                    let asked = self.receipts.redeem(command.receipt);
-                    deliveries.push(command.into_delivery(asked.is_some()));
+            match PushRecord::decode(&record.value) {
+                Ok(PushRecord { push, receipt, .. }) => {
+                    let asked = self.receipts.redeem(receipt);
+                    deliveries.push(push.into_delivery(asked.is_some()));
                     waiting.push(asked);
                 }
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! Takes pushes over HTTP and gRPC, orders them on a bus and routes them to gateways.
 //!
-//! The walk of a push: [`ingress`] (who may, what may) → [`command`] (goim's record) → [`bus`] (order, bound, id) →
+//! The walk of a push: [`ingress`] (who may, what may) → [`bus`] (order, bound, id) →
 //! [`consume`] → [`route`] → [`gateways`]. What is answered with success is on the bus and will be handed to
 //! the gateways in the order of the bus; the ack follows their acceptance. [`registry`] knows who is online, [`discovery`] how clients
 //! find a gateway,
@@ -8,7 +8,6 @@
 
 pub mod assemble;
 pub mod bus;
-pub mod command;
 pub mod consume;
 pub mod discovery;
 pub mod gateways;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use halley_protocol::push::{Delivery, Target};
 
-use crate::gateways::{Accepted, Delivery, Gateway, GatewayGone, Target};
+use crate::gateways::{Gateway, GatewayGone};
 use crate::receipts::Counts;
 
 /// The gateways behind one dispatcher.
@@ -33,7 +34,7 @@ impl Route {
             gateway.deliver(share)
         });
         for accepted in try_join_all(shares).await? {
-            for (counts, Accepted { matched }) in counts.iter_mut().zip(accepted) {
+            for (counts, matched) in counts.iter_mut().zip(accepted) {
                 counts.extend(matched);
             }
         }
@@ -57,14 +58,14 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateways::NoAnswer;
+    use crate::gateways::{Matched, NoAnswer};
 
     struct Nobody;
 
     #[async_trait::async_trait]
     impl Gateway for Nobody {
-        async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
-            Ok(deliveries.iter().map(|_| Accepted { matched: None }).collect())
+        async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
+            Ok(deliveries.iter().map(|_| None).collect())
         }
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             Ok(Vec::new())

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::gateways::Target;
+use halley_protocol::push::Target;
 
 /// What a push is addressed to, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

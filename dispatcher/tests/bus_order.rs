@@ -1,4 +1,4 @@
-//! The way of a push over the bus: goim's bytes, order, bounds, acks, the end. Nothing answered with success is lost, doubled
+//! The way of a push over the bus: order, bounds, acks, the end. Nothing answered with success is lost, doubled
 //! or reordered.
 
 mod support;
@@ -11,23 +11,13 @@ use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::{BusLimits, RECORD_OVERHEAD_BYTES, bus};
 use halley_dispatcher::bus::{Consumer as _, Depth, Position, Producer as _, PublishError, Record};
-use halley_dispatcher::command::{Command, CommandError};
 use halley_dispatcher::consume::{BATCH_RECORDS_MAX, Consume};
-use halley_dispatcher::gateways::Target;
-use halley_dispatcher::ingress::{Push, PushError};
+use halley_dispatcher::ingress::PushError;
 use halley_dispatcher::receipts::Receipts;
 use halley_dispatcher::route::Route;
 use halley_dispatcher::stats::Stats;
-use proptest::prelude::*;
-use support::{FakeGateway, Stand, keys, room};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn command(target: Target, op: i32) -> Command {
-    Command { target, op, body: Bytes::from("{\"test\":1}"), server: "comet1".into(), receipt: 0 }
-}
+use halley_protocol::push::{Push, PushRecord, Target};
+use support::{FakeGateway, Stand, message, room};
 
 fn record(text: &'static str) -> Record {
     Record { key: Bytes::new(), value: Bytes::from(text) }
@@ -35,76 +25,6 @@ fn record(text: &'static str) -> Record {
 
 fn at(offset: i64) -> Position {
     Position { partition: 0, offset }
-}
-
-/// Golden vectors P1, P2 and P3 (goim §9.3), with the Kafka keys of goim §3.
-#[test]
-fn records_are_goims_bytes() {
-    for (command, key, value) in [
-        (command(keys(&["k1", "k2"]), 1000), "k1", "10e8072206636f6d65743132026b3132026b323a0a7b2274657374223a317d"),
-        (
-            command(room("live://1000"), 1000),
-            "live://1000",
-            "080110e8072a0b6c6976653a2f2f313030303a0a7b2274657374223a317d",
-        ),
-        (command(Target::All { speed: 32 }, 1000), "1000", "080210e80718203a0a7b2274657374223a317d"),
-    ] {
-        let record = command.to_record();
-        assert_eq!((record.key, hex(&record.value)), (Bytes::from(key), value.to_string()));
-    }
-}
-
-/// What goim has no field for comes after its message, under numbers that stock jobs skip: such a record is a push to no
-/// server and no key for them.
-#[test]
-fn mids_and_receipts_are_invisible_to_stock_jobs() {
-    use halley_protocol::proto::goim_logic::PushMsg;
-    use prost::Message as _;
-    let record = Command { receipt: 9, ..command(Target::Mids(vec![7, 8]), 1000) }.to_record();
-    assert_eq!(record.key, "7");
-    let stock = PushMsg::decode(record.value.clone()).unwrap();
-    let body = Bytes::from("{\"test\":1}");
-    assert_eq!(stock, PushMsg { operation: 1000, msg: body, ..PushMsg::default() });
-    let ours = Command::from_value(&record.value).unwrap();
-    assert_eq!((ours.target, ours.receipt), (Target::Mids(vec![7, 8]), 9));
-}
-
-#[test]
-fn records_that_are_no_push_are_told_apart() {
-    let decode = |hex: &[u8]| Command::from_value(&Bytes::copy_from_slice(hex));
-    assert!(matches!(decode(&[0xff]), Err(CommandError::Malformed(_))));
-    assert_eq!(decode(&[0x08, 0x07]), Err(CommandError::UnknownType(7)));
-    assert_eq!(decode(&[0x08, 0x01]), Err(CommandError::NoRoom));
-    // A stock producer may write a negative speed; goim's job then does not pace.
-    let negative = decode(&[0x08, 0x02, 0x18, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]);
-    assert_eq!(negative.unwrap().target, Target::All { speed: 0 });
-}
-
-fn any_target() -> impl Strategy<Value = Target> {
-    prop_oneof![
-        prop::collection::vec(".*", 0..4).prop_map(Target::Keys),
-        prop::collection::vec(any::<i64>(), 1..4).prop_map(Target::Mids),
-        ".+".prop_map(Target::Room),
-        (0..=u32::try_from(i32::MAX).unwrap()).prop_map(|speed| Target::All { speed }),
-    ]
-}
-
-proptest! {
-    /// Every push reads back as it was written.
-    #[test]
-    fn records_round_trip(
-        target in any_target(), op: i32, body: Vec<u8>, receipt: u64,
-    ) {
-        let server = if matches!(target, Target::Keys(_)) { "comet1".to_string() } else { String::new() };
-        let command = Command { target, op, body: body.into(), server, receipt };
-        prop_assert_eq!(Command::from_value(&command.to_record().value), Ok(command));
-    }
-
-    /// No input makes the reader fail otherwise than by its error.
-    #[test]
-    fn any_bytes_can_be_read(bytes: Vec<u8>) {
-        let _ = Command::from_value(&bytes.into());
-    }
 }
 
 #[tokio::test]
@@ -206,7 +126,7 @@ async fn j02_j03_j09_a_burst_to_one_room_is_neither_lost_nor_reordered() {
     let delivered = stand.delivered().await;
     assert_eq!(delivered.len(), PUSHES as usize);
     for (number, delivery) in (0..PUSHES).zip(&delivered) {
-        assert_eq!(delivery.body.as_deref(), Some(&number.to_be_bytes()[..]));
+        assert_eq!(message(delivery), Some(&number.to_be_bytes()[..]));
     }
     assert!(refused > 0, "the burst was meant to fill the bus");
     assert!(stand.gateway.largest_batch.load(Ordering::SeqCst) <= BATCH_RECORDS_MAX);
@@ -255,7 +175,9 @@ async fn pushes_are_refused_once_the_gateway_is_gone() {
 async fn a_record_that_is_no_push_is_skipped() {
     let (producer, consumer) = bus(BusLimits::default(), 0);
     producer.publish(record("\u{7f}\u{7f}")).await.unwrap();
-    producer.publish(command(room("live://1"), 1000).to_record()).await.unwrap();
+    let push = Push { target: room("live://1"), op: 1000, body: Bytes::from("hi") };
+    let right = PushRecord { push, server: String::new(), receipt: 0 };
+    producer.publish(Record { key: right.key().into(), value: right.encode() }).await.unwrap();
     producer.close();
     let (gateway, stats) = (FakeGateway::new(), Arc::new(Stats::default()));
     let consume = Consume::new(consumer, Route::new(vec![gateway.clone()]), Receipts::new(0), stats.clone());

@@ -7,17 +7,18 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::gateways::{Delivery, Target, Totals};
+use halley_dispatcher::gateways::Totals;
 use halley_dispatcher::ingress::access::PUSH;
 use halley_dispatcher::ingress::admit::Limits;
-use support::{FakeGateway, Stand, call, keys, room, token};
+use halley_protocol::push::{Body, Delivery, Target};
+use support::{FakeGateway, Stand, call, keys, message, room, token};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const OK: &str = r#"{"code":0,"message":""}"#;
 
 fn delivery(target: Target, op: i32, body: &'static str) -> Delivery {
-    Delivery { target, op, body: Some(Bytes::from(body)), count: false }
+    Delivery { target, op, body: Some(Body::Message(Bytes::from(body))), count: false }
 }
 
 /// Every push route answers goim's success and delivers what it says; the message goes through byte for byte.
@@ -40,7 +41,7 @@ async fn pushes_are_accepted_and_delivered() {
         assert_eq!(stand.delivered().await, [delivery(target, op, "{\"test\":1}")], "{uri}");
     }
     stand.post("/goim/push/keys?operation=1&keys=a", vec![0u8, 255, 10]).await;
-    assert_eq!(stand.delivered().await[0].body.as_deref(), Some(&[0u8, 255, 10][..]));
+    assert_eq!(message(&stand.delivered().await[0]), Some(&[0u8, 255, 10][..]));
 }
 
 /// Binding errors are status 400, plain text, code -400 and the texts of Go's validator and strconv.
@@ -316,6 +317,6 @@ async fn a_raw_push_must_be_whole_frames() {
         assert_eq!(stand.post(&uri, frame).await.json()["code"], 0, "{uri}");
         let delivered = stand.delivered().await;
         assert_eq!(delivered.len(), 1, "{uri}");
-        assert_eq!((delivered[0].op, delivered[0].body.as_deref()), (9, Some(frame.as_bytes())));
+        assert_eq!((delivered[0].op, message(&delivered[0])), (9, Some(frame.as_bytes())));
     }
 }

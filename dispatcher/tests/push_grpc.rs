@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::gateways::{Delivery, Target as Wanted};
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
 use halley_protocol::proto::push::push_client::PushClient;
 use halley_protocol::proto::push::push_request::Target;
 use halley_protocol::proto::push::{All, Keys, Mids, PushRequest, Room};
+use halley_protocol::push::{Body, Delivery, Target as Wanted};
 use halley_service::serve::budget::Budget;
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::stats::ListenerStats;
 use halley_service::serve::{Application, ServeLimits, Serving, serve};
-use support::{FakeGateway, Stand, keys, room, token};
+use support::{FakeGateway, Stand, keys, message, room, token};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
@@ -60,7 +60,7 @@ async fn every_target_is_delivered_and_answered() {
     {
         let reply = client.push(request).await.unwrap().into_inner();
         assert_eq!((reply.id, reply.matched), (format!("0-{number}"), Some(3)));
-        let delivery = Delivery { target: expected, op: 1000, body: Some("hi".into()), count: true };
+        let delivery = Delivery { target: expected, op: 1000, body: Some(Body::Message("hi".into())), count: true };
         assert_eq!(stand.delivered().await, [delivery]);
     }
     let reply = client.push(PushRequest { dry_run: true, ..to_room("live://1", "", "") }).await.unwrap().into_inner();
@@ -131,5 +131,5 @@ async fn a_raw_push_of_whole_frames_is_delivered() {
     let raw = PushRequest { op: 9, body: body.into(), ..to_room("r", "", "") };
     client(&stand).await.push(raw).await.unwrap();
     let delivered = stand.delivered().await;
-    assert_eq!((delivered[0].op, delivered[0].body.as_deref()), (9, Some(body)));
+    assert_eq!((delivered[0].op, message(&delivered[0])), (9, Some(body)));
 }

@@ -2,13 +2,13 @@
 
 mod support;
 
-use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
-use halley_dispatcher::gateways::{Delivery, Target, Totals};
+use halley_dispatcher::gateways::Totals;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::stats::{Kind, Outcome};
-use support::{FakeGateway, Stand, call, keys, push_call, room, token};
+use halley_protocol::push::{Body, Delivery, Target};
+use support::{FakeGateway, Stand, call, keys, message, push_call, room, token};
 
 const ROOM: &str = r#"{"target":{"room":"live://1"},"op":1000,"text":"hi"}"#;
 
@@ -26,7 +26,7 @@ async fn l09_a_push_is_answered_with_its_id_and_its_matches() {
     let answer = stand.push(ROOM).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, r#"{"id":"0-0","matched":3}"#));
     assert_eq!(stand.push(ROOM).await.body, r#"{"id":"0-1","matched":3}"#);
-    let expected = Delivery { target: room("live://1"), op: 1000, body: Some("hi".into()), count: true };
+    let expected = Delivery { target: room("live://1"), op: 1000, body: Some(Body::Message("hi".into())), count: true };
     assert_eq!(stand.delivered().await, [expected.clone(), expected]);
     assert_eq!(stand.ingress.stats().matched(), 6);
     assert_eq!(stand.ingress.stats().pushes(Kind::Room, Outcome::Accepted), 2);
@@ -46,7 +46,7 @@ async fn every_target_is_delivered() {
         let answer = stand.push(&format!(r#"{{"target":{target},"op":1000,"body":"/w=="}}"#)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let delivered = stand.delivered().await;
-        assert_eq!((&delivered[0].target, &delivered[0].body), (&expected, &Some(Bytes::from_static(b"\xff"))));
+        assert_eq!((&delivered[0].target, message(&delivered[0])), (&expected, Some(&b"\xff"[..])));
     }
 }
 

@@ -11,7 +11,7 @@ use halley_dispatcher::assemble::{self, Dispatcher, Settings};
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::consume::Drained;
 use halley_dispatcher::discovery::node::{Backoff, NodeInfo};
-use halley_dispatcher::gateways::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
+use halley_dispatcher::gateways::{Gateway, GatewayGone, Matched, NoAnswer, Totals};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::grpc;
@@ -19,6 +19,7 @@ use halley_dispatcher::ingress::http::{self, DemoInfo, HttpState};
 use halley_dispatcher::registry::Registry;
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
 use halley_protocol::login::NAME_BYTES_MAX;
+use halley_protocol::push::Delivery;
 use halley_service::access::rules::AccessRules;
 use halley_service::serve::Serving;
 use halley_service::serve::grpc::Grpc;
@@ -29,7 +30,7 @@ use crate::config::Config;
 use crate::config::value::{Auth, HttpRoutes};
 use crate::control::admin::{self, Admin};
 use crate::control::metrics::{Collect, Exposition, Kind as MetricKind};
-use crate::feed::intake::{self, Body, Intake, Push, Request as FeedRequest};
+use crate::feed::intake::{self, Intake, Request as FeedRequest};
 
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.
 const BUS_DRAIN: Duration = Duration::from_secs(5);
@@ -42,10 +43,8 @@ struct OwnGateway(Intake);
 
 #[async_trait::async_trait]
 impl Gateway for OwnGateway {
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
-        let pushes = deliveries.into_iter().map(to_push).collect();
-        let accepted = self.0.deliver(pushes).await.map_err(|_| GatewayGone)?;
-        Ok(accepted.into_iter().map(|accepted| Accepted { matched: accepted.matched }).collect())
+    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
+        self.0.deliver(deliveries).await.map_err(|_| GatewayGone)
     }
 
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
@@ -68,17 +67,6 @@ fn no_answer(why: intake::NoAnswer) -> NoAnswer {
         intake::NoAnswer::Stopping => NoAnswer::Gone,
         intake::NoAnswer::TimedOut => NoAnswer::TimedOut,
     }
-}
-
-fn to_push(delivery: Delivery) -> Push {
-    let target = match delivery.target {
-        Target::Keys(keys) => intake::Target::Keys(keys),
-        Target::Mids(mids) => intake::Target::Mids(mids),
-        Target::Room(room) => intake::Target::Room(room),
-        Target::All { speed } => intake::Target::All { speed },
-    };
-    let body = delivery.body.map(|body| Body::Message { op: delivery.op, body });
-    Push { target, op: delivery.op, body, count: delivery.count }
 }
 
 /// The rooms as jobs are told them.

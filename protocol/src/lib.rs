@@ -1,7 +1,8 @@
-//! The bytes Halley speaks, without sockets or clocks, and, but for logins, without allocation in decode.
+//! The bytes Halley speaks, without sockets or clocks, and, but for logins and records, without allocation in decode.
 //!
 //! - [`goim`]: the frame of goim's clients, read from TCP streams, WebSocket messages and batches of pushes.
 //! - [`websocket`]: RFC 6455, server side: upgrade requests, client frames, server frames.
+//! - [`push`]: whom a push is for, the record that a log carries, and the form in which a gateway takes it.
 //! - [`payload`]: a push, framed once for both transports.
 //! - [`login`], behind the feature of that name: what op 7 may say, and who that makes a client.
 //! - [`field_scan`]: how many elements a protobuf message has, before it is decoded.
@@ -20,4 +21,5 @@ pub mod goim;
 pub mod login;
 pub mod payload;
 pub mod proto;
+pub mod push;
 pub mod websocket;

@@ -1,43 +1,11 @@
 //! The seam to the gateways: what routing hands over and what it gets back. Owns the `Gateway` trait; an implementation
 //! delivers in order and answers only what is in the gateway's memory. Standalone implements it in-process.
 
-use bytes::Bytes;
+use halley_protocol::push::Delivery;
+use tokio::sync::oneshot;
 
-/// Whom a push is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Every connection of these keys.
-    Keys(Vec<String>),
-    /// Every connection of these users.
-    Mids(Vec<i64>),
-    /// Every member of this room (full room key).
-    Room(String),
-    /// Everybody who accepts the op; `speed` deliveries a second over all gateways, 0 = at once.
-    All {
-        /// Deliveries a second, 0 = not paced.
-        speed: u32,
-    },
-}
-
-/// One push on its way to a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Whom it is for.
-    pub target: Target,
-    /// Operation that clients see and accept.
-    pub op: i32,
-    /// Message body; `None` only counts (dry run).
-    pub body: Option<Bytes>,
-    /// Report how many connections it matched.
-    pub count: bool,
-}
-
-/// A delivery that is in the gateway's memory.
-#[derive(Debug)]
-pub struct Accepted {
-    /// Comes when every shard has answered, if `count` was asked for.
-    pub matched: Option<tokio::sync::oneshot::Receiver<u64>>,
-}
+/// How many connections an accepted delivery matched: comes when every shard has answered. `None` where nobody asked.
+pub type Matched = Option<oneshot::Receiver<u64>>;
 
 /// The gateway is stopping or gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +43,9 @@ pub struct Totals {
 /// One gateway.
 #[async_trait::async_trait]
 pub trait Gateway: Send + Sync + 'static {
-    /// Deliver in order; returns when all are accepted. Calls with bodies come one after another from one task; dry runs
+    /// Deliver in order; returns when all are accepted, with one answer for each. Calls with bodies come one after another from one task; dry runs
     /// (`body: None`) come from others at any time.
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone>;
+    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone>;
     /// Rooms with members, and how many.
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer>;
     /// How many members each of these rooms has, in their order.

@@ -4,8 +4,7 @@
 use std::fmt;
 
 use halley_protocol::goim::{FrameError, check_batch, op};
-
-use crate::gateways::Target;
+use halley_protocol::push::Target;
 
 /// Bounds on one push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,14 +8,14 @@ use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::push::push_request::Target as RequestTarget;
 use halley_protocol::proto::push::push_server::{Push as PushMethods, PushServer};
 use halley_protocol::proto::push::{PushReply, PushRequest};
+use halley_protocol::push::{Push, Target};
 use halley_service::panics::Ours;
 use halley_service::serve::grpc::Method;
 use tonic::{Code, Request, Response, Status};
 
 use super::access::PUSH;
 use super::admit::{Invalid, Limits};
-use super::{Ingress, Push, PushError, Pushed};
-use crate::gateways::Target;
+use super::{Ingress, PushError, Pushed};
 
 /// What a request may be longer than its message: names and framing.
 const REQUEST_OVERHEAD_BYTES: usize = 12 * 1024 * 1024;

@@ -11,12 +11,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use halley_protocol::push::{Delivery, Push, PushRecord};
 use halley_service::access::rules::AccessRules;
 
-use crate::bus::{Position, Producer, PublishError};
-use crate::command::Command;
-use crate::gateways::{Delivery, Target};
+use crate::bus::{Position, Producer, PublishError, Record};
 use crate::receipts::{Receipts, sum_of};
 use crate::route::Route;
 use crate::stats::{Kind, Outcome, Stats};
@@ -24,17 +22,6 @@ use admit::{Invalid, Limits};
 
 /// How long an answer waits for the number of matched connections before it goes out without it.
 pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
-
-/// A push as a caller asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Push {
-    /// Whom it is for.
-    pub target: Target,
-    /// Operation that clients see and accept.
-    pub op: i32,
-    /// Message body, verbatim.
-    pub body: Bytes,
-}
 
 /// The answer to a push whose caller wants to know more than that it is on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,11 +181,9 @@ impl Ingress {
     }
 
     async fn admit_and_publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {
-        let Push { target, op, body } = push;
-        self.limits.check(&target, body.len())?;
-        Limits::check_message(op, &body)?;
-        let server = self.server_id.clone();
-        let record = Command { target, op, body, server, receipt }.to_record();
-        Ok(self.bus.publish(record).await?)
+        self.limits.check(&push.target, push.body.len())?;
+        Limits::check_message(push.op, &push.body)?;
+        let record = PushRecord { push, server: self.server_id.clone(), receipt };
+        Ok(self.bus.publish(Record { key: record.key().into(), value: record.encode() }).await?)
     }
 }

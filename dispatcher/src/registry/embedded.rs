@@ -133,7 +133,8 @@ async fn in_time<T>(within: Duration, answer: impl Future<Output = Result<T, NoA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateways::{Accepted, Delivery, Gateway, GatewayGone};
+    use crate::gateways::{Gateway, GatewayGone, Matched};
+    use halley_protocol::push::Delivery;
     use std::sync::atomic::AtomicU32;
     use tokio::sync::Semaphore;
 
@@ -145,7 +146,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Gateway for Slow {
-        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
             Err(GatewayGone)
         }
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
@@ -214,7 +215,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Gateway for Long {
-        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
             Err(GatewayGone)
         }
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {

@@ -12,10 +12,11 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use halley_dispatcher::assemble::{Dispatcher, Settings, embedded};
 use halley_dispatcher::consume::Drained;
 use halley_dispatcher::discovery::node::NodeInfo;
-use halley_dispatcher::gateways::{Accepted, Delivery, Gateway, GatewayGone, NoAnswer, Target, Totals};
+use halley_dispatcher::gateways::{Gateway, GatewayGone, Matched, NoAnswer, Totals};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
 use halley_dispatcher::ingress::http::{DemoInfo, Groups, HttpState, router};
+use halley_protocol::push::{Body as PushBody, Delivery, Target};
 use halley_service::access::tokens::Token;
 use halley_service::access::{Access, Peer};
 use halley_service::serve::budget::Budget;
@@ -83,18 +84,17 @@ impl FakeGateway {
 
 #[async_trait::async_trait]
 impl Gateway for FakeGateway {
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Accepted>, GatewayGone> {
+    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
         self.check()?;
         let _permit = self.may_deliver.acquire().await.unwrap();
         self.check()?;
         self.largest_batch.fetch_max(deliveries.len(), Ordering::SeqCst);
         let accepted = deliveries.iter().map(|delivery| {
-            let matched = delivery.count.then(|| {
+            delivery.count.then(|| {
                 let (sender, receiver) = oneshot::channel();
                 sender.send(self.matched).unwrap();
                 receiver
-            });
-            Accepted { matched }
+            })
         });
         let accepted = accepted.collect();
         self.delivered.lock().unwrap().extend(deliveries);
@@ -245,6 +245,14 @@ impl Answer {
     /// Status, content type and body at once, for whole comparisons.
     pub fn parts(&self) -> (u16, &str, &str) {
         (self.status.as_u16(), self.header("content-type"), &self.body)
+    }
+}
+
+/// The message of a delivery; `None` of a dry run.
+pub fn message(delivery: &Delivery) -> Option<&[u8]> {
+    match delivery.body.as_ref()? {
+        PushBody::Message(body) => Some(body),
+        other => panic!("the dispatcher frames nothing: {other:?}"),
     }
 }
 

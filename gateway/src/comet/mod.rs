@@ -12,6 +12,7 @@ use halley_protocol::proto::goim_comet::{
     BroadcastReply, BroadcastReq, BroadcastRoomReply, BroadcastRoomReq, PushMsgReply, PushMsgReq, RoomsReply, RoomsReq,
 };
 use halley_protocol::proto::goim_protocol::Proto;
+use halley_protocol::push::{Body, Delivery, Target};
 use halley_service::access::Scope;
 use halley_service::panics::Ours;
 use halley_service::serve::answer::HeldByAnswer;
@@ -21,7 +22,7 @@ use hashbrown::HashSet;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::feed::intake::{Body, Intake, Push, Target};
+use crate::feed::intake::Intake;
 
 /// What a job does. goim's jobs show no token, so one is asked for only where one for jobs is configured.
 pub const COMET: Scope = Scope { bit: 4, what: "calling Comet", setting: "comet_token", needs_this_machine: false };
@@ -82,7 +83,7 @@ pub struct CometService {
 
 impl CometService {
     async fn push(&self, target: Target, op: i32, proto: Proto) -> Result<(), Status> {
-        let push = Push { target, op, body: Some(body(proto)?), count: false };
+        let push = Delivery { target, op, body: Some(body(proto)?), count: false };
         self.deliver(vec![push]).await
     }
 
@@ -97,14 +98,14 @@ impl CometService {
         let mut pushes = Vec::new();
         for keys in keys.chunks(KEYS_PER_PIECE) {
             let piece = keys.iter().filter(|key| known.insert(key.as_str())).cloned().collect();
-            pushes.push(Push { target: Target::Keys(piece), op, body: Some(body.clone()), count: false });
+            pushes.push(Delivery { target: Target::Keys(piece), op, body: Some(body.clone()), count: false });
             // Others have their calls here too.
             tokio::task::yield_now().await;
         }
         self.deliver(pushes).await
     }
 
-    async fn deliver(&self, pushes: Vec<Push>) -> Result<(), Status> {
+    async fn deliver(&self, pushes: Vec<Delivery>) -> Result<(), Status> {
         self.intake.deliver(pushes).await.map(drop).map_err(unavailable)
     }
 }

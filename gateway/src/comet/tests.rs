@@ -28,7 +28,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::*;
-use crate::feed::intake::{self, Body, Target};
+use crate::feed::intake;
 
 /// Keys that the tests' listener takes in one push.
 const KEYS_MAX: usize = 250_000;
@@ -85,9 +85,9 @@ impl Rooms for Two {
 async fn note(mut requests: mpsc::Receiver<intake::Request>, seen: &Seen) {
     while let Some(request) = requests.recv().await {
         match request {
-            intake::Request::Deliver { pushes, reply } => {
-                seen.borrow_mut().extend(pushes.iter().map(show));
-                let accepted = pushes.iter().map(|_| intake::Accepted { matched: None }).collect();
+            intake::Request::Deliver { deliveries, reply } => {
+                seen.borrow_mut().extend(deliveries.iter().map(show));
+                let accepted = deliveries.iter().map(|_| None).collect();
                 let _ = reply.send(accepted);
             }
             other => panic!("jobs do not ask for {other:?}"),
@@ -95,7 +95,7 @@ async fn note(mut requests: mpsc::Receiver<intake::Request>, seen: &Seen) {
     }
 }
 
-fn show(push: &intake::Push) -> String {
+fn show(push: &Delivery) -> String {
     let target = match &push.target {
         Target::Keys(keys) => format!("keys {}", keys.join(",")),
         Target::Mids(mids) => format!("mids {mids:?}"),
@@ -106,7 +106,7 @@ fn show(push: &intake::Push) -> String {
         Body::Raw(frames) if **frames == *T1 => "raw T1".to_owned(),
         Body::Raw(frames) => format!("raw of {}", frames.len()),
         Body::Plain { version, op, seq, body } => format!("plain {version} {op} {seq} of {}", body.len()),
-        Body::Message { .. } => "message".to_owned(),
+        Body::Message(_) => "message".to_owned(),
     };
     assert!(!push.count, "nobody could read it");
     // Rooms do not ask for accepts.

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use halley_protocol::payload::Payload;
+use halley_protocol::push::{Body, Delivery, Target};
 
 use crate::mesh::msg::{ConnRef, FeedToShard, ShardPush, ShardTarget, SharedPayload};
 
 use super::directory::{Directory, Place};
-use super::intake::{Accepted, Body, Push, Target};
+use super::intake::Matched;
 use super::node::Feed;
 
 /// Reused memory of [`route`].
@@ -22,7 +23,7 @@ pub struct Route {
 
 impl Feed {
     /// Hand one push to its shards; `None` when a ring is full and nothing was done.
-    pub(super) fn deliver(&mut self, push: &Push) -> Option<Accepted> {
+    pub(super) fn deliver(&mut self, push: &Delivery) -> Option<Matched> {
         if self.full_shard.is_some_and(|shard| self.links.free(shard) == 0) {
             return None;
         }
@@ -35,7 +36,7 @@ impl Feed {
             return None;
         }
         self.count_push(&push.target, targets.is_empty());
-        let payload = if targets.is_empty() { None } else { push.body.as_ref().map(frame) };
+        let payload = if targets.is_empty() { None } else { push.body.as_ref().map(|body| frame(push.op, body)) };
         let mut receipt = 0;
         let mut matched = None;
         if push.count {
@@ -52,7 +53,7 @@ impl Feed {
         }
         targets.clear();
         self.route.targets = targets;
-        Some(Accepted { matched })
+        Some(matched)
     }
 
     fn count_push(&mut self, target: &Target, unmatched: bool) {
@@ -113,9 +114,9 @@ impl Route {
 /// Connections of one push whose memory is kept for the next.
 const CONNS_KEPT_MAX: usize = 4096;
 
-fn frame(body: &Body) -> SharedPayload {
+fn frame(op: i32, body: &Body) -> SharedPayload {
     Arc::new(match body {
-        Body::Message { op, body } => Payload::message(*op, body),
+        Body::Message(body) => Payload::message(op, body),
         Body::Raw(frames) => Payload::raw(frames),
         Body::Plain { version, op, seq, body } => Payload::plain(*version, *op, *seq, body),
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use halley_protocol::push::Delivery;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::close::CloseReason;
@@ -18,66 +18,8 @@ use crate::mesh::msg::{ConnRef, RoomRef};
 /// Requests that may wait for feed; beyond it callers wait in turn.
 pub const INTAKE_REQUESTS_MAX: usize = 1024;
 
-/// Whom a push is for, in the gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Every connection of these keys.
-    Keys(Vec<String>),
-    /// Every connection of these users.
-    Mids(Vec<i64>),
-    /// Every member of this room (full room key).
-    Room(String),
-    /// Everybody; `speed` deliveries a second over the whole gateway, 0 = at once.
-    All {
-        /// Deliveries a second, 0 = not paced.
-        speed: u32,
-    },
-}
-
-/// The body of a push.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// One message: framed as op `op`, ver 1, seq 0.
-    Message {
-        /// Operation that clients see.
-        op: i32,
-        /// Their body.
-        body: Bytes,
-    },
-    /// One or more complete frames, as stock jobs send them (goim §1.9).
-    Raw(Bytes),
-    /// A frame sent plainly on both transports, as goim does with a `Proto` of another op than 9.
-    Plain {
-        /// Header field.
-        version: i32,
-        /// Header field.
-        op: i32,
-        /// Header field.
-        seq: i32,
-        /// Body.
-        body: Bytes,
-    },
-}
-
-/// One push.
-#[derive(Clone, Debug)]
-pub struct Push {
-    /// Whom it is for.
-    pub target: Target,
-    /// The op that accepts are asked for; not used for rooms.
-    pub op: i32,
-    /// What to send; `None` only counts (dry run).
-    pub body: Option<Body>,
-    /// Report the number of matched connections.
-    pub count: bool,
-}
-
-/// The answer to an accepted push: it is in the gateway's memory, in order.
-#[derive(Debug)]
-pub struct Accepted {
-    /// Comes when every shard has answered, if `count` was asked for.
-    pub matched: Option<oneshot::Receiver<u64>>,
-}
+/// How many connections an accepted delivery matched: comes when every shard has answered. `None` where nobody asked.
+pub type Matched = Option<oneshot::Receiver<u64>>;
 
 /// One login as the directory knows it.
 #[derive(Clone, Debug)]
@@ -187,9 +129,9 @@ pub enum Request {
     /// Deliver pushes in order; answered when all of them are in the shards' rings.
     Deliver {
         /// In the order of delivery.
-        pushes: Vec<Push>,
-        /// One answer per push.
-        reply: oneshot::Sender<Vec<Accepted>>,
+        deliveries: Vec<Delivery>,
+        /// One answer per delivery.
+        reply: oneshot::Sender<Vec<Matched>>,
     },
     /// Rooms with members and their counts.
     Rooms {
@@ -326,9 +268,9 @@ impl Intake {
 
     /// Deliver pushes in order; returns when they are in the gateway's memory. Waits as long as a shard's ring is full: that is
     /// how the bus, and calls over gRPC with their own deadlines, are held back.
-    pub async fn deliver(&self, pushes: Vec<Push>) -> Result<Vec<Accepted>, FeedGone> {
+    pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, FeedGone> {
         let (reply, accepted) = oneshot::channel();
-        self.wait(Request::Deliver { pushes, reply }, accepted).await
+        self.wait(Request::Deliver { deliveries, reply }, accepted).await
     }
 
     /// Watch logins; see [`Request::Watch`].

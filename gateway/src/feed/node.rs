@@ -21,7 +21,7 @@ use crate::mesh::wake::Doorbell;
 
 use super::deliver::Route;
 use super::directory::{Directory, DirectoryLimits};
-use super::intake::{Accepted, Request};
+use super::intake::{Matched, Request};
 use super::receipts::Receipts;
 use super::requests::{Job, Listings};
 use super::stats::{FeedCounts, FeedStats};
@@ -76,7 +76,7 @@ pub(super) struct Feed {
     /// The request under way.
     pub(super) job: Option<Job>,
     /// Answers to tell when the rings are flushed.
-    pub(super) delivered: Vec<(oneshot::Sender<Vec<Accepted>>, Vec<Accepted>)>,
+    pub(super) delivered: Vec<(oneshot::Sender<Vec<Matched>>, Vec<Matched>)>,
     /// The request that ended the last sleep.
     pub(super) next_request: Option<Request>,
     pub(super) listings: Listings,

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use halley_protocol::push::{Delivery, Target};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::close::CloseReason;
 use crate::mesh::msg::ConnRef;
 
-use super::intake::{Accepted, Push, Request, RoomList, Target, Totals};
+use super::intake::{Matched, Request, RoomList, Totals};
 use super::node::Feed;
 
 /// Pushes and their recipients by name handled in one turn; a push beyond it waits for the next turn.
@@ -23,7 +24,7 @@ const LISTENERS_MAX: usize = 4096;
 #[derive(Debug)]
 pub enum Job {
     /// Pushes still to deliver, and the answers for those before.
-    Deliver { pushes: VecDeque<Push>, accepted: Vec<Accepted>, reply: oneshot::Sender<Vec<Accepted>> },
+    Deliver { deliveries: VecDeque<Delivery>, accepted: Vec<Matched>, reply: oneshot::Sender<Vec<Matched>> },
     /// Connections still to close, and how many were.
     Close { conns: Vec<(u16, ConnRef)>, reason: CloseReason, closed: u64, reply: oneshot::Sender<u64> },
     /// Waits for a place among those who wait for lists.
@@ -93,9 +94,9 @@ impl Feed {
     fn begin(&mut self, request: Request) -> Option<Job> {
         let logins = &self.directory.logins;
         match request {
-            Request::Deliver { pushes, reply } => {
-                let accepted = Vec::with_capacity(pushes.len());
-                return Some(Job::Deliver { pushes: pushes.into(), accepted, reply });
+            Request::Deliver { deliveries, reply } => {
+                let accepted = Vec::with_capacity(deliveries.len());
+                return Some(Job::Deliver { deliveries: deliveries.into(), accepted, reply });
             }
             Request::Rooms { reply } => return Some(Job::List { reply }),
             Request::Close { select, reason, reply } => {
@@ -134,19 +135,19 @@ impl Feed {
     /// Returns the job unless it is done.
     fn advance(&mut self, job: Job, budget: &mut usize) -> Option<Job> {
         match job {
-            Job::Deliver { mut pushes, mut accepted, reply } => {
-                while let Some(push) = pushes.front() {
+            Job::Deliver { mut deliveries, mut accepted, reply } => {
+                while let Some(push) = deliveries.front() {
                     if *budget == 0 {
                         self.more = true;
-                        return Some(Job::Deliver { pushes, accepted, reply });
+                        return Some(Job::Deliver { deliveries, accepted, reply });
                     }
                     let Some(done) = self.deliver(push) else {
                         self.defer();
-                        return Some(Job::Deliver { pushes, accepted, reply });
+                        return Some(Job::Deliver { deliveries, accepted, reply });
                     };
                     *budget = budget.saturating_sub(cost(push));
                     accepted.push(done);
-                    pushes.pop_front();
+                    deliveries.pop_front();
                 }
                 // Whoever hears it may tell a shard something behind them: they must be there to see first.
                 self.delivered.push((reply, accepted));
@@ -183,7 +184,7 @@ impl Feed {
 }
 
 /// What a push costs of the budget.
-fn cost(push: &Push) -> usize {
+fn cost(push: &Delivery) -> usize {
     match &push.target {
         Target::Keys(keys) => keys.len(),
         Target::Mids(mids) => mids.len(),

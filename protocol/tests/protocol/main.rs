@@ -9,5 +9,6 @@ mod handshake;
 mod oracles;
 mod payload;
 mod protobuf;
+mod push;
 mod round_trip;
 mod vectors;

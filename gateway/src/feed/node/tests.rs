@@ -2,11 +2,12 @@
 //! full rings delay but never lose, reorder or stop anything.
 
 use bytes::Bytes;
+use halley_protocol::push::{Body, Delivery, Target};
 
 use super::*;
 use crate::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
-use crate::feed::intake::{Body, DirectoryEntry, Push, Select, Target, Totals, WatchNews, WatchSink, WatchSource};
+use crate::feed::intake::{DirectoryEntry, Select, Totals, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, Login, ReceiptId, RoomRef, ShardPush, ShardTarget};
 use crate::mesh::port::channel;
 
@@ -101,12 +102,12 @@ impl Bench {
         answer.try_recv().expect("answered within a turn")
     }
 
-    fn deliver(&mut self, pushes: Vec<Push>) -> oneshot::Receiver<Vec<Accepted>> {
-        self.ask(|reply| Request::Deliver { pushes, reply })
+    fn deliver(&mut self, deliveries: Vec<Delivery>) -> oneshot::Receiver<Vec<Matched>> {
+        self.ask(|reply| Request::Deliver { deliveries, reply })
     }
 
-    fn delivered(&mut self, push: Push) -> Accepted {
-        self.answered(|reply| Request::Deliver { pushes: vec![push], reply }).pop().expect("one answer per push")
+    fn delivered(&mut self, push: Delivery) -> Matched {
+        self.answered(|reply| Request::Deliver { deliveries: vec![push], reply }).pop().expect("one answer per push")
     }
 }
 
@@ -119,16 +120,16 @@ fn register(conn: ConnRef, key: &str, mid: i64) -> ShardToFeed {
     ShardToFeed::Register { conn, login: Box::new(Login { key: key.into(), mid, peer: None }) }
 }
 
-fn message(target: Target, body: &str) -> Push {
-    let body = Body::Message { op: 1000, body: Bytes::copy_from_slice(body.as_bytes()) };
-    Push { target, op: 1000, body: Some(body), count: false }
+fn message(target: Target, body: &str) -> Delivery {
+    let body = Body::Message(Bytes::copy_from_slice(body.as_bytes()));
+    Delivery { target, op: 1000, body: Some(body), count: false }
 }
 
-fn to_keys(keys: &[&str], body: &str) -> Push {
+fn to_keys(keys: &[&str], body: &str) -> Delivery {
     message(Target::Keys(keys.iter().map(|&key| key.to_owned()).collect()), body)
 }
 
-fn to_room(room: &str, body: &str) -> Push {
+fn to_room(room: &str, body: &str) -> Delivery {
     message(Target::Room(room.to_owned()), body)
 }
 

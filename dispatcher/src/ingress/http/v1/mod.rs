@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use halley_protocol::push::Push;
 use halley_service::access::{Denied, Kind};
 use halley_service::serve::answers::{error, try_later};
 use halley_service::serve::body::BodyError;
@@ -18,7 +19,7 @@ use super::{State, json, to_json};
 use crate::gateways::NoAnswer;
 use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::admit::{Invalid, Limits};
-use crate::ingress::{Push, PushError, Pushed};
+use crate::ingress::{PushError, Pushed};
 use request::PushRequest;
 
 const JSON: &str = "application/json";

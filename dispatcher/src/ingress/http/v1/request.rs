@@ -15,11 +15,10 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use halley_protocol::push::Target;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
-
-use crate::gateways::Target;
 
 /// Characters of a sentence about a request, part of which the sender chooses.
 const SENTENCE_CHARACTERS_MAX: usize = 300;

@@ -40,9 +40,9 @@ fn bodies_are_framed_as_they_are_meant() {
     bench.forget_heard();
     let frame = b"\0\0\0\x11\0\x10\0\x01\0\0\x03\xe8\0\0\0\0x";
     let plain = Body::Plain { version: -1, op: 1000, seq: -1, body: Bytes::from_static(b"x") };
-    let message = Body::Message { op: 1000, body: Bytes::from_static(b"x") };
+    let message = Body::Message(Bytes::from_static(b"x"));
     let mut sent = |body| {
-        bench.delivered(Push { body: Some(body), ..to_keys(&["a"], "") });
+        bench.delivered(Delivery { body: Some(body), ..to_keys(&["a"], "") });
         match bench.shards[0].from_feed.pop() {
             Some(FeedToShard::Push(ShardPush { payload: Some(payload), op: 1000, .. })) => {
                 (payload.bytes(false).to_vec(), payload.bytes(true).len())
@@ -63,8 +63,8 @@ fn receipts_sum_over_the_shards_asked() {
     bench.log_in(0, 1, "a", 9);
     bench.log_in(2, 2, "b", 9);
     bench.forget_heard();
-    let counted = |push| Push { count: true, ..push };
-    let mut matched = bench.delivered(counted(message(Target::Mids(vec![9]), "x"))).matched.expect("was asked for");
+    let counted = |push| Delivery { count: true, ..push };
+    let mut matched = bench.delivered(counted(message(Target::Mids(vec![9]), "x"))).expect("was asked for");
     for (shard, number) in [(0, 1), (2, 40)] {
         let message = bench.shards[shard].from_feed.pop().expect("a push");
         assert!(matched.try_recv().is_err(), "not every shard has answered");
@@ -73,13 +73,13 @@ fn receipts_sum_over_the_shards_asked() {
     }
     assert_eq!(matched.try_recv(), Ok(41));
 
-    let mut nobody = bench.delivered(counted(to_keys(&["nobody"], "x"))).matched.expect("was asked for");
+    let mut nobody = bench.delivered(counted(to_keys(&["nobody"], "x"))).expect("was asked for");
     assert_eq!(nobody.try_recv(), Ok(0), "no shard is asked");
-    assert!(bench.delivered(to_keys(&["a"], "x")).matched.is_none());
+    assert!(bench.delivered(to_keys(&["a"], "x")).is_none());
     bench.forget_heard();
 
-    bench.delivered(Push { body: None, ..counted(to_keys(&["a"], "")) });
-    bench.delivered(Push { body: None, ..to_keys(&["a"], "") });
+    bench.delivered(Delivery { body: None, ..counted(to_keys(&["a"], "")) });
+    bench.delivered(Delivery { body: None, ..to_keys(&["a"], "") });
     assert_eq!(bench.heard(0), ["count conn 1"], "a dry run asks; one that nobody counts does not");
     assert_eq!(bench.stats.read().receipts_open, 1);
 }

@@ -119,13 +119,13 @@ fn run(seed: u64) {
             5 => models[shard].read(&mut bench.shards[shard], random.random_range(1..4)),
             _ => {
                 let body = numbers.next().unwrap_or_default().to_be_bytes();
-                let body = |op| Some(Body::Message { op, body: Bytes::copy_from_slice(&body) });
+                let body = || Some(Body::Message(Bytes::copy_from_slice(&body)));
                 let keys = vec!["key-0".to_owned(), format!("key-{}", random.random_range(0..6))];
                 let room = Target::Room("live://1".to_owned());
                 let pushes = vec![
-                    Push { target: room, op: 1, body: body(1), count: false },
-                    Push { target: Target::Keys(keys), op: 2, body: body(2), count: true },
-                    Push { target: Target::All { speed: 3 }, op: 3, body: body(3), count: true },
+                    Delivery { target: room, op: 1, body: body(), count: false },
+                    Delivery { target: Target::Keys(keys), op: 2, body: body(), count: true },
+                    Delivery { target: Target::All { speed: 3 }, op: 3, body: body(), count: true },
                 ];
                 answers.push(bench.deliver(pushes));
             }
@@ -140,7 +140,7 @@ fn run(seed: u64) {
         }
     }
     for answer in &mut answers {
-        receipts.extend(answer.try_recv().expect("delivered").into_iter().filter_map(|accepted| accepted.matched));
+        receipts.extend(answer.try_recv().expect("delivered").into_iter().flatten());
     }
     for receipt in &mut receipts {
         receipt.try_recv().expect("every shard has answered");

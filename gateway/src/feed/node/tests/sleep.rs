@@ -48,16 +48,16 @@ fn requests_and_news_wake_a_sleeping_feed() {
     });
     let ask = |push| async {
         let (reply, answer) = oneshot::channel();
-        assert!(requests.send(Request::Deliver { pushes: vec![push], reply }).await.is_ok());
-        let matched = answer.await.expect("feed runs").pop().expect("one answer").matched.expect("counted");
+        assert!(requests.send(Request::Deliver { deliveries: vec![push], reply }).await.is_ok());
+        let matched = answer.await.expect("feed runs").pop().expect("one answer").expect("counted");
         matched.await.expect("feed runs")
     };
     let matched = beside(node, || async {
         // Nobody rings for the login but the shard.
-        while ask(Push { body: None, count: true, ..to_keys(&["k"], "") }).await == 0 {
+        while ask(Delivery { body: None, count: true, ..to_keys(&["k"], "") }).await == 0 {
             tokio::task::yield_now().await;
         }
-        let pushes = (1..100).map(|n| Push { count: true, ..to_keys(&["k"], &n.to_string()) });
+        let pushes = (1..100).map(|n| Delivery { count: true, ..to_keys(&["k"], &n.to_string()) });
         let mut matched = 0;
         for push in pushes {
             matched += ask(push).await;
@@ -84,8 +84,8 @@ fn a_full_ring_is_looked_at_again() {
         let mut answers = Vec::new();
         for n in 0..5 {
             let (reply, answer) = oneshot::channel();
-            let pushes = vec![message(Target::All { speed: 0 }, &n.to_string())];
-            assert!(requests.send(Request::Deliver { pushes, reply }).await.is_ok());
+            let deliveries = vec![message(Target::All { speed: 0 }, &n.to_string())];
+            assert!(requests.send(Request::Deliver { deliveries, reply }).await.is_ok());
             answers.push(answer);
         }
         for answer in answers {
