@@ -1,0 +1,49 @@
+//! What the configuration means for the dispatcher. Owns the mapping of names, and nothing that may change while it runs.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use halley_dispatcher::assemble::Settings;
+use halley_dispatcher::bus::embedded::BusLimits;
+use halley_dispatcher::ingress::admit::Limits;
+use halley_dispatcher::ingress::http::DemoInfo;
+use halley_protocol::login::NAME_BYTES_MAX;
+use halley_service::access::rules::AccessRules;
+
+use crate::config::Config;
+use crate::config::value::Auth;
+
+use super::node_info::{Bound, server_id};
+
+/// What a dispatcher is made by. Its ids begin at the clock's microseconds, so that none repeats after a restart.
+pub(super) fn dispatcher(config: &Config, access: AccessRules) -> Settings {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Settings {
+        limits: Limits {
+            body_bytes_max: to_usize(config.ingress.body_bytes_max.into()),
+            targets_max: to_usize(config.ingress.recipients_max.into()),
+            name_bytes_max: NAME_BYTES_MAX,
+        },
+        access,
+        bus: BusLimits {
+            records_max: to_usize(config.ingress.bus_records_max.into()),
+            bytes_max: to_usize(config.ingress.bus_bytes_max),
+        },
+        first_offset: i64::try_from(since_epoch.as_micros()).unwrap_or_default(),
+        server_id: server_id(config),
+    }
+}
+
+/// What the demo page is told.
+pub(super) fn demo(config: &Config, bound: &Bound) -> DemoInfo {
+    DemoInfo {
+        websocket: bound.ws,
+        websocket_tls: bound.wss,
+        jwt: config.general.auth == Auth::Jwt,
+        ..DemoInfo::default()
+    }
+}
+
+/// A configured bound as a length; one that no memory holds becomes the largest.
+pub(super) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
