@@ -2,7 +2,6 @@
 //! travels on; frames and routes nothing itself. The Comet service, the admin side and standalone's bus hold an
 //! [`Intake`]; `feed::node` is the only receiver.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,39 +10,16 @@ use halley_protocol::push::Delivery;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::close::CloseReason;
-use crate::feed::directory::DirectoryLimits;
 use crate::limits::{ANSWER_MS_MAX, LIST_MS_MAX};
 use crate::mesh::msg::{ConnRef, RoomRef};
+
+pub use super::directory::{DirectoryEntry, DirectoryLimits, Select};
 
 /// Requests that may wait for feed; beyond it callers wait in turn.
 pub const INTAKE_REQUESTS_MAX: usize = 1024;
 
 /// How many connections an accepted delivery matched: comes when every shard has answered. `None` where nobody asked.
 pub type Matched = Option<oneshot::Receiver<u64>>;
-
-/// One login as the directory knows it.
-#[derive(Clone, Debug)]
-pub struct DirectoryEntry {
-    /// Shard index.
-    pub shard: u16,
-    /// The connection in that shard.
-    pub conn: ConnRef,
-    /// Connection key.
-    pub key: String,
-    /// Member id.
-    pub mid: i64,
-    /// Peer address.
-    pub peer: Option<SocketAddr>,
-}
-
-/// Which logins are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Select {
-    /// By connection key.
-    Key(String),
-    /// By member id.
-    Mid(i64),
-}
 
 /// Rooms with members: the full key of each and its count.
 pub type RoomList = Arc<Vec<(String, u32)>>;

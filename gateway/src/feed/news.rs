@@ -6,7 +6,7 @@ use crate::close::CloseReason;
 use crate::mesh::msg::{ConnRef, FeedToShard, Login, RoomRef, ShardToFeed};
 
 use super::directory::{Admission, Place};
-use super::node::Feed;
+use super::state::Feed;
 
 /// News of one shard taken in one turn.
 const NEWS_PER_SHARD: usize = 512;

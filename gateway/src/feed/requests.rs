@@ -1,52 +1,14 @@
 //! What others ask of feed. Owns the request under way: one that goes no further because a ring is full is kept, and no
 //! further one is read, so requests take effect in the order in which they came.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use halley_protocol::push::{Delivery, Target};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::close::CloseReason;
-use crate::mesh::msg::ConnRef;
-
-use super::intake::{Matched, Request, RoomList, Totals};
-use super::node::Feed;
+use super::intake::{Request, Totals};
+use super::state::{Feed, Job};
 
 /// Pushes and their recipients by name handled in one turn; a push beyond it waits for the next turn.
 const COST_PER_TURN: usize = 4096;
-/// Rooms looked at in one turn for those who ask for all.
-const ROOMS_PER_TURN: u32 = 4096;
-/// Who may wait for lists of all rooms; who asks beyond it waits in turn, and everybody behind.
-const LISTENERS_MAX: usize = 4096;
-
-/// A request that was begun.
-#[derive(Debug)]
-pub enum Job {
-    /// Pushes still to deliver, and the answers for those before.
-    Deliver { deliveries: VecDeque<Delivery>, accepted: Vec<Matched>, reply: oneshot::Sender<Vec<Matched>> },
-    /// Connections still to close, and how many were.
-    Close { conns: Vec<(u16, ConnRef)>, reason: CloseReason, closed: u64, reply: oneshot::Sender<u64> },
-    /// Waits for a place among those who wait for lists.
-    List { reply: oneshot::Sender<RoomList> },
-}
-
-/// Lists of all rooms: one under way, made over several turns, for all who asked before it began, and those who asked since.
-/// These get the next one, which has every room that was there when they asked.
-#[derive(Debug, Default)]
-pub struct Listings {
-    next: u32,
-    found: Vec<(String, u32)>,
-    served: Vec<oneshot::Sender<RoomList>>,
-    waiting: Vec<oneshot::Sender<RoomList>>,
-}
-
-impl Listings {
-    /// Who waits.
-    pub(super) fn len(&self) -> usize {
-        self.served.len() + self.waiting.len()
-    }
-}
 
 impl Feed {
     /// Go on with the request under way, then take further ones.
@@ -71,23 +33,8 @@ impl Feed {
 
     /// Go on with the lists of rooms.
     pub(super) fn list_rooms(&mut self) {
-        let lists = &mut self.listings;
-        lists.served.retain(|reply| !reply.is_closed());
-        if lists.served.is_empty() {
-            (lists.next, lists.found) = (0, Vec::new());
-            std::mem::swap(&mut lists.served, &mut lists.waiting);
-        }
-        if lists.served.is_empty() {
-            return;
-        }
-        match self.directory.rooms.list(lists.next, ROOMS_PER_TURN, &mut lists.found) {
-            Some(next) => lists.next = next,
-            None => {
-                let rooms: RoomList = Arc::new(std::mem::take(&mut lists.found));
-                lists.served.drain(..).for_each(|reply| answer(reply, Arc::clone(&rooms)));
-            }
-        }
-        self.more |= lists.len() > 0;
+        self.listings.go_on(&self.directory.rooms);
+        self.more |= self.listings.len() > 0;
     }
 
     /// Returns what cannot be answered on the spot.
@@ -167,10 +114,9 @@ impl Feed {
                 answer(reply, closed);
             }
             Job::List { reply } => {
-                if self.listings.len() >= LISTENERS_MAX {
+                if let Err(reply) = self.listings.add(reply) {
                     return Some(Job::List { reply });
                 }
-                self.listings.waiting.push(reply);
                 self.more = true;
             }
         }

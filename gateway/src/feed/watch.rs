@@ -1,8 +1,8 @@
-//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, which is counted for it, and
-//! one that is gone is forgotten at the next news or the next watch.
+//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, which is
+//! counted for it, and one that is gone is forgotten at the next news or the next watch.
 
-use super::directory::{Logins, Place};
-use super::intake::{Select, WatchNews, WatchSink};
+use super::directory::{Logins, Place, Select};
+use super::intake::{WatchNews, WatchSink};
 
 /// Watchers at once; one more is turned away (its channel closes).
 pub const WATCHES_MAX: usize = 256;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::control::handle::{ControlDoor, ControlHandle};
 use crate::control::node::ShardPort;
-use crate::feed::node::ShardLink;
+use crate::feed::links::ShardLink;
 use crate::limits::{FROM_SHARD_RING_SLOTS, TO_SHARD_RING_SLOTS};
 use crate::mesh::port::channel;
 use crate::mesh::wake::Doorbell;

@@ -8,11 +8,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
-use crate::feed::intake::{DirectoryEntry, Select};
 use crate::mesh::msg::{ConnRef, Login};
 use crate::table::index::Index;
 
 use super::addresses::Addresses;
+use super::entry::{DirectoryEntry, Select};
 use super::names::{Name, Names};
 use super::slots::{Place, Slots};
 

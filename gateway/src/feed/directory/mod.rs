@@ -1,11 +1,12 @@
 //! Where everybody is: connection keys, users and rooms to shards and connections. Owns the tables and the limits on
-//! logins; decides what a login or a departure means and leaves it to `feed::node` to say so to shards, because only
-//! that one sees how full their rings are. Read by `feed::deliver` for every push.
+//! logins; decides what a login or a departure means and leaves it to `feed::news` to say so to shards, because only
+//! that one sees how full their rings are. Read by `feed::route` for every push.
 //!
 //! A login is named by shard, slot and generation in all removals, so a late departure never erases the login that
 //! came after it (goim's defect C3).
 
 mod addresses;
+mod entry;
 mod logins;
 mod names;
 mod rooms;
@@ -14,6 +15,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use entry::{DirectoryEntry, Select};
 pub use logins::{Chain, Logins};
 pub use rooms::{RoomAt, Rooms, StaleCount};
 pub use slots::Place;

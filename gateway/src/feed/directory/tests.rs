@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::feed::intake::Select;
 use crate::mesh::msg::{ConnRef, RoomRef};
 
 const SHARDS: u16 = 3;

@@ -4,12 +4,14 @@
 use bytes::Bytes;
 use halley_protocol::push::{Body, Delivery, Target};
 
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
-use crate::feed::intake::{DirectoryEntry, Select, Totals, WatchNews, WatchSink, WatchSource};
-use crate::mesh::msg::{ConnRef, Login, ReceiptId, RoomRef, ShardPush, ShardTarget};
-use crate::mesh::port::channel;
+use crate::feed::intake::{DirectoryEntry, Matched, Select, Totals, WatchNews, WatchSink, WatchSource};
+use crate::mesh::msg::{ConnRef, FeedToShard, Login, ReceiptId, RoomRef, ShardPush, ShardTarget, ShardToFeed};
+use crate::mesh::port::{Receiver, Sender, channel};
 
 mod delivery;
 mod logins;
