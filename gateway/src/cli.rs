@@ -8,14 +8,13 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::config::key::Key;
-use crate::config::load::FILE_VARIABLE;
-use crate::config::nearest::{is_repeatable, is_slip_of};
-use crate::config::schema::{find, keys};
-use crate::config::{Flag, Sources};
+use halley_service::config::key::{Key, VARIABLE_PREFIX};
+use halley_service::config::load::{FILE_VARIABLE, Flag};
+use halley_service::config::{Problem, Schema, Sources};
+use halley_service::nearest::{is_repeatable, is_slip_of};
 
-/// As whom we speak to a person.
-pub const PROGRAM: &str = "halley-gateway";
+use crate::config::Config;
+pub use crate::config::schema::PROGRAM;
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -23,7 +22,12 @@ pub enum Command {
     /// Run the gateway.
     Run(Sources),
     /// Say whether a configuration is right.
-    CheckConfig(Sources),
+    CheckConfig {
+        /// Where the settings come from.
+        sources: Sources,
+        /// Print the settings in force too.
+        effective: bool,
+    },
     /// Print the reference file.
     DefaultConfig,
     /// Print the version.
@@ -74,7 +78,10 @@ pub fn parse(
         Some(("default-config", _)) => Command::DefaultConfig,
         Some(("version", _)) => Command::Version,
         // Flags may stand before the command and after it.
-        Some((_, check)) => Command::CheckConfig(sources(&[&matches, check], environment)),
+        Some((_, check)) => Command::CheckConfig {
+            sources: sources(&[&matches, check], environment),
+            effective: check.get_flag("effective"),
+        },
         None => Command::Run(sources(&[&matches], environment)),
     })
 }
@@ -129,7 +136,13 @@ fn command() -> clap::Command {
         .subcommand(
             clap::Command::new("check-config")
                 .about("Say everything that is wrong with the configuration, and what else should be known; change nothing")
-                .args(&settings),
+                .args(&settings)
+                .arg(
+                    Arg::new("effective")
+                        .long("effective")
+                        .action(ArgAction::SetTrue)
+                        .help("Print the settings in force too, as a configuration file, without secrets"),
+                ),
         )
         .subcommand(
             clap::Command::new("default-config").about("Print a configuration file with every setting explained"),
@@ -149,14 +162,14 @@ fn settings_arguments() -> Vec<Arg> {
         .value_name("SETTING=VALUE")
         .action(ArgAction::Append)
         .help("Any setting by its name in the file: --set node.region=sh (repeatable)");
-    let own = keys().filter_map(|key| Some(own_argument(key, key.flag()?)));
+    let own = Config::keys().filter_map(|key| Some(own_argument(key, key.flag()?)));
     [config, set].into_iter().chain(own).collect()
 }
 
-fn own_argument(key: &'static Key, flag: String) -> Arg {
+fn own_argument(key: &'static Key<Config>, flag: String) -> Arg {
     let about: Vec<&str> = key.about.iter().map(|line| line.trim()).collect();
     let repeatable = if key.list { " (repeatable)" } else { "" };
-    let default = key.value(&crate::config::Config::default());
+    let default = key.value(&Config::default());
     let default = match default.as_str() {
         "[]" | "\"\"" => String::new(),
         value => format!(" [default: {}]", value.trim_start_matches('[').trim_end_matches(']').replace('"', "")),
@@ -178,11 +191,11 @@ fn sources(matches: &[&ArgMatches], environment: impl IntoIterator<Item = (OsStr
             if sources.file.is_none() && !text.is_empty() {
                 sources.file = Some(text.into());
             }
-        } else if name.as_encoded_bytes().starts_with(b"HALLEY_") {
+        } else if name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
             sources.environment.push((name, text));
         }
     }
-    for key in keys() {
+    for key in Config::keys() {
         let Some(flag) = key.flag() else { continue };
         for values in matches.iter().filter_map(|matches| matches.get_many::<String>(key.name)) {
             let text = values.map(String::as_str).collect::<Vec<_>>().join(",");
@@ -202,16 +215,23 @@ fn sources(matches: &[&ArgMatches], environment: impl IntoIterator<Item = (OsStr
 
 /// What to say of a `--set` without `=`. Only the name of a setting is repeated: what follows it may be its secret
 /// value.
-fn without_value(pair: &str) -> String {
+fn without_value(pair: &str) -> Problem {
     let end = pair.find(|letter: char| !letter.is_ascii_alphanumeric() && !"_.".contains(letter)).unwrap_or(pair.len());
-    let name = find(&pair[..end]).map(|key| format!(" {}", key.path())).unwrap_or_default();
-    format!("--set{name}: there is no = in it: write SETTING=VALUE, such as node.region=sh")
+    Problem::NoEquals { setting: Config::find(&pair[..end]).map(Key::path) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::load;
+    use crate::config::{ConfigError, Loaded};
+
+    fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+        halley_service::config::load(sources)
+    }
+
+    fn sentences(error: &ConfigError) -> Vec<String> {
+        error.problems().iter().map(ToString::to_string).collect()
+    }
 
     fn run(line: &str, environment: &[(&str, &str)]) -> Sources {
         let arguments = std::iter::once("halley-gateway").chain(line.split_whitespace()).map(Into::into);
@@ -249,7 +269,7 @@ mod tests {
     fn flags_count_before_and_after_a_command() {
         let line = "halley-gateway --shards 3 check-config --max-connections 7 --config /file";
         match parse(line.split_whitespace().map(Into::into), []) {
-            Ok(Command::CheckConfig(sources)) => {
+            Ok(Command::CheckConfig { sources, .. }) => {
                 assert_eq!(sources.flags.len(), 2);
                 assert_eq!(sources.file, Some("/file".into()));
             }
@@ -265,7 +285,7 @@ mod tests {
         let error = load(&run("--set node.region --set shards", &[])).unwrap_err();
         let sentence =
             |name: &str| format!("--set {name}: there is no = in it: write SETTING=VALUE, such as node.region=sh");
-        assert_eq!(error.problems(), [sentence("node.region"), sentence("shards")]);
+        assert_eq!(sentences(&error), [sentence("node.region"), sentence("shards")]);
     }
 
     /// Whatever slip puts a secret where none belongs, no message repeats it.
@@ -312,7 +332,7 @@ mod tests {
             let words = slip.iter().map(|word| OsString::from(word.replace("SECRET", secret)));
             let said = match parse(std::iter::once("halley-gateway".into()).chain(words), []) {
                 Err(error) => error.to_string(),
-                Ok(Command::Run(sources) | Command::CheckConfig(sources)) => {
+                Ok(Command::Run(sources) | Command::CheckConfig { sources, .. }) => {
                     load(&sources).map(drop).expect_err("a slip").to_string()
                 }
                 Ok(other) => panic!("{slip:?}: {other:?}"),
@@ -351,7 +371,7 @@ mod tests {
         let Ok(Command::Run(sources)) = parse(["halley-gateway".into()], environment) else { panic!("it parses") };
         let error = load(&sources).unwrap_err();
         assert_eq!(
-            error.problems(),
+            sentences(&error),
             [
                 "the value of the environment variable HALLEY_PUSH_TOKEN is not UTF-8: set it anew",
                 "the value of the environment variable HALLEY_CONFIG is not UTF-8: set it anew",

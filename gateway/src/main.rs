@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use halley_gateway::cli::{self, Command, PROGRAM};
-use halley_gateway::config::{Sources, reference};
-use halley_gateway::node;
+use halley_gateway::config::Config;
+use halley_gateway::node::{self, Rehearsal};
+use halley_service::config::{Sources, effective, reference::reference};
 use halley_service::failure::{Cause, Failure};
 use halley_service::plain::Plain;
 use halley_service::signals::Early;
@@ -23,8 +24,8 @@ fn main() -> ExitCode {
     };
     let done = match command {
         Command::Version => print(&format!("halley-gateway {}\n", env!("CARGO_PKG_VERSION"))),
-        Command::DefaultConfig => print(&reference::reference()),
-        Command::CheckConfig(sources) => check_config(&sources),
+        Command::DefaultConfig => print(&reference::<Config>()),
+        Command::CheckConfig { sources, effective } => check_config(&sources, effective),
         Command::Run(sources) => node::run(sources, early),
     };
     finish(done)
@@ -61,9 +62,15 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
     Err(Failure::new(Cause::Runtime, format_args!("cannot write to standard output: {error}")))
 }
 
-fn check_config(sources: &Sources) -> Result<(), Failure> {
-    let (origin, notes) = node::rehearse(sources)?;
-    let mut text = format!("the configuration is right: {}\n", Plain(origin));
-    notes.iter().for_each(|note| text.push_str(&format!("note: {}\n", Plain(note))));
+/// Say whether the configuration is right, and show it if that is wanted: as a file, with what else there is to say in
+/// comments.
+fn check_config(sources: &Sources, show: bool) -> Result<(), Failure> {
+    let Rehearsal { loaded, notes } = node::rehearse(sources)?;
+    let comment = if show { "# " } else { "" };
+    let mut text = format!("{comment}the configuration is right: {}\n", Plain(&loaded.origin));
+    notes.iter().for_each(|note| text.push_str(&format!("{comment}note: {}\n", Plain(note))));
+    if show {
+        text.push_str(&effective(&loaded));
+    }
     print(&text)
 }

@@ -23,10 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("feed", &["mesh", "close", "limits", "table"]),
     ("control", &["mesh", "feed::intake", "feed::stats", "close", "conn::tls", "shard::stats", "limits"]),
     ("comet", &["feed::intake"]),
-    ("config", &["conn::tls", "control", "feed", "limits", "placement", "listen"]),
+    ("config", &["conn::tls", "feed", "limits", "listen"]),
     ("cli", &["config"]),
     ("placement", &["limits"]),
-    ("listen", &["config", "limits"]),
+    ("listen", &["limits"]),
 ];
 
 /// Modules that put everything together and may use all of it; only the first may know the dispatcher besides them.

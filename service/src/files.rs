@@ -118,7 +118,7 @@ impl Drop for Reading {
 }
 
 /// Why an errand has no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Late {
     /// It is not over in time: the time, and the file that it hangs on if it is one.
     Hangs(Duration, Option<PathBuf>),

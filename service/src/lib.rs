@@ -3,8 +3,10 @@
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
 //! - [`signals`]: what signals do, from the first moment on.
+//! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were meant.
 //! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
+//! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
@@ -12,8 +14,11 @@
 
 pub mod access;
 pub mod address;
+pub mod config;
 pub mod failure;
 pub mod files;
+pub mod log;
+pub mod nearest;
 pub mod own_files;
 pub mod panics;
 pub mod plain;

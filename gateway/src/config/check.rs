@@ -3,32 +3,21 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::problems::ConfigError;
+use halley_service::config::schema::Finding;
+use halley_service::config::value::address::ListenAddress;
+use halley_service::config::{ConfigError, Problem};
+use halley_service::log;
+
 use super::schema::Config;
-use super::value::{AdminAddress, Auth, HttpRoutes, Insecure};
+use super::words::{Auth, HttpRoutes, Insecure};
 
 /// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the server and
 /// the place in the log.
 const ENVELOPE_BYTES: u64 = 4096;
 
-/// Something that settings say together and that cannot stay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Paths of the settings that it is about: where one of them has no right value, there is nothing to say yet.
-    pub about: Vec<&'static str>,
-    /// What is wrong and what to do.
-    pub sentence: String,
-}
-
-impl Finding {
-    fn new(about: &[&'static str], sentence: String) -> Finding {
-        Finding { about: about.to_vec(), sentence }
-    }
-}
-
 /// Refuses what cannot work, and what is dangerous without having been asked for.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    ConfigError::unless_none(findings(config).into_iter().map(|finding| finding.sentence).collect())
+    ConfigError::unless_none(findings(config).into_iter().map(|finding| Problem::Together(finding.sentence)).collect())
 }
 
 /// Everything that [`check`] refuses.
@@ -196,7 +185,7 @@ fn is_local(address: IpAddr) -> bool {
 
 fn admin_over_tcp(config: &Config) -> Vec<SocketAddr> {
     let admin = config.general.admin_listen.iter();
-    admin.filter_map(|address| if let AdminAddress::Tcp(address) = address { Some(*address) } else { None }).collect()
+    admin.filter_map(|address| if let ListenAddress::Tcp(address) = address { Some(*address) } else { None }).collect()
 }
 
 fn clients(config: &Config) -> Vec<Finding> {
@@ -205,7 +194,7 @@ fn clients(config: &Config) -> Vec<Finding> {
     let sentence = "no client could connect: give tcp_listen, ws_listen, tls_listen or wss_listen an address";
     let about = ["tcp_listen", "ws_listen", "tls_listen", "wss_listen"];
     let none = lists.iter().all(|list| list.is_empty());
-    none.then(|| Finding::new(&about, sentence.to_owned())).into_iter().collect()
+    none.then(|| Finding::new(&about, sentence)).into_iter().collect()
 }
 
 fn twice(config: &Config) -> Vec<Finding> {
@@ -261,7 +250,7 @@ fn tls(config: &Config) -> Vec<Finding> {
     if wanted && certificates == 0 {
         let sentence = "tls_listen and wss_listen need a certificate: set tls.certificate_files and tls.key_files";
         let about = [files.as_slice(), &["tls_listen", "wss_listen"]].concat();
-        findings.push(Finding::new(&about, sentence.to_owned()));
+        findings.push(Finding::new(&about, sentence));
     }
     findings
 }
@@ -272,7 +261,7 @@ fn jwt(config: &Config) -> Vec<Finding> {
     let no_key = jwt.secret.get().is_none() && jwt.secret_file.as_os_str().is_empty() && jwt.key_files.is_empty();
     if config.general.auth == Auth::Jwt && no_key {
         let sentence = "auth = \"jwt\" needs a key: set jwt.secret, jwt.secret_file or jwt.key_files";
-        findings.push(Finding::new(&["auth", "jwt.secret", "jwt.secret_file", "jwt.key_files"], sentence.to_owned()));
+        findings.push(Finding::new(&["auth", "jwt.secret", "jwt.secret_file", "jwt.key_files"], sentence));
     }
     let claims = [
         ("jwt.claim_mid", &jwt.claim_mid),
@@ -328,17 +317,13 @@ fn bus(config: &Config) -> Vec<Finding> {
 
 fn log_level(config: &Config) -> Vec<Finding> {
     let level = &config.log.level;
-    // The library takes a lone word that is no level for the name of a part, all of whose lines are then shown.
-    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
-    let is_known = |part: &str| part.contains(['=', '[']) || is_level(part.trim());
-    let right = level.split(',').all(is_known) && tracing_subscriber::EnvFilter::try_new(level).is_ok();
     let sentence = || {
         format!(
             "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \
              \"info,halley_gateway::control=debug\""
         )
     };
-    (!right).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()
+    (!log::is_level(level)).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()
 }
 
 fn admin(config: &Config) -> Vec<Finding> {

@@ -9,12 +9,12 @@ use halley_protocol::login::keys::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, KeySet
 use halley_service::files;
 
 use crate::conn::tls::certificates::{CertificateFiles, TlsServer};
-use crate::feed::directory::{DirectoryLimits, LimitPolicy};
+use crate::feed::directory::DirectoryLimits;
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
 use crate::listen::SocketOptions;
 
 use super::schema::Config;
-use super::value::{Auth, SlowConsumer, WebSocketProfile, WhenFull};
+use super::words::{Auth, WebSocketProfile};
 
 /// What a shard works by; `tls` serves its encrypted listeners.
 pub fn shard_settings(config: &Config, tls: Option<&TlsServer>) -> ShardSettings {
@@ -36,11 +36,7 @@ pub fn shard_settings(config: &Config, tls: Option<&TlsServer>) -> ShardSettings
         message_bytes_max: bounds.message_bytes_max,
         queue_bytes_max: config.queues.queue_bytes_max,
         shard_queue_bytes_max: config.queues.shard_queue_bytes_max,
-        slow_consumer: match config.queues.slow_consumer {
-            SlowConsumer::DropNewest => limits::SlowConsumer::DropNewest,
-            SlowConsumer::DropOldest => limits::SlowConsumer::DropOldest,
-            SlowConsumer::Close => limits::SlowConsumer::Close,
-        },
+        slow_consumer: config.queues.slow_consumer,
         frames: rate(bounds.frames_per_second, bounds.frames_burst),
         bytes: rate(bounds.bytes_per_second, bounds.bytes_burst),
         room_changes: rate(bounds.room_changes_per_second, bounds.room_changes_burst),
@@ -76,15 +72,11 @@ pub fn socket_options(config: &Config) -> SocketOptions {
 
 /// How many connections a key and a user may have.
 pub fn directory_limits(config: &Config) -> DirectoryLimits {
-    let policy = |when_full: WhenFull| match when_full {
-        WhenFull::CloseOldest => LimitPolicy::CloseOldest,
-        WhenFull::RejectNew => LimitPolicy::RejectNew,
-    };
     DirectoryLimits {
         per_key_max: config.limits.max_connections_per_key,
-        per_key_policy: policy(config.limits.when_key_full),
+        per_key_policy: config.limits.when_key_full,
         per_mid_max: config.limits.max_connections_per_mid,
-        per_mid_policy: policy(config.limits.when_mid_full),
+        per_mid_policy: config.limits.when_mid_full,
     }
 }
 

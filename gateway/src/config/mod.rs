@@ -1,32 +1,26 @@
-//! The gateway's configuration: what can be set, where settings come from, what they mean together. Owns everything between
-//! the text a person wrote and the run-time types the parts work by; opens no socket and starts nothing.
+//! The gateway's configuration: what can be set, and what settings mean together. Owns the schema and the run-time types the
+//! parts work by; opens no socket and starts nothing. The machinery is [`halley_service::config`]'s.
 //!
 //! | file | noun |
 //! |---|---|
 //! | `schema` | every setting, once |
-//! | `key`, `value` | what the schema is made of |
-//! | `load`, `file` | the layers: defaults, file, environment, flags |
-//! | `problems` | everything that is wrong, in sentences |
-//! | `origin` | names of hosts and of web pages' origins |
+//! | `words`, `origin` | types of settings that only the gateway has |
 //! | `check` | settings judged together; dangers that must be asked for |
 //! | `convert` | run-time types |
-//! | `reference`, `nearest` | the reference file; names that do not exist |
 
 pub mod check;
 pub mod convert;
-mod file;
-pub mod key;
-pub mod load;
-pub mod nearest;
 pub mod origin;
-pub mod problems;
-pub mod reference;
 pub mod schema;
-pub mod value;
+pub mod words;
 
-pub use load::{Draft, Flag, Known, Loaded, Sources, load};
-pub use problems::ConfigError;
+pub use halley_service::config::{ConfigError, Known, Problem, Sources};
 pub use schema::Config;
+
+/// The gateway's configuration as far as it could be read.
+pub type Draft = halley_service::config::Draft<Config>;
+/// The gateway's configuration, and where it came from.
+pub type Loaded = halley_service::config::Loaded<Config>;
 
 #[cfg(test)]
 mod tests;

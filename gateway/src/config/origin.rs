@@ -4,10 +4,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use halley_service::config::value::words::DeValue;
 use halley_service::plain::quoted;
-use toml::de::DeValue;
 
-use super::value::Value;
+use halley_service::config::value::{self, Value};
 
 /// Characters of an entry that is repeated.
 const SHOWN_CHARACTERS_MAX: usize = 80;
@@ -27,15 +27,15 @@ macro_rules! checked_text {
         impl Value for $type {
             const PLACE: &'static str = $place;
 
-            fn from_toml(value: &DeValue<'_>) -> Result<Self, String> {
+            fn from_toml(value: &DeValue<'_>) -> Result<Self, value::Fault> {
                 String::from_toml(value).and_then(|text| Self::from_text(&text))
             }
 
-            fn from_text(text: &str) -> Result<Self, String> {
+            fn from_text(text: &str) -> Result<Self, value::Fault> {
                 let text = String::from_text(text)?;
                 match $fault(&text) {
                     None => Ok($type(text)),
-                    Some(fault) => Err(fault),
+                    Some(fault) => Err(value::Fault::Own(fault)),
                 }
             }
 

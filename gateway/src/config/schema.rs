@@ -11,17 +11,26 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::key::{Key, Reload, Section, settings};
+use halley_service::config::key::Section;
+use halley_service::config::schema::{Finding, Schema};
+use halley_service::config::value::address::ListenAddress;
+use halley_service::config::value::text::Secret;
+use halley_service::log::LogFormat;
+use halley_service::settings;
+
+use super::check;
 use super::origin::{HostName, Origin};
-use super::value::{
-    AdminAddress, Auth, HttpRoutes, Insecure, LogFormat, Secret, SlowConsumer, Value, WebSocketProfile, WhenFull,
-    within,
-};
+use super::words::{Auth, HttpRoutes, Insecure, WebSocketProfile};
+use crate::feed::directory::LimitPolicy;
+use crate::limits::SlowConsumer;
 
 /// An address that only this machine reaches.
 fn local(port: u16) -> Vec<SocketAddr> {
     vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))]
 }
+
+/// As whom we speak to a person.
+pub const PROGRAM: &str = "halley-gateway";
 
 settings! {
     /// Where the gateway listens and how big it is. An address is an IP address with a port: 127.0.0.1:3101, [::1]:3101;
@@ -45,7 +54,7 @@ settings! {
         restart grpc_listen: Vec<SocketAddr> = local(3109);
         /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for a
         /// socket file that only this user may open; a relative path begins in the working directory.
-        restart admin_listen: Vec<AdminAddress> = Vec::new();
+        restart admin_listen: Vec<ListenAddress> = Vec::new();
         /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
         restart auth: Auth = Auth::Open;
         /// Bearer tokens that allow everything: looking at connections and ending them, and what the others below allow. Each
@@ -102,11 +111,11 @@ settings! {
         /// Connections of one key at once.
         live max_connections_per_key: u32 = 1, in 1..=1024;
         /// Which one goes when a key has too many: "close_oldest" or "reject_new".
-        live when_key_full: WhenFull = WhenFull::CloseOldest;
+        live when_key_full: LimitPolicy = LimitPolicy::CloseOldest;
         /// Connections of one user (mid) at once. 0 = no limit.
         live max_connections_per_mid: u32 = 0, in 0..=65_536;
         /// Which one goes when a user has too many: "close_oldest" or "reject_new".
-        live when_mid_full: WhenFull = WhenFull::CloseOldest;
+        live when_mid_full: LimitPolicy = LimitPolicy::CloseOldest;
         /// Connections of one source address (IPv4 address or IPv6 /64) at once. 0 = no limit: many phones may share one
         /// address.
         live max_connections_per_address: u32 = 0, in 0..=16_000_000;
@@ -293,12 +302,32 @@ settings! {
     }
 }
 
-/// Every setting of every section.
-pub fn keys() -> impl Iterator<Item = &'static Key> {
-    SECTIONS.iter().flat_map(|section| section.keys)
+impl Schema for Config {
+    const PROGRAM: &'static str = PROGRAM;
+    const FILE_NAME: &'static str = "halley.toml";
+    const REFERENCE_HEAD: &'static str = REFERENCE_HEAD;
+
+    fn sections() -> &'static [Section<Config>] {
+        SECTIONS
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        check::findings(self)
+    }
 }
 
-/// The setting with this path.
-pub fn find(path: &str) -> Option<&'static Key> {
-    keys().find(|key| key.path() == path)
-}
+const REFERENCE_HEAD: &str = "\
+# Halley gateway: every setting with its default. Remove the # before a setting to change it.
+#
+# Settings come from four places, later ones win:
+#   1. the defaults below
+#   2. a file like this one: --config FILE, or HALLEY_CONFIG=FILE, or halley.toml in the working directory
+#   3. environment variables: HALLEY_ and the name in capitals, a section before two underscores:
+#      HALLEY_TCP_LISTEN=127.0.0.1:3101  HALLEY_NODE__REGION=sh  (lists separated by commas)
+#   4. flags: --tcp-listen 127.0.0.1:3101 for settings before the first section, --set node.region=sh for any
+#
+# Bytes and times also take a unit, in quotes: \"64KiB\", \"10s\".
+#
+# `halley-gateway check-config` says everything that is wrong with a configuration, and what else should be known of it.
+# Settings marked (reload) change on SIGHUP.
+";

@@ -1,10 +1,26 @@
 //! Proves that every layer is read in its order, that what is wrong is said with its place and the nearest right name, and that
 //! dangers are refused unless asked for; all of it at once, and without repeating what may be a secret.
 
+use halley_service::config::changes::{Changes, merge};
+use halley_service::config::load::{self, Flag, Sources};
+use halley_service::config::reference::reference;
+use halley_service::config::value::text::Secret;
+use halley_service::config::{Schema as _, effective};
+
 use super::check::check;
-use super::load::{Flag, Sources, from_text, load};
-use super::schema::{Config, keys};
-use super::value::{Insecure, SlowConsumer};
+
+use super::schema::Config;
+use super::words::Insecure;
+use super::{ConfigError, Loaded};
+use crate::limits::SlowConsumer;
+
+fn from_text(text: &str, sources: &Sources) -> Result<Config, ConfigError> {
+    load::from_text(text, sources)
+}
+
+fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    load::load(sources)
+}
 
 fn flag(path: &str, text: &str) -> Flag {
     Flag { path: path.to_owned(), flag: None, text: text.to_owned() }
@@ -49,7 +65,7 @@ fn lists_are_read_from_arrays_single_values_and_commas() {
 /// A variable that came out empty must not take away what it was to set. In the file it is a decision.
 #[test]
 fn an_empty_secret_from_outside_is_refused() {
-    let settings: Vec<String> = keys().map(|key| key.path()).collect();
+    let settings: Vec<String> = Config::keys().map(|key| key.path()).collect();
     let tokens = ["admin_token", "push_token", "read_token", "comet_token", "jwt.secret"];
     for name in tokens.into_iter().flat_map(|name| [name.to_owned(), format!("{name}_file")]) {
         assert!(settings.contains(&name), "{name}");
@@ -150,9 +166,9 @@ fn numbers_may_be_written_with_underscores_and_in_hexadecimal() {
 /// Every bound of the schema is kept: its ends are taken, what lies beyond them is refused.
 #[test]
 fn every_bounded_setting_takes_its_bounds_and_nothing_beyond() {
-    for key in keys() {
+    for key in Config::keys() {
         let Some((low, high)) = key.bounds() else { continue };
-        let set = |text: &str| (key.set_text)(&mut Config::default(), text);
+        let set = |text: &str| key.set_text(&mut Config::default(), text);
         assert_eq!((set(&low), set(&high)), (Ok(()), Ok(())), "{key:?}");
         let beyond = format!("{}", high.parse::<f64>().unwrap() + 1.0);
         assert!(set(&beyond).is_err(), "{key:?} takes {beyond}");
@@ -163,7 +179,7 @@ fn every_bounded_setting_takes_its_bounds_and_nothing_beyond() {
 fn words_are_read_and_written_alike() {
     let config = parsed("[queues]\nslow_consumer = \"close\"");
     assert_eq!(config.queues.slow_consumer, SlowConsumer::Close);
-    for key in keys() {
+    for key in Config::keys() {
         let text = key.value(&Config::default());
         let file = if key.section.is_empty() {
             format!("{} = {text}", key.name)
@@ -178,8 +194,8 @@ fn words_are_read_and_written_alike() {
 fn secrets_are_never_shown() {
     let config = parsed("push_token = \"hunter2\"\n[jwt]\nsecret = \"hunter2\"");
     assert!(!format!("{config:?}").contains("hunter2"));
-    assert_eq!(keys().filter(|key| key.secret).count(), 5);
-    assert!(keys().filter(|key| key.secret).all(|key| key.flag().is_none()), "ps would show it");
+    assert_eq!(Config::keys().filter(|key| key.secret).count(), 5);
+    assert!(Config::keys().filter(|key| key.secret).all(|key| key.flag().is_none()), "ps would show it");
 }
 
 #[test]
@@ -305,8 +321,8 @@ fn every_problem_is_said_at_once() {
     ];
     let problems = said.problems();
     assert_eq!(problems.len(), begins.len(), "{problems:#?}");
-    for (problem, begin) in problems.iter().zip(begins) {
-        let problem = problem.strip_prefix(&format!("{}, ", path.display())).unwrap_or(problem);
+    for (problem, begin) in problems.iter().map(ToString::to_string).zip(begins) {
+        let problem = problem.strip_prefix(&format!("{}, ", path.display())).unwrap_or(&problem);
         assert!(problem.starts_with(begin), "{problem} / {begin}");
     }
 }
@@ -321,7 +337,7 @@ fn consequences_are_not_said() {
         ("auth = jwt\ntcp_listen = \"0.0.0.0:3101\"", 1),
         ("tcp_listen = []\nws_listen = \"x\"", 1),
         ("push_token = 5\nhttp_listen = \"0.0.0.0:3111\"", 1),
-        ("[queues]\nqueue_bytes_max = 1000000000\nshard_queue_bytes_max = \"1 GB\"", 1),
+        ("[queues]\nqueue_bytes_max = 1000000000\nshard_queue_bytes_max = \"1 GX\"", 1),
         ("wss_listen = \"127.0.0.1:3103\"\n[tls]\ncertificate_files = 5\nkey_files = [\"a\"]", 1),
         ("[node\nweight = \"x\"\ntcp_listen = \"0.0.0.0:1\"", 1),
         ("ready_file = \"\"\"x\ntcp_listen = \"0.0.0.0:1\"\n", 1),
@@ -372,7 +388,7 @@ fn findings_are_about_settings() {
         let findings = super::check::findings(&parsed(text));
         assert!(!findings.is_empty(), "{text}");
         for about in findings.iter().flat_map(|finding| &finding.about) {
-            assert!(super::schema::find(about).is_some(), "{text}: {about}");
+            assert!(Config::find(about).is_some(), "{text}: {about}");
         }
     }
 }
@@ -429,4 +445,110 @@ fn no_message_repeats_a_secret() {
         let said = from_text("", &variables(&[(name, value)])).unwrap_err().to_string();
         assert!(said.contains(name) && !said.contains("hunter2"), "{said}");
     }
+}
+
+/// The file with every `#` before a setting removed.
+fn switched_on() -> String {
+    let setting = |line: &str| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).map(str::to_owned);
+    let lines: Vec<String> =
+        reference::<Config>().lines().map(|line| setting(line).unwrap_or(line.to_owned())).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_reference_holds_every_setting_once_with_its_default() {
+    let file = switched_on();
+    for key in Config::keys() {
+        let line = format!("{} = {}", key.name, key.value(&Config::default()));
+        assert!(file.lines().any(|found| found == line), "{line} is missing");
+    }
+    let settings = file.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty()).count();
+    assert_eq!(settings, Config::keys().count());
+}
+
+#[test]
+fn reading_the_reference_gives_the_defaults_as_it_is_and_switched_on() {
+    assert_eq!(from_text(&reference::<Config>(), &Sources::default()).unwrap(), Config::default());
+    assert_eq!(from_text(&switched_on(), &Sources::default()).unwrap(), Config::default());
+}
+
+#[test]
+fn the_committed_reference_is_this_one() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/halley.reference.toml");
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(
+        committed == reference::<Config>(),
+        "renew it: cargo run -- default-config > gateway/halley.reference.toml"
+    );
+}
+
+#[test]
+fn every_setting_is_explained() {
+    for key in Config::keys() {
+        assert!(!key.about.is_empty(), "{key:?}");
+    }
+}
+
+/// A unit is taken wherever the setting's name ends in one, and nowhere else.
+#[test]
+fn bytes_and_times_may_have_their_unit() {
+    let config = parsed("drain_seconds = \"1min\"\n[queues]\nqueue_bytes_max = \"128KiB\"");
+    assert_eq!((config.general.drain_seconds, config.queues.queue_bytes_max), (60, 128 * 1024));
+    let config = from_text("", &variables(&[("HALLEY_LIMITS__HANDSHAKE_TIMEOUT_MS", "2s")])).unwrap();
+    assert_eq!(config.limits.handshake_timeout_ms, 2000);
+    for (text, sentence) in [
+        ("shards = \"2s\"", "shards must be a whole number, not a text"),
+        ("drain_seconds = \"64KiB\"", "drain_seconds must be a whole number of seconds, such as \"10s\""),
+        ("drain_seconds = \"10\"", "drain_seconds must be a whole number, not a text"),
+        ("drain_seconds = \"2h\"", "drain_seconds must be between 0 and 3600"),
+    ] {
+        assert_eq!(file_error(text), format!("test.toml, line 1: {sentence}"));
+    }
+}
+
+/// The settings in force read back as the same configuration, less the secrets, which are not in it.
+#[test]
+fn the_settings_in_force_are_shown_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halley.toml");
+    std::fs::write(&path, "shards = 3\npush_token = \"hunter2-0123456789\"\n[node]\nregion = \"sh\"").unwrap();
+    let mut sources = variables(&[("HALLEY_NODE__ZONE", "z"), ("HALLEY_NODE__REGION", "hz")]);
+    sources.flags = vec![flag("drain_seconds", "1")];
+    sources.file = Some(path);
+    let loaded = load(&sources).unwrap();
+    let text = effective(&loaded);
+    assert!(!text.contains("hunter2"), "{text}");
+    for line in [
+        "shards = 3  # file",
+        "# push_token is set and not shown  # file",
+        "admin_token = []",
+        "region = \"hz\"  # environment",
+        "drain_seconds = 1  # flag",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
+    }
+    let mut expected = loaded.config.clone();
+    expected.general.push_token = Vec::new();
+    assert_eq!(parsed(&text), expected);
+}
+
+#[test]
+fn what_may_change_is_taken_over_and_the_rest_is_named() {
+    let old = Config::default();
+    let mut new = Config::default();
+    new.limits.frames_burst = 4_000;
+    new.general.shards = 7;
+    new.general.push_token = vec![Secret("hunter2".to_owned())];
+    let (merged, changes) = merge(&old, &new);
+    assert_eq!(changes.live, ["push_token", "limits.frames_burst 2000 -> 4000"]);
+    assert_eq!(changes.restart, ["shards 0 -> 7"]);
+    assert_eq!(merged.limits.frames_burst, 4_000);
+    assert_eq!(merged.general.push_token, new.general.push_token);
+    assert_eq!(merged.general.shards, 0);
+}
+
+#[test]
+fn without_a_change_nothing_is_named() {
+    let (merged, changes) = merge(&Config::default(), &Config::default());
+    assert_eq!((merged, changes), (Config::default(), Changes::default()));
 }

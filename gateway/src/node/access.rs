@@ -7,11 +7,12 @@ use std::path::Path;
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
 use halley_service::access::tokens::{TOKENS_MAX, Token, TokenError, lines};
 use halley_service::access::{Access, Scope};
+use halley_service::config::value::text::Secret;
 use halley_service::files;
 
 use crate::comet::COMET;
-use crate::config::value::{Insecure, Secret};
-use crate::config::{Config, ConfigError, Known};
+use crate::config::words::Insecure;
+use crate::config::{Config, ConfigError, Known, Problem};
 use crate::control::access::{ADMIN, OBSERVE};
 
 /// What callers may be allowed, by the names that metrics have for it.
@@ -88,7 +89,7 @@ pub fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
             problems.push(format!("{} {}", kind.setting, TokenError::TooMany(count)));
         }
     }
-    ConfigError::unless_none(problems)?;
+    ConfigError::unless_none(problems.into_iter().map(Problem::Named).collect())?;
     let none = tokens.is_empty();
     let hosts = config.ingress.page_hosts.iter().map(|host| host.0.clone()).collect();
     let mut access = Access::new(tokens).lenient_for(COMET).with_hosts(hosts);

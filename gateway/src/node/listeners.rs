@@ -5,14 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use halley_service::config::value::address::ListenAddress;
+use halley_service::failure::{Cause, Failure};
 use serde::Serialize;
 
-use crate::config::value::AdminAddress;
 use crate::config::{Config, convert};
 use crate::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
 use crate::shard::{Listener, Transport};
 use crate::standalone::Bound;
-use halley_service::failure::{Cause, Failure};
 
 /// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -145,13 +145,13 @@ impl Listeners {
         let mut admin = Vec::new();
         for address in &general.admin_listen {
             admin.push(match address {
-                AdminAddress::Tcp(tcp) => {
+                ListenAddress::Tcp(tcp) => {
                     let mut bound = Vec::new();
                     let socket = service("admin_listen", &[*tcp], &mut bound)?.remove(0);
                     addresses.admin.push(bound[0].to_string());
                     AdminListener::Tcp(socket)
                 }
-                AdminAddress::Unix(path) => {
+                ListenAddress::Unix(path) => {
                     let socket = UnixSocket::listen(path).map_err(|error| named("admin_listen", error))?;
                     addresses.admin.push(address.to_string());
                     AdminListener::Unix(socket)

@@ -12,12 +12,12 @@
 //! | `supervisor` | what systemd is told |
 //! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
 //! | `notes` | what is no error and should be known |
-//! | `log`, `announce`, `ready_file` | log lines; the start lines; the file for programs |
+//! | `announce`, `ready_file` | the start lines; the file for programs |
 
 mod access;
 mod announce;
 mod listeners;
-mod log;
+mod log_metrics;
 mod notes;
 mod prepare;
 mod ready_file;
@@ -34,12 +34,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halley_service::access::rules::AccessRules;
+use halley_service::failure::{Cause, Failure};
 use halley_service::signals::{Early, Signals};
-use halley_service::{own_files, panics};
+use halley_service::{log, own_files, panics};
 use tokio::sync::watch;
 
 use crate::cli::PROGRAM;
-use crate::config::{Sources, convert};
+use crate::config::{Loaded, Sources, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
@@ -52,10 +53,9 @@ use crate::control::pulse::Pulse;
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::standalone::Standalone;
-use halley_service::failure::{Cause, Failure};
 
 use listeners::Listeners;
-use log::LogMetrics;
+use log_metrics::LogMetrics;
 use prepare::{Named, Prepared};
 use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
@@ -84,11 +84,11 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let taken = early.and_then(|early| Signals::take(&early, PROGRAM, own_files::remove_all));
     let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
     let _last_words = LastWords;
-    let Prepared { config, origin, file, named, .. } = Prepared::read_at_start(&sources)?;
+    let Prepared { loaded: Loaded { config, origin, file, .. }, named, .. } = Prepared::read_at_start(&sources)?;
     let Named { jwt, certificates, access, notes } = named;
     // Found by itself, it is asked for from now on: if it goes, a reload changes nothing.
     sources.file = file.or(sources.file);
-    let level = log::start(&config.log.level, config.log.format);
+    let level = log::start(&config.log.level, config.log.format, reload::TARGET);
     signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
     let jwt = jwt.map(|rules| Arc::new(LoginRules::new(rules)));
     let tls = certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
@@ -218,10 +218,18 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     Ok(())
 }
 
+/// A configuration that could run.
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// The settings, and where they come from.
+    pub loaded: Loaded,
+    /// What the start would say besides, a sentence each.
+    pub notes: Vec<String>,
+}
+
 /// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too.
-/// Returns where the settings come from, and what the start would say besides.
-pub fn rehearse(sources: &Sources) -> Result<(String, Vec<String>), Failure> {
-    let Prepared { origin, named, .. } = Prepared::read_at_start(sources)?;
+pub fn rehearse(sources: &Sources) -> Result<Rehearsal, Failure> {
+    let Prepared { loaded, named, .. } = Prepared::read_at_start(sources)?;
     named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
-    Ok((origin, named.notes))
+    Ok(Rehearsal { loaded, notes: named.notes })
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use halley_protocol::login::keys::KeySet;
+use halley_service::config::Schema as _;
 use halley_service::files::loose;
 
-use crate::config::schema::keys;
-use crate::config::value::Auth;
+use crate::config::words::Auth;
 use crate::config::{Config, check};
 use crate::conn::tls::certificates::{Certificates, Undated, Validity};
 use crate::control::time::Timestamp;
@@ -106,7 +106,7 @@ fn files<'c>(
 fn without_effect(config: &Config) -> Vec<String> {
     let defaults = Config::default();
     let set = |section: &str| -> Option<String> {
-        let set = keys().filter(|key| key.section == section && key.value(config) != key.value(&defaults));
+        let set = Config::keys().filter(|key| key.section == section && key.value(config) != key.value(&defaults));
         let paths: Vec<String> = set.map(|key| key.path()).collect();
         (!paths.is_empty()).then(|| paths.join(", "))
     };

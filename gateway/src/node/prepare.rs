@@ -2,37 +2,27 @@
 //! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload
 //! and `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use halley_protocol::login::jwt::JwtRules;
 use halley_service::access::Access;
+use halley_service::config::changes::{Changes, merge};
+use halley_service::config::reading::Reading;
+use halley_service::config::value::text::Secret;
 use halley_service::failure::Failure;
-use halley_service::files::Errand;
 
 use super::access::access;
 use super::notes;
-use super::reload::{Changes, merge};
-use crate::config::value::{Auth, Secret};
-use crate::config::{Config, ConfigError, Draft, Known, Loaded, Sources, check, convert};
+use crate::config::words::Auth;
+use crate::config::{Config, ConfigError, Draft, Known, Loaded, Problem, Sources, check, convert};
 use crate::conn::tls::certificates::{self, CertificateError, Certificates};
 
-/// How long reading everything may take.
-pub const READ_WITHIN: Duration = Duration::from_secs(10);
-
-/// Reading that goes on, on its own thread.
-pub type Reading = Errand<Result<Prepared, ConfigError>>;
-
-/// See the module.
+/// A configuration with everything that it names.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The settings.
-    pub config: Config,
-    /// Where they come from, for people.
-    pub origin: String,
-    /// The file among that.
-    pub file: Option<PathBuf>,
+    /// The settings, and where they come from.
+    pub loaded: Loaded,
     /// What of them differs from before.
     pub changes: Changes,
     /// What they name.
@@ -57,32 +47,27 @@ impl Prepared {
     pub fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
         let draft = Draft::read(sources);
         let named = Named::read(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
-        let (loaded, mut named) = match (draft.finish(), named) {
+        let (mut loaded, mut named) = match (draft.finish(), named) {
             (Ok(loaded), Ok(named)) => (loaded, named),
             (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
             (Err(error), Err(more)) => return Err(error.and(more)),
         };
-        let Loaded { config, origin, file } = loaded;
-        let (config, changes) = current.map_or((config.clone(), Changes::default()), |current| merge(current, &config));
+        let mut changes = Changes::default();
+        if let Some(current) = current {
+            (loaded.config, changes) = merge(current, &loaded.config);
+        }
         if !changes.restart.is_empty() {
             // What goes on is neither the old configuration nor the new one.
-            check::check(&config)?;
-            named = Named::read(&config, file.as_deref(), &Known::default())?;
+            check::check(&loaded.config)?;
+            named = Named::read(&loaded.config, loaded.file.as_deref(), &Known::default())?;
         }
-        Ok(Prepared { config, origin, file, changes, named })
-    }
-
-    /// Begin [`Prepared::read`] on a thread of its own. Fails when there is none.
-    pub fn begin(sources: Sources, current: Option<Config>) -> io::Result<Reading> {
-        Errand::begin(move || Prepared::read(&sources, current.as_ref()))
+        Ok(Prepared { loaded, changes, named })
     }
 
     /// Read everything, for a thread without a runtime.
     pub fn read_at_start(sources: &Sources) -> Result<Prepared, Failure> {
-        let failure = |error| Failure::of_kernel("cannot start a thread to read the configuration", &error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failure)?;
-        let mut reading = Prepared::begin(sources.clone(), None).map_err(failure)?;
-        runtime.block_on(answer(&mut reading)).map_err(Failure::from)
+        let sources = sources.clone();
+        Reading::at_start(move || Prepared::read(&sources, None))
     }
 }
 
@@ -92,8 +77,9 @@ impl Named {
     fn read(config: &Config, file: Option<&Path>, known: &Known) -> Result<Named, ConfigError> {
         let mut problems = Vec::new();
         let access = access(config, known).map_err(|error| problems.extend(error.into_problems()));
-        let jwt = jwt_rules(config, known).map_err(|said| problems.extend(said));
-        let certificates = certificates(config, known).map_err(|said| problems.extend(said));
+        let jwt = jwt_rules(config, known).map_err(|said| problems.extend(said.into_iter().map(Problem::Named)));
+        let certificates =
+            certificates(config, known).map_err(|said| problems.extend(said.into_iter().map(Problem::Named)));
         ConfigError::unless_none(problems)?;
         let (Ok(access), Ok(jwt), Ok(certificates)) = (access, jwt, certificates) else {
             unreachable!("each of them said why")
@@ -143,12 +129,4 @@ fn certificates(config: &Config, known: &Known) -> Result<Option<Certificates>, 
         return Ok(None);
     }
     Certificates::read(&convert::certificates(config)).map(Some).map_err(sentences)
-}
-
-/// What was read, if that is over within [`READ_WITHIN`]. Cancel safe.
-pub async fn answer(reading: &mut Reading) -> Result<Prepared, ConfigError> {
-    reading
-        .answer(READ_WITHIN)
-        .await
-        .unwrap_or_else(|late| Err(ConfigError::from(format!("the configuration: {late}"))))
 }

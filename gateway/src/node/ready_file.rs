@@ -8,12 +8,12 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use halley_service::failure::{Cause, Failure};
 use halley_service::own_files::{Identity, OwnFile};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use tempfile::NamedTempFile;
 
 use super::listeners::Addresses;
-use halley_service::failure::{Cause, Failure};
 
 /// Bytes of a file that are looked at to know it; more than the addresses of any gateway take.
 const BYTES_MAX: u64 = 1024 * 1024;

@@ -1,50 +1,22 @@
-//! Reading the configuration again. Owns the comparison of old and new, and the order in which parts take the new one over:
-//! everything that can fail first, so that a broken file or key changes nothing at all. What needs a restart keeps its
-//! old value and is named.
+//! Reading the configuration again. Owns the order in which parts take the new one over: everything that can fail first, so that
+//! a broken file or key changes nothing at all.
 
 use std::sync::Arc;
 
 use halley_service::access::rules::AccessRules;
-use halley_service::plain::Plain;
+use halley_service::config::changes::Changes;
+use halley_service::config::reading::Reading;
 
-use crate::config::key::{Key, Reload};
-use crate::config::schema::keys;
-use crate::config::{Config, ConfigError, Sources, check, convert};
+use crate::config::{Config, ConfigError, Loaded, Sources, check, convert};
 use crate::conn::tls::certificates::TlsServer;
 use crate::control::handle::ControlHandle;
 use crate::control::logins::LoginRules;
 use crate::feed::intake::Intake;
 
-use super::prepare::{self, Named, Prepared, Reading};
+use super::prepare::{Named, Prepared};
 
-/// Settings that differ between two configurations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Taken over: "limits.frames_burst 2000 -> 4000".
-    pub live: Vec<String>,
-    /// Ignored until a restart.
-    pub restart: Vec<String>,
-}
-
-/// The configuration to go on with: `old` with what may change taken from `new`; and what changed.
-pub fn merge(old: &Config, new: &Config) -> (Config, Changes) {
-    let mut merged = old.clone();
-    let mut changes = Changes::default();
-    for key in keys().filter(|key| key.value(old) != key.value(new)) {
-        match key.reload {
-            Reload::Live => {
-                key.copy(new, &mut merged);
-                changes.live.push(describe(key, old, new));
-            }
-            Reload::Restart => changes.restart.push(describe(key, old, new)),
-        }
-    }
-    (merged, changes)
-}
-
-fn describe(key: &Key, old: &Config, new: &Config) -> String {
-    if key.secret { key.path() } else { format!("{} {} -> {}", key.path(), key.value(old), key.value(new)) }
-}
+/// The target of this module's log lines, none of which is ever left out: an operator has asked for them.
+pub const TARGET: &str = module_path!();
 
 /// Who takes a new configuration over.
 pub struct Targets {
@@ -69,14 +41,13 @@ pub struct Reloader {
     sources: Sources,
     current: Config,
     targets: Targets,
-    /// The last reading, which may hang.
-    reading: Option<Reading>,
+    reading: Reading<Prepared>,
 }
 
 impl Reloader {
     /// `current` is what the process runs by, read from `sources`.
     pub fn new(sources: Sources, current: Config, targets: Targets) -> Reloader {
-        Reloader { sources, current, targets, reading: None }
+        Reloader { sources, current, targets, reading: Reading::default() }
     }
 
     /// The configuration that the process runs by.
@@ -108,18 +79,9 @@ impl Reloader {
 
     /// What changed, what should be known, and whether other tokens are let in.
     async fn try_reload(&mut self) -> Result<(Changes, Vec<String>, bool), ConfigError> {
-        if let Some(reading) = self.reading.as_ref().filter(|reading| !reading.is_over()) {
-            let file = reading.reading().map_or_else(|| "a file".to_owned(), |file| Plain(file.display()).to_string());
-            return Err(ConfigError::from(format!(
-                "{file}, read the last time, still does not answer: nothing was read"
-            )));
-        }
-        let reading = Prepared::begin(self.sources.clone(), Some(self.current.clone()));
-        let reading =
-            reading.map_err(|error| ConfigError::from(format!("it cannot be read, for want of a thread: {error}")))?;
-        let reading = self.reading.insert(reading);
-        let prepared = prepare::answer(reading).await;
-        let Prepared { config, changes, named, .. } = prepared?;
+        let (sources, current) = (self.sources.clone(), self.current.clone());
+        let prepared = self.reading.again(move || Prepared::read(&sources, Some(&current))).await?;
+        let Prepared { loaded: Loaded { config, .. }, changes, named } = prepared;
         let Named { jwt, certificates, access, notes } = named;
         let targets = &self.targets;
         if let (Some(tls), Some(certificates)) = (&targets.tls, certificates) {
@@ -145,32 +107,5 @@ impl Reloader {
         }
         self.current = config;
         Ok((changes, notes, tokens_changed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::value::Secret;
-
-    #[test]
-    fn what_may_change_is_taken_over_and_the_rest_is_named() {
-        let old = Config::default();
-        let mut new = Config::default();
-        new.limits.frames_burst = 4_000;
-        new.general.shards = 7;
-        new.general.push_token = vec![Secret("hunter2".to_owned())];
-        let (merged, changes) = merge(&old, &new);
-        assert_eq!(changes.live, ["push_token", "limits.frames_burst 2000 -> 4000"]);
-        assert_eq!(changes.restart, ["shards 0 -> 7"]);
-        assert_eq!(merged.limits.frames_burst, 4_000);
-        assert_eq!(merged.general.push_token, new.general.push_token);
-        assert_eq!(merged.general.shards, 0);
-    }
-
-    #[test]
-    fn without_a_change_nothing_is_named() {
-        let (merged, changes) = merge(&Config::default(), &Config::default());
-        assert_eq!((merged, changes), (Config::default(), Changes::default()));
     }
 }

@@ -7,11 +7,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
-use halley_service::panics;
+use halley_service::{log, panics};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use halley_service::failure::{Cause, Failure};
 use halley_service::serve::grpc::Grpc;
 use halley_service::signals::{Wish, Wishes};
 
@@ -32,14 +33,13 @@ use crate::feed::node::{FeedNode, FeedParts};
 use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
 use crate::standalone::Standalone;
-use halley_service::failure::{Cause, Failure};
 
 use super::listeners::AdminListener;
 use super::reload::Reloader;
 use super::serving::Servers;
+use super::supervisor;
 use super::threads::Up;
 use super::wiring::{ControlEnds, FeedEnds};
-use super::{log, supervisor};
 
 /// Becomes true when everything is to end.
 type Stopping = watch::Receiver<bool>;

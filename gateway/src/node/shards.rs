@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use halley_service::failure::{Cause, Failure};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
@@ -14,7 +15,6 @@ use crate::shard::application::Goim;
 use crate::shard::quota::AddressQuota;
 use crate::shard::stats::ShardStats;
 use crate::shard::{Shard, ShardLinks, ShardParts};
-use halley_service::failure::{Cause, Failure};
 
 use super::listeners::ShardSockets;
 use super::threads::Threads;

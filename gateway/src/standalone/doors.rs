@@ -14,7 +14,7 @@ use tonic::service::Routes;
 
 use crate::comet;
 use crate::config::Config;
-use crate::config::value::HttpRoutes;
+use crate::config::words::HttpRoutes;
 use crate::control::admin::{self, Admin};
 use crate::feed::intake::Intake;
 

@@ -10,7 +10,7 @@ use halley_protocol::login::NAME_BYTES_MAX;
 use halley_service::access::rules::AccessRules;
 
 use crate::config::Config;
-use crate::config::value::Auth;
+use crate::config::words::Auth;
 
 use super::node_info::{Bound, server_id};
 

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
-use halley_service::plain::{PlainWriter, json_line};
+use crate::plain::{PlainWriter, json_line};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::format::{Format, Json, Writer};
 use tracing_subscriber::fmt::{self as lines, FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::config::value::LogFormat;
+use super::LogFormat;
 
 /// Writes lines of this form. Colours are for terminals, and only for people.
 pub fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
@@ -95,7 +95,7 @@ where
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use halley_service::plain::is_plain;
+    use crate::plain::is_plain;
     use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt as _;
 

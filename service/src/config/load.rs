@@ -1,38 +1,33 @@
-//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and the sentences about
-//! what is wrong in the environment and on the command line; what the file says `file` reads, and `check` judges
-//! settings in the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all
-//! at once.
+//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and finding what
+//! is wrong in the environment and on the command line; what the file says `file` reads, and the schema judges settings in
+//! the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all at once.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::check;
 use super::file;
-use super::key::Key;
-use super::nearest::{ALL, did_you_mean, guess, is_repeatable, nearest};
-use super::problems::ConfigError;
-use super::schema::{Config, find, keys};
+use super::guess::{Hint, guess};
+use super::key::{Key, VARIABLE_PREFIX};
+use super::problem::{ConfigError, Place, Problem};
+use super::schema::Schema;
+use super::value::{Fault, Faults};
+use crate::nearest::{is_repeatable, nearest};
 
-/// The file that is read without being asked for, if it is there.
-pub const FILE_NAME: &str = "halley.toml";
 /// The variable that names the file. It is in [`Sources::environment`] only when it is not UTF-8.
 pub const FILE_VARIABLE: &str = "HALLEY_CONFIG";
-
-/// What is wrong with a secret that is empty, as the end of a sentence.
-const EMPTY_SECRET: &str =
-    "is empty: give it a value, or take it away (in the file, [] or \"\" says that there is none)";
 
 /// Everything but the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The file that was asked for; `None` = [`FILE_NAME`] if it is there.
+    /// The file that was asked for; `None` = [`Schema::FILE_NAME`] if it is there.
     pub file: Option<PathBuf>,
     /// Variables that begin with `HALLEY_`.
     pub environment: Vec<(OsString, OsString)>,
     /// From the command line, in the order in which they count.
     pub flags: Vec<Flag>,
-    /// What on the command line could not be understood, a sentence each.
-    pub mistakes: Vec<String>,
+    /// What on the command line could not be understood.
+    pub mistakes: Vec<Problem>,
 }
 
 /// A setting from the command line.
@@ -48,22 +43,35 @@ pub struct Flag {
 
 /// A loaded configuration and where it came from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct Loaded<C> {
     /// The settings.
-    pub config: Config,
+    pub config: C,
     /// Where they come from, for people: "halley.toml, environment and flags".
     pub origin: String,
     /// The file among them.
     pub file: Option<PathBuf>,
+    /// Which layer gave a setting its value, by its path; the defaults are not among them.
+    pub layers: BTreeMap<String, Layer>,
+}
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The file.
+    File,
+    /// An environment variable.
+    Environment,
+    /// The command line.
+    Flag,
 }
 
 /// A configuration as far as it could be read.
 #[derive(Debug)]
-pub struct Draft {
+pub struct Draft<C> {
     /// The settings; one with a wrong value has what the layers before it say.
-    pub loaded: Loaded,
-    /// What is wrong, a sentence each.
-    pub problems: Vec<String>,
+    pub loaded: Loaded<C>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
     /// Which settings have the values that were meant.
     pub known: Known,
 }
@@ -91,13 +99,13 @@ impl Known {
     }
 }
 
-impl Draft {
+impl<C: Schema> Draft<C> {
     /// Read all layers, and judge what they say together. Reads the file again on every call, so a reload is just
     /// another call.
-    pub fn read(sources: &Sources) -> Draft {
+    pub fn read(sources: &Sources) -> Draft<C> {
         let mut draft = Draft::new(sources);
         if let Some(path) = draft.loaded.file.clone() {
-            match file::read(&path) {
+            match file::read::<C>(&path) {
                 Ok(text) => draft.apply_file(&text, &path.display().to_string()),
                 Err(problem) => {
                     draft.problems.push(problem);
@@ -110,21 +118,21 @@ impl Draft {
         draft
     }
 
-    fn new(sources: &Sources) -> Draft {
+    fn new(sources: &Sources) -> Draft<C> {
         let nameless = sources.file.is_none() && sources.environment.iter().any(|(name, _)| name == FILE_VARIABLE);
         let file = match &sources.file {
             Some(path) => Some(path.clone()),
             // A link that leads nowhere is there, and is an error.
-            None => Some(PathBuf::from(FILE_NAME)).filter(|path| !nameless && path.symlink_metadata().is_ok()),
+            None => Some(PathBuf::from(C::FILE_NAME)).filter(|path| !nameless && path.symlink_metadata().is_ok()),
         };
         let origin = origin(file.as_deref(), sources);
-        let loaded = Loaded { config: Config::default(), origin, file };
+        let loaded = Loaded { config: C::default(), origin, file, layers: BTreeMap::new() };
         let known = Known { blind: nameless, ..Known::default() };
         Draft { loaded, problems: sources.mistakes.clone(), known }
     }
 
     /// The configuration, if nothing is wrong.
-    pub fn finish(self) -> Result<Loaded, ConfigError> {
+    pub fn finish(self) -> Result<Loaded<C>, ConfigError> {
         ConfigError::unless_none(self.problems)?;
         Ok(self.loaded)
     }
@@ -132,14 +140,15 @@ impl Draft {
     /// Adds what is wrong with the settings together. Says nothing of settings that are not known: that would be a
     /// consequence of what was said already.
     fn judge(&mut self) {
-        let findings = check::findings(&self.loaded.config).into_iter();
+        let findings = self.loaded.config.findings().into_iter();
         let founded = findings.filter(|finding| self.known.all(&finding.about));
-        self.problems.extend(founded.map(|finding| finding.sentence));
+        self.problems.extend(founded.map(|finding| Problem::Together(finding.sentence)));
     }
 
     fn apply_file(&mut self, text: &str, name: &str) {
         let contents = file::apply(&mut self.loaded.config, text, name, &mut self.problems);
         let file::Contents { wrong, guessed, given, blind } = contents;
+        self.loaded.layers.extend(given.iter().map(|path| (path.clone(), Layer::File)));
         self.known = Known { wrong, guessed, given, blind: self.known.blind || blind };
     }
 
@@ -154,72 +163,70 @@ impl Draft {
 
     fn apply_variable(&mut self, name: &OsStr, text: &OsStr) {
         let Some(plain) = name.to_str() else {
-            let shown = name.as_encoded_bytes().escape_ascii();
-            self.problems.push(format!("the name of the environment variable {shown} is not UTF-8: remove it"));
+            let shown = name.as_encoded_bytes().escape_ascii().to_string();
+            self.problems.push(Problem::VariableName { shown });
             return;
         };
-        let key = keys().find(|key| key.variable() == plain);
+        let key = C::keys().find(|key| key.variable() == plain);
         let Some(text) = text.to_str() else {
-            self.problems.push(format!("the value of the environment variable {plain} is not UTF-8: set it anew"));
+            self.problems.push(Problem::VariableValue { name: plain.to_owned() });
             self.known.wrong.extend(key.map(|key| key.path()));
             return;
         };
         match key {
-            Some(key) => self.set(&key.path(), text, |path| format!("environment variable {plain}: {path}")),
+            Some(key) => self.set(key, text, Layer::Environment, || Place::Variable(plain.to_owned())),
             None if is_service_link(plain, text) => {}
             None => {
-                let variables: Vec<String> = keys().map(|key| key.variable()).collect();
-                let guess = nearest_variable(plain, &variables);
-                let meant = keys().filter(|key| guess.is_some_and(|guess| key.variable() == guess));
-                self.known.guessed.extend(meant.map(|key| key.path()));
-                self.problems.push(format!(
-                    "environment variable {plain} names no setting{}",
-                    guess.map(|guess| format!("; did you mean {guess}?")).unwrap_or_default()
-                ));
+                let variables: Vec<String> = C::keys().map(|key| key.variable()).collect();
+                let meant = nearest_variable(plain, &variables);
+                let settings = C::keys().filter(|key| meant.is_some_and(|meant| key.variable() == meant));
+                self.known.guessed.extend(settings.map(|key| key.path()));
+                let meant = meant.map(str::to_owned);
+                self.problems.push(Problem::NoVariable { name: plain.to_owned(), meant });
             }
         }
     }
 
     fn apply_flag(&mut self, flag: &Flag) {
         let Flag { path, flag, text } = flag;
-        if find(path).is_some() {
+        if let Some(key) = C::find(path) {
             let flag = flag.clone().unwrap_or_else(|| format!("--set {path}"));
-            return self.set(path, text, |path| format!("{flag}: {path}"));
+            return self.set(key, text, Layer::Flag, || Place::Flag(flag.clone()));
         }
-        let paths: Vec<String> = keys().map(|key| key.path()).collect();
+        let paths: Vec<String> = C::keys().map(|key| key.path()).collect();
         let paths = || paths.iter().map(String::as_str);
         let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
         let meant = nearest(path, paths());
-        self.known.guessed.extend(meant.map(str::to_owned).or_else(|| Some(guess(section, name)?.path())));
-        let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
+        self.known.guessed.extend(meant.map(str::to_owned).or_else(|| Some(guess::<C>(section, name)?.path())));
+        let meant = meant.map(|meant| Hint::DidYouMean(meant.to_owned()));
         self.problems.push(if is_repeatable(path, paths()) {
-            let hint = hint.unwrap_or_else(|| did_you_mean(section, name));
-            format!("--set {path}: there is no setting {path:?}{hint}")
+            let hint = meant.unwrap_or_else(|| Hint::of::<C>(section, name));
+            Problem::NoFlagSetting { name: Some(path.clone()), hint }
         } else {
-            let hint = hint.unwrap_or_else(|| ALL.to_owned());
-            format!(
-                "--set: no setting has the name before the = (it is not repeated here, since it may be a secret){hint}"
-            )
+            Problem::NoFlagSetting { name: None, hint: meant.unwrap_or(Hint::ListedBy(C::PROGRAM)) }
         });
     }
 
-    /// Sets a setting that exists; `place` begins the sentence if that fails.
-    fn set(&mut self, path: &str, text: &str, place: impl Fn(&str) -> String) {
-        let Some(key) = find(path) else { return };
+    /// Sets a setting; `place` is where it was given.
+    fn set(&mut self, key: &Key<C>, text: &str, layer: Layer, place: impl Fn() -> Place) {
+        let path = key.path();
         let set = if text.trim().is_empty() && is_secret(key) {
-            Err(vec![EMPTY_SECRET.to_owned()])
+            Err(Faults::from(Fault::EmptySecret))
         } else {
-            (key.set_text)(&mut self.loaded.config, text)
+            key.set_text(&mut self.loaded.config, text)
         };
         match set {
             // A later layer hides what an earlier one says, though that is still refused.
             Ok(()) => {
-                self.known.wrong.retain(|wrong| wrong != path);
-                self.known.given.push(path.to_owned());
+                self.known.wrong.retain(|wrong| *wrong != path);
+                self.known.given.push(path.clone());
+                self.loaded.layers.insert(path, layer);
             }
-            Err(reasons) => {
-                self.problems.extend(reasons.into_iter().map(|reason| format!("{} {reason}", place(path))));
-                self.known.wrong.push(path.to_owned());
+            Err(faults) => {
+                let faults = faults.0.into_iter();
+                let problem = |fault| Problem::Value { place: place(), setting: path.clone(), fault };
+                self.problems.extend(faults.map(problem));
+                self.known.wrong.push(path);
             }
         }
     }
@@ -227,18 +234,23 @@ impl Draft {
 
 /// Whether a setting is a secret, or names a file of secrets. Given from outside and empty, it is one that has not come where it
 /// should, and "none" would open what it is to close.
-fn is_secret(key: &Key) -> bool {
-    key.secret || key.path().strip_suffix("_file").and_then(find).is_some_and(|of| of.secret)
+fn is_secret<C: Schema>(key: &Key<C>) -> bool {
+    key.secret || key.path().strip_suffix("_file").and_then(C::find).is_some_and(|of| of.secret)
 }
 
 /// Read all layers; every problem that there is, if there is one.
-pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+///
+/// # Errors
+/// All that is wrong, in the order of the layers.
+pub fn load<C: Schema>(sources: &Sources) -> Result<Loaded<C>, ConfigError> {
     Draft::read(sources).finish()
 }
 
-/// The layers, the file's text at hand, not judged together.
-#[cfg(test)]
-pub(super) fn from_text(text: &str, sources: &Sources) -> Result<Config, ConfigError> {
+/// The layers with the text of a file named `test.toml` at hand, not judged together: for tests of a schema.
+///
+/// # Errors
+/// All that is wrong with single settings, in the order of the layers.
+pub fn from_text<C: Schema>(text: &str, sources: &Sources) -> Result<C, ConfigError> {
     let mut draft = Draft::new(sources);
     draft.apply_file(text, "test.toml");
     draft.apply_sources(sources);
@@ -258,8 +270,8 @@ fn origin(file: Option<&Path>, sources: &Sources) -> String {
 
 fn nearest_variable<'a>(name: &str, variables: &'a [String]) -> Option<&'a str> {
     let lower: Vec<String> =
-        variables.iter().map(|variable| variable["HALLEY_".len()..].to_ascii_lowercase()).collect();
-    let guess = nearest(name.strip_prefix("HALLEY_")?, lower.iter().map(String::as_str))?;
+        variables.iter().map(|variable| variable[VARIABLE_PREFIX.len()..].to_ascii_lowercase()).collect();
+    let guess = nearest(name.strip_prefix(VARIABLE_PREFIX)?, lower.iter().map(String::as_str))?;
     let index = lower.iter().position(|candidate| candidate == guess)?;
     Some(&variables[index])
 }

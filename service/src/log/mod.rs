@@ -1,6 +1,6 @@
-//! What the gateway writes about itself. Owns the level of log lines, which changes while it runs, and the bound on how
-//! many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells about.
-//! Their form is made in `lines`.
+//! What a program writes about itself, to standard error. Owns the level of log lines, which changes while it runs, and the
+//! bound on how many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells
+//! about. Their form is made in `lines`.
 
 mod lines;
 
@@ -11,24 +11,40 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::words;
 use tracing::callsite::Identifier;
 use tracing::{Event, Metadata};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::config::value::LogFormat;
-use crate::control::metrics::{Collect, Exposition, Kind};
-
 /// Lines of one kind, which is one place in the source, within [`WINDOW`].
 const LINES_MAX: u32 = 20;
-/// What an operator has asked for is never left out: a reload tells each of its notes once.
-const ASKED_FOR: &str = "halley_gateway::node::reload";
-/// See [`LINES_MAX`].
+/// The time that [`LINES_MAX`] is counted over.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Lines left out since start.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+words! { LogFormat { Text = "text", Json = "json" } }
+
+/// Whether this is a level: a word, also per part of the program.
+pub fn is_level(level: &str) -> bool {
+    // The library takes a lone word that is no level for the name of a part, all of whose lines are then shown.
+    let is_word = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let is_known = |part: &str| part.contains(['=', '[']) || is_word(part.trim());
+    level.split(',').all(is_known) && EnvFilter::try_new(level).is_ok()
+}
 
 /// Changes the level while the process runs.
 pub struct Level(reload::Handle<EnvFilter, Registry>);
@@ -43,18 +59,23 @@ impl Level {
     }
 }
 
-/// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen.
-pub fn start(level: &str, format: LogFormat) -> Level {
+/// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen. Lines of the target
+/// `asked_for` are never left out: an operator has asked for each.
+pub fn start(level: &str, format: LogFormat, asked_for: &'static str) -> Level {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info")));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
     let lines = lines::layer(format, colours, std::io::stderr);
-    let _ = Registry::default().with(filter).with(lines.with_filter(Calm::default())).try_init();
+    let _ = Registry::default()
+        .with(filter)
+        .with(lines.with_filter(Calm { asked_for, kinds: Mutex::default() }))
+        .try_init();
     Level(handle)
 }
 
 /// Lets so many lines of one kind through, and counts the others.
-#[derive(Default)]
 struct Calm {
+    /// Target of the lines that are not counted.
+    asked_for: &'static str,
     /// One entry per place in the source that ever wrote a line.
     kinds: Mutex<HashMap<Identifier, Allowance>>,
 }
@@ -83,7 +104,7 @@ impl<S> Filter<S> for Calm {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        if event.metadata().target() == ASKED_FOR {
+        if event.metadata().target() == self.asked_for {
             return true;
         }
         let now = Instant::now();
@@ -111,15 +132,9 @@ pub async fn tell_left_out() {
     }
 }
 
-/// How many lines were left out, for `/metrics`.
-pub struct LogMetrics;
-
-impl Collect for LogMetrics {
-    fn collect(&self, out: &mut Exposition) {
-        let help = "Log lines left out because too many of their kind were written.";
-        out.family("halley_log_lines_left_out_total", Kind::Counter, help)
-            .sample(&[], LEFT_OUT.load(Ordering::Relaxed));
-    }
+/// How many lines were left out since the start.
+pub fn left_out() -> u64 {
+    LEFT_OUT.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! The configuration file: TOML with the settings of [`super::schema`]. Owns reading it and the sentences about what is
-//! wrong in it, each with its line. No sentence repeats a value, except of a setting that is known and no secret.
+//! The configuration file: TOML with the settings of a [`Schema`]. Owns reading it and finding what is wrong in it, each with
+//! its line. No problem holds a value, except of a setting that is known and no secret.
 
-use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
-use halley_service::files;
-use halley_service::plain::quoted;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nearest::{did_you_mean, guess, nearest};
-use super::schema::{Config, SECTIONS, find, keys};
+use super::guess::{Hint, guess};
+use super::problem::{Place, Problem};
+use super::schema::Schema;
+use crate::files;
+use crate::nearest::nearest;
+use crate::plain::quoted;
 
 /// Bytes of the longest file.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -36,37 +36,41 @@ pub struct Contents {
 }
 
 /// The text of a file.
-pub fn read(path: &Path) -> Result<String, String> {
-    let failed = |reason: &dyn fmt::Display| {
-        format!(
-            "cannot read the configuration {}: {reason}; `halley-gateway default-config` prints one to begin with",
-            path.display()
-        )
+///
+/// # Errors
+/// It cannot be read within the bounds of [`files`], or is not UTF-8.
+pub fn read<C: Schema>(path: &Path) -> Result<String, Problem> {
+    let failed = |reason: String| {
+        let name = path.display().to_string();
+        Problem::Unreadable { name, reason, program: C::PROGRAM }
     };
-    let bytes = files::read(path, BYTES_MAX).map_err(|error| failed(&error))?;
-    String::from_utf8(bytes).map_err(|_| failed(&"it is not UTF-8"))
+    let bytes = files::read(path, BYTES_MAX).map_err(|error| failed(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))
 }
 
 /// Take over what a file says; what is wrong is added to `problems`.
-pub fn apply(config: &mut Config, text: &str, name: &str, problems: &mut Vec<String>) -> Contents {
+pub fn apply<C: Schema>(config: &mut C, text: &str, name: &str, problems: &mut Vec<Problem>) -> Contents {
     let Whole { text, broken, blind } = Whole::of(text);
-    let lines = broken.iter().map(|(line, reason)| (*line, format!("not TOML: {reason}"))).collect();
     // Whatever stands on a broken line is not known.
-    let wrong = broken.iter().flat_map(|(line, _)| settings_on(&text, *line)).collect();
-    let mut reader =
-        Reader { config, text: &text, problems: lines, contents: Contents { wrong, blind, ..Contents::default() } };
+    let wrong = broken.iter().flat_map(|(line, _)| settings_on::<C>(&text, *line)).collect();
+    let contents = Contents { wrong, blind, ..Contents::default() };
+    let mut reader = Reader { config, text: &text, name, problems: Vec::new(), contents };
+    for (line, reason) in broken {
+        let place = reader.place(line);
+        reader.problems.push((line, Problem::NotToml { place, reason }));
+    }
     if let Some(document) = DeTable::parse(&text).ok().filter(|_| !blind) {
         for (key, value) in document.get_ref() {
             match value.get_ref() {
-                DeValue::Table(table) if find(key.get_ref()).is_none() => reader.section(key, table),
+                DeValue::Table(table) if C::find(key.get_ref()).is_none() => reader.section(key, table),
                 value => reader.key("", key, value),
             }
         }
     }
     // A document gives its keys in the order of their names.
-    let Reader { problems: mut lines, contents, .. } = reader;
-    lines.sort_by_key(|(line, _)| *line);
-    problems.extend(lines.into_iter().map(|(line, sentence)| format!("{name}, line {line}: {sentence}")));
+    let Reader { problems: mut found, contents, .. } = reader;
+    found.sort_by_key(|(line, _)| *line);
+    problems.extend(found.into_iter().map(|(_, problem)| problem));
     contents
 }
 
@@ -117,54 +121,68 @@ fn line_number(text: &str, at: usize) -> usize {
 }
 
 /// Every setting that a commented-out line may have been about.
-fn settings_on(text: &str, line: usize) -> Vec<String> {
+fn settings_on<C: Schema>(text: &str, line: usize) -> Vec<String> {
     let line = text.lines().nth(line - 1).unwrap_or_default().trim_start_matches(['#', ' ', '\t', '"']);
     let name = line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap_or_default();
-    keys().filter(|key| key.name == name || key.section == name && !name.is_empty()).map(|key| key.path()).collect()
+    C::keys().filter(|key| key.name == name || key.section == name && !name.is_empty()).map(|key| key.path()).collect()
 }
 
 /// Takes settings over one by one.
-struct Reader<'r> {
-    config: &'r mut Config,
+struct Reader<'r, C> {
+    config: &'r mut C,
     text: &'r str,
+    /// The file, for people.
+    name: &'r str,
     /// Each with its line.
-    problems: Vec<(usize, String)>,
+    problems: Vec<(usize, Problem)>,
     contents: Contents,
 }
 
-impl Reader<'_> {
-    fn problem(&mut self, span: Range<usize>, sentence: String) {
-        self.problems.push((line_number(self.text, span.start), sentence));
+impl<C: Schema> Reader<'_, C> {
+    fn place(&self, line: usize) -> Place {
+        Place::File { name: self.name.to_owned(), line }
+    }
+
+    /// Adds what is wrong with what stands at this byte.
+    fn problem(&mut self, at: usize, problem: impl FnOnce(Place) -> Problem) {
+        let line = line_number(self.text, at);
+        self.problems.push((line, problem(self.place(line))));
     }
 
     fn section(&mut self, section: &Name<'_>, table: &DeTable<'_>) {
         let name: &str = section.get_ref();
-        if name.is_empty() || !SECTIONS.iter().any(|known| known.name == name) {
-            let guess = nearest(name, SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty()));
-            let hint = guess.map(|guess| format!("; did you mean [{guess}]?")).unwrap_or_default();
-            let meant = keys().filter(|key| guess.is_some_and(|guess| key.section == guess));
-            self.contents.guessed.extend(meant.map(|key| key.path()));
-            let name = quoted(name, NAME_CHARACTERS_MAX);
-            return self.problem(section.span(), format!("there is no section [{}]{hint}", name.trim_matches('"')));
+        let named = |known: &str| known == name && !known.is_empty();
+        if !C::sections().iter().any(|known| named(known.name)) {
+            return self.no_section(section);
         }
         for (key, value) in table {
             self.key(name, key, value.get_ref());
         }
     }
 
+    fn no_section(&mut self, section: &Name<'_>) {
+        let name: &str = section.get_ref();
+        let known = C::sections().iter().map(|section| section.name).filter(|name| !name.is_empty());
+        let meant = nearest(name, known);
+        let settings = C::keys().filter(|key| meant.is_some_and(|meant| key.section == meant));
+        self.contents.guessed.extend(settings.map(|key| key.path()));
+        let name = quoted(name, NAME_CHARACTERS_MAX).trim_matches('"').to_owned();
+        self.problem(section.span().start, |place| Problem::NoSection { place, name, meant });
+    }
+
     fn key(&mut self, section: &str, key: &Name<'_>, value: &DeValue<'_>) {
         let name: &str = key.get_ref();
         let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
-        let Some(known) = find(&path) else {
-            let scope = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
-            let shown = quoted(name, NAME_CHARACTERS_MAX);
-            self.contents.guessed.extend(guess(section, name).map(|key| key.path()));
-            return self
-                .problem(key.span(), format!("there is no setting {shown}{scope}{}", did_you_mean(section, name)));
+        let at = key.span().start;
+        let Some(known) = C::find(&path) else {
+            self.contents.guessed.extend(guess::<C>(section, name).map(|key| key.path()));
+            let (shown, section, hint) =
+                (quoted(name, NAME_CHARACTERS_MAX), section.to_owned(), Hint::of::<C>(section, name));
+            return self.problem(at, |place| Problem::NoSetting { place, name: shown, section, hint });
         };
-        if let Err(reasons) = (known.set_toml)(self.config, value) {
-            for reason in reasons {
-                self.problem(key.span(), format!("{path} {reason}"));
+        if let Err(faults) = known.set_toml(self.config, value) {
+            for fault in faults.0 {
+                self.problem(at, |place| Problem::Value { place, setting: path.clone(), fault });
             }
             self.contents.wrong.push(path);
         } else {

@@ -1,10 +1,7 @@
 //! Names that do not exist: what was meant by them, and whether they may be repeated to whoever reads the message. Owns
-//! the one rule for settings, sections, words, variables, flags and commands.
+//! the one rule for settings, sections, words, variables, flags, commands and the fields of requests.
 
-use super::key::Key;
-use super::schema::keys;
-
-/// Characters of the longest name of ours, and some more.
+/// Characters of the longest name of a setting, and some more.
 const NAME_CHARACTERS_MAX: usize = 48;
 
 /// The candidate most like `name`, unless none is like it at all.
@@ -24,34 +21,6 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
-
-/// The setting that was meant by a name in a section.
-pub fn guess(section: &str, name: &str) -> Option<&'static Key> {
-    let named = |name: &str, within: &dyn Fn(&Key) -> bool| keys().find(|key| key.name == name && within(key));
-    // The very name in another section is a better guess than a similar one in this.
-    named(name, &|key| key.section != section)
-        .or_else(|| {
-            let here = nearest(name, keys().filter(|key| key.section == section).map(|key| key.name))?;
-            named(here, &|key| key.section == section)
-        })
-        .or_else(|| named(nearest(name, keys().map(|key| key.name))?, &|_| true))
-}
-
-/// A hint that names the setting that was meant and, if it stands elsewhere, where.
-pub fn did_you_mean(section: &str, name: &str) -> String {
-    match guess(section, name) {
-        Some(key) if key.name == name && key.section.is_empty() => {
-            format!("; {name:?} stands before the first section")
-        }
-        Some(key) if key.name == name => format!("; {name:?} stands in the section [{}]", key.section),
-        Some(key) if key.section == section => format!("; did you mean {:?}?", key.name),
-        Some(key) => format!("; did you mean {:?}?", key.path()),
-        None => ALL.to_owned(),
-    }
-}
-
-/// The hint where nothing can be guessed.
-pub const ALL: &str = "; `halley-gateway default-config` lists all";
 
 /// Whether a word that stands where a name should may be repeated. On a command line a secret gets there easily, by a
 /// blank for an `=` or by a padding `=` at its end. So a word is repeated if it looks like our names, or is one of them

@@ -1,0 +1,224 @@
+//! What a program knows about one setting, and the macro that makes settings known. Owns the shape of a schema; a program
+//! fills it, and `load`, `reference` and the command line walk it, so that a setting is written down in one place only.
+
+use toml::de::DeValue;
+
+use super::value::unit::Unit;
+use super::value::{Faults, Value};
+
+/// What a change of a setting needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// Taken over on SIGHUP.
+    Live,
+    /// A restart.
+    Restart,
+}
+
+/// A group of settings: a `[section]` of the file; the one without name stands before all sections.
+#[derive(Debug)]
+pub struct Section<C: 'static> {
+    /// As in the file, empty for the settings before all sections.
+    pub name: &'static str,
+    /// What the group is about, a line each.
+    pub about: &'static [&'static str],
+    /// Its settings.
+    pub keys: &'static [Key<C>],
+}
+
+/// One setting of the configuration `C`.
+pub struct Key<C> {
+    /// Section it stands in, empty for none.
+    pub section: &'static str,
+    /// Name within the section. Its last word is the unit: `_bytes`, `_seconds`, `_ms`.
+    pub name: &'static str,
+    /// What it does, a line each.
+    pub about: &'static [&'static str],
+    /// What a change needs.
+    pub reload: Reload,
+    /// It may not be shown.
+    pub secret: bool,
+    /// Its flag may be repeated.
+    pub list: bool,
+    /// What stands for its value in `--help`.
+    pub place: &'static str,
+    /// How its type is read, written and copied.
+    pub access: Access<C>,
+}
+
+/// The functions that `settings!` makes for a setting's field.
+pub struct Access<C> {
+    /// Read from the file.
+    pub set_toml: fn(&mut C, &DeValue<'_>) -> Result<(), Faults>,
+    /// Read from an environment variable or a flag.
+    pub set_text: fn(&mut C, &str) -> Result<(), Faults>,
+    /// Write as TOML.
+    pub to_toml: fn(&C) -> String,
+    /// Take over from the first into the second.
+    pub copy: fn(&C, &mut C),
+    /// Smallest and largest value of a bounded number, as TOML.
+    pub bounds: fn() -> Option<(String, String)>,
+}
+
+impl<C> std::fmt::Debug for Key<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Key").field(&self.path()).finish()
+    }
+}
+
+impl<C> std::fmt::Debug for Access<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+/// What every environment variable of ours begins with.
+pub const VARIABLE_PREFIX: &str = "HALLEY_";
+
+impl<C> Key<C> {
+    /// `section.name`, or just the name.
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
+    }
+
+    /// The environment variable: `HALLEY_` and the name in capitals, the section before two underscores.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.path().replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// The flag of its own: settings before all sections have one, secrets do not, since `ps` shows flags.
+    pub fn flag(&self) -> Option<String> {
+        (self.section.is_empty() && !self.secret).then(|| self.name.replace('_', "-"))
+    }
+
+    /// Smallest and largest value, when it is a number with bounds.
+    pub fn bounds(&self) -> Option<(String, String)> {
+        (self.access.bounds)()
+    }
+
+    /// Take the value of `from` over into `into`.
+    pub fn copy(&self, from: &C, into: &mut C) {
+        (self.access.copy)(from, into);
+    }
+
+    /// The value in `config`, as TOML. Secrets are not hidden.
+    pub fn value(&self, config: &C) -> String {
+        (self.access.to_toml)(config)
+    }
+
+    /// Set it to what the file says. A number of bytes or of time may be a text with its unit.
+    pub fn set_toml(&self, config: &mut C, value: &DeValue<'_>) -> Result<(), Faults> {
+        if let (Some(unit), DeValue::String(text)) = (Unit::of(self.name), value)
+            && let Some(number) = unit.whole(text)
+        {
+            return (self.access.set_text)(config, &number?.to_string());
+        }
+        (self.access.set_toml)(config, value)
+    }
+
+    /// Set it to what an environment variable or a flag says. A number of bytes or of time may have its unit.
+    pub fn set_text(&self, config: &mut C, text: &str) -> Result<(), Faults> {
+        match Unit::of(self.name).and_then(|unit| unit.whole(text)) {
+            Some(number) => (self.access.set_text)(config, &number?.to_string()),
+            None => (self.access.set_text)(config, text),
+        }
+    }
+}
+
+/// What [`settings!`](crate::settings) needs of a type, so that a program's schema imports nothing for it.
+#[doc(hidden)]
+pub fn bounds_of<T: Value>(range: &std::ops::RangeInclusive<T>) -> Option<(String, String)> {
+    Some((range.start().to_toml(), range.end().to_toml()))
+}
+
+/// Makes the struct of every section, the `Config` of all of them, their defaults and the table of all settings,
+/// `SECTIONS`.
+///
+/// `live` settings change on SIGHUP, `restart` ones do not.
+///
+/// ```
+/// halley_service::settings! {
+///     /// Where the program listens.
+///     "" general: General {
+///         /// Threads that work.
+///         restart threads: u32 = 1, in 1..=8;
+///     }
+/// }
+/// assert_eq!(Config::default().general.threads, 1);
+/// assert_eq!(SECTIONS[0].keys[0].path(), "threads");
+/// ```
+#[macro_export]
+macro_rules! settings {
+    ($(
+        $(#[doc = $about:literal])*
+        $path:literal $field:ident: $section:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $reload:ident $key:ident: $type:ty = $default:expr $(, in $range:expr)?;
+            )*
+        }
+    )*) => {
+        /// Every setting of the program, each checked by itself.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $about])* pub $field: $section,)*
+        }
+
+        $(
+            $(#[doc = $about])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $section {
+                $($(#[doc = $doc])* pub $key: $type,)*
+            }
+
+            impl Default for $section {
+                fn default() -> Self {
+                    $section { $($key: $default,)* }
+                }
+            }
+        )*
+
+        /// Every section in the order of the reference file.
+        pub const SECTIONS: &[$crate::config::key::Section<Config>] = &[$(
+            $crate::config::key::Section {
+                name: $path,
+                about: &[$($about),*],
+                keys: &[$(
+                    $crate::config::key::Key {
+                        section: $path,
+                        name: stringify!($key),
+                        about: &[$($doc),*],
+                        reload: $crate::settings!(@reload $reload),
+                        secret: <$type as $crate::config::value::Value>::SECRET,
+                        list: <$type as $crate::config::value::Value>::LIST,
+                        place: <$type as $crate::config::value::Value>::PLACE,
+                        access: $crate::settings!(@access $field $key $type $(, $range)?),
+                    },
+                )*],
+            },
+        )*];
+    };
+    (@reload live) => { $crate::config::key::Reload::Live };
+    (@reload restart) => { $crate::config::key::Reload::Restart };
+    (@access $field:ident $key:ident $type:ty $(, $range:expr)?) => {
+        $crate::config::key::Access {
+            set_toml: |config: &mut Config, value| {
+                let value = <$type as $crate::config::value::Value>::read_toml(value)?;
+                $($crate::config::value::within(&value, &$range)?;)?
+                config.$field.$key = value;
+                Ok(())
+            },
+            set_text: |config: &mut Config, text| {
+                let value = <$type as $crate::config::value::Value>::read_text(text)?;
+                $($crate::config::value::within(&value, &$range)?;)?
+                config.$field.$key = value;
+                Ok(())
+            },
+            to_toml: |config: &Config| $crate::config::value::Value::to_toml(&config.$field.$key),
+            copy: |from: &Config, into: &mut Config| into.$field.$key = from.$field.$key.clone(),
+            bounds: || $crate::settings!(@bounds $type $(, $range)?),
+        }
+    };
+    (@bounds $type:ty) => { None };
+    (@bounds $type:ty, $range:expr) => { $crate::config::key::bounds_of::<$type>(&$range) };
+}

@@ -1,0 +1,57 @@
+//! Reading a configuration with all that it names: keys, certificates, tokens. Owns that it happens on a thread of its own, so
+//! that a file which does not answer hangs nobody else, and that a reading does not begin before the one before it has ended.
+//! What is read, and how, is the program's.
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::files::Errand;
+use crate::plain::Plain;
+
+use super::problem::{ConfigError, Problem};
+
+/// How long reading everything may take.
+pub const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// Reads a program's configuration as a `T`, again and again.
+#[derive(Debug)]
+pub struct Reading<T>(Option<Errand<Result<T, ConfigError>>>);
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Reading(None)
+    }
+}
+
+impl<T: Send + 'static> Reading<T> {
+    /// Read for the first time, on a thread without a runtime.
+    ///
+    /// # Errors
+    /// All that is wrong; that it takes longer than [`READ_WITHIN`]; that there is no thread for it.
+    pub fn at_start(work: impl FnOnce() -> Result<T, ConfigError> + Send + 'static) -> Result<T, Failure> {
+        let failure = |error| Failure::of_kernel("cannot start a thread to read the configuration", &error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failure)?;
+        let mut reading = Errand::begin(work).map_err(failure)?;
+        runtime.block_on(answer(&mut reading)).map_err(Failure::from)
+    }
+
+    /// Read again. Cancel safe: what was begun goes on behind whoever has given up, and is waited for by nobody.
+    ///
+    /// # Errors
+    /// As [`Reading::at_start`]; that the reading before this one has not ended, and nothing was read.
+    pub async fn again(
+        &mut self,
+        work: impl FnOnce() -> Result<T, ConfigError> + Send + 'static,
+    ) -> Result<T, ConfigError> {
+        if let Some(before) = self.0.as_ref().filter(|before| !before.is_over()) {
+            let file = before.reading().map(|path| Plain(path.display()).to_string());
+            return Err(Problem::StillReading { file }.into());
+        }
+        let reading = Errand::begin(work).map_err(|error| Problem::NoThread { reason: error.to_string() })?;
+        answer(self.0.insert(reading)).await
+    }
+}
+
+async fn answer<T: Send + 'static>(reading: &mut Errand<Result<T, ConfigError>>) -> Result<T, ConfigError> {
+    reading.answer(READ_WITHIN).await.unwrap_or_else(|late| Err(Problem::Late(late).into()))
+}
