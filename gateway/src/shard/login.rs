@@ -4,8 +4,8 @@
 
 use halley_protocol::goim::{Frame, op};
 use halley_protocol::login::open::open;
-use halley_protocol::login::{AuthRefusal, Identity};
-use rand::RngCore;
+use halley_protocol::login::{AuthRefusal, Identity, uuid_v4};
+use rand::Rng;
 
 use crate::close::CloseReason;
 use crate::conn::rate::SETTLE_MS;
@@ -33,7 +33,7 @@ impl<A: Application> Core<A> {
         match self.settings.auth {
             AuthMode::Open => {
                 let random = &mut self.random;
-                match open(frame.body, || random_key(random)) {
+                match open(frame.body, || uuid_v4(random.random())) {
                     Ok(identity) => self.allowed(slot, identity),
                     Err(refusal) => self.refused(slot, refusal),
                 }
@@ -194,22 +194,4 @@ impl<A: Application> Core<A> {
     pub(super) fn is_registered(&self, slot: u32) -> bool {
         self.conns.peek(slot).flags.has(Flags::REGISTERED)
     }
-}
-
-/// A random (version 4) UUID as text, as stock logic makes for clients without a key.
-fn random_key(random: &mut impl RngCore) -> Box<str> {
-    let mut bytes = [0; 16];
-    random.fill_bytes(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-    }
-    text.into_boxed_str()
 }

@@ -134,19 +134,9 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
 }
 
 /// A random (version 4) UUID in its 36 character form, made of `random` (RFC 9562 §5.4). goim gives one to every login
-/// that names no key (goim §1.6).
+/// that names no key (goim §1.6). The caller's own generator makes the bits, so that a simulation can repeat them.
 pub fn uuid_v4(random: u128) -> Box<str> {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let bits = (random & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bits.to_be_bytes().into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push(HEX[usize::from(byte >> 4)].into());
-        text.push(HEX[usize::from(byte & 15)].into());
-    }
-    text.into_boxed_str()
+    uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid().hyphenated().to_string().into_boxed_str()
 }
 
 #[cfg(test)]
