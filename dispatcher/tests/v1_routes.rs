@@ -185,6 +185,9 @@ async fn online_lists_totals_and_the_largest_rooms() {
         let answer = stand.get(&format!("/v1/online?limit={limit}")).await;
         assert_error(&answer, 400, "bad_request", "from 1 to 1000");
     }
+    for (query, part) in [("limits=2", "unknown field `limits`"), ("limit=1&limit=2", "duplicate field `limit`")] {
+        assert_error(&stand.get(&format!("/v1/online?{query}")).await, 400, "bad_request", part);
+    }
 }
 
 /// The page confines itself: it may load and call nothing but its own host and the gateway's WebSocket port.

@@ -29,6 +29,7 @@ use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Kind, Peer, Role, Scope};
 use halley_service::serve::answers;
 use halley_service::serve::asked::hold_back;
+use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_stream::StreamExt;
@@ -189,92 +190,88 @@ async fn wrong_method() -> Refusal {
     Refusal { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message }
 }
 
-/// The parameters that the routes of connections take between them.
-#[derive(Default)]
-struct Parameters {
+/// What `GET /v1/connections` may be asked. Any other name is refused, so that a typing error closes nobody else.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
     key: Option<String>,
     mid: Option<String>,
     room: Option<String>,
     limit: Option<String>,
 }
 
+/// As [`ListQuery`], for `DELETE`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseQuery {
+    key: Option<String>,
+    mid: Option<String>,
+    room: Option<String>,
+}
+
+/// As [`ListQuery`], for `GET /v1/trace`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TraceQuery {
+    key: Option<String>,
+    mid: Option<String>,
+}
+
 /// The query of a request as it comes, or what is wrong with it.
-type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
+type Given<T> = Result<Query<T>, QueryRejection>;
 
-impl Parameters {
-    /// The parameters, of which this route takes the `known` ones. Any other name is refused, so that a typing error closes
-    /// nobody else.
-    fn read(given: Given, known: &[&str]) -> Result<Parameters, Refusal> {
-        let Query(pairs) = given.map_err(|wrong| Refusal::bad_request(wrong.body_text()))?;
-        let mut parameters = Parameters::default();
-        for (name, value) in pairs {
-            let place = match name.as_str() {
-                "key" => Some(&mut parameters.key),
-                "mid" => Some(&mut parameters.mid),
-                "room" => Some(&mut parameters.room),
-                "limit" => Some(&mut parameters.limit),
-                _ => None,
-            };
-            let Some(place) = place.filter(|_| known.contains(&name.as_str())) else {
-                let names = known.join(", ");
-                return Err(Refusal::bad_request(format!("the query is wrong: no {name:?} here, only {names}")));
-            };
-            if place.replace(value).is_some() {
-                return Err(Refusal::bad_request(format!("the query is wrong: {name} is given twice")));
-            }
-        }
-        Ok(parameters)
-    }
+fn asked<T>(given: Given<T>) -> Result<T, Refusal> {
+    given.map(|Query(query)| query).map_err(|wrong| Refusal::bad_request(answers::wrong_query(&wrong)))
+}
 
-    /// The one of key, mid and room that is given.
-    fn whose(&self) -> Result<Whose, Refusal> {
-        match (&self.key, &self.mid, &self.room) {
-            (None, None, Some(room)) => Ok(Whose::Room(not_empty("room", room)?)),
-            (Some(_), None, None) | (None, Some(_), None) => self.login().map(Whose::Login),
-            _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
-        }
-    }
-
-    /// The one of key and mid that is given.
-    fn login(&self) -> Result<Select, Refusal> {
-        match (&self.key, &self.mid) {
-            (Some(key), None) => Ok(Select::Key(not_empty("key", key)?)),
-            (None, Some(mid)) => match mid.parse() {
-                Ok(mid) if mid > 0 => Ok(Select::Mid(mid)),
-                _ => Err(Refusal::bad_request("mid must be a whole number above 0")),
-            },
-            _ => Err(Refusal::bad_request("give either key or mid")),
-        }
-    }
-
-    fn limit(&self) -> Result<u32, Refusal> {
-        match self.limit.as_ref().map(|limit| limit.parse()) {
-            None => Ok(SHOWN_DEFAULT),
-            Some(Ok(limit @ 1..=SHOWN_MAX)) => Ok(limit),
-            Some(_) => Err(Refusal::bad_request(format!("limit must be from 1 to {SHOWN_MAX}"))),
-        }
+/// The one of key, mid and room that is given.
+fn whose(key: Option<String>, mid: Option<String>, room: Option<String>) -> Result<Whose, Refusal> {
+    match (key, mid, room) {
+        (None, None, Some(room)) => Ok(Whose::Room(not_empty("room", room)?)),
+        (key @ Some(_), None, None) => login(key, None).map(Whose::Login),
+        (None, mid @ Some(_), None) => login(None, mid).map(Whose::Login),
+        _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
     }
 }
 
-fn not_empty(name: &str, value: &str) -> Result<String, Refusal> {
-    match value {
-        "" => Err(Refusal::bad_request(format!("{name} must not be empty"))),
-        value => Ok(value.to_owned()),
+/// The one of key and mid that is given.
+fn login(key: Option<String>, mid: Option<String>) -> Result<Select, Refusal> {
+    match (key, mid) {
+        (Some(key), None) => Ok(Select::Key(not_empty("key", key)?)),
+        (None, Some(mid)) => match mid.parse() {
+            Ok(mid) if mid > 0 => Ok(Select::Mid(mid)),
+            _ => Err(Refusal::bad_request("mid must be a whole number above 0")),
+        },
+        _ => Err(Refusal::bad_request("give either key or mid")),
     }
 }
 
-async fn list(State(admin): State<Arc<Admin>>, given: Given) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(given, &["key", "mid", "room", "limit"])?;
-    let listing = admin.directory.list(parameters.whose()?, parameters.limit()?).await?;
+/// How many connections to show.
+fn shown(limit: Option<&str>) -> Result<u32, Refusal> {
+    match limit.map(str::parse) {
+        None => Ok(SHOWN_DEFAULT),
+        Some(Ok(limit @ 1..=SHOWN_MAX)) => Ok(limit),
+        Some(_) => Err(Refusal::bad_request(format!("limit must be from 1 to {SHOWN_MAX}"))),
+    }
+}
+
+fn not_empty(name: &str, value: String) -> Result<String, Refusal> {
+    if value.is_empty() { Err(Refusal::bad_request(format!("{name} must not be empty"))) } else { Ok(value) }
+}
+
+async fn list(State(admin): State<Arc<Admin>>, given: Given<ListQuery>) -> Result<Response, Refusal> {
+    let ListQuery { key, mid, room, limit } = asked(given)?;
+    let listing = admin.directory.list(whose(key, mid, room)?, shown(limit.as_deref())?).await?;
     Ok(axum::Json(listing).into_response())
 }
 
 async fn close(
     State(admin): State<Arc<Admin>>,
     Extension(Who { role, peer }): Extension<Who>,
-    given: Given,
+    given: Given<CloseQuery>,
 ) -> Result<Response, Refusal> {
-    let whose = Parameters::read(given, &["key", "mid", "room"])?.whose()?;
+    let CloseQuery { key, mid, room } = asked(given)?;
+    let whose = whose(key, mid, room)?;
     match admin.directory.close(whose.clone()).await {
         Ok(closed) => {
             tracing::info!(%whose, closed, %role, %peer, "an operator closed connections");
@@ -297,9 +294,10 @@ async fn trace(
     State(admin): State<Arc<Admin>>,
     Extension(Who { role, peer }): Extension<Who>,
     headers: HeaderMap,
-    given: Given,
+    given: Given<TraceQuery>,
 ) -> Result<Response, Refusal> {
-    let select = Parameters::read(given, &["key", "mid"])?.login()?;
+    let TraceQuery { key, mid } = asked(given)?;
+    let select = login(key, mid)?;
     let Ok(permit) = Arc::clone(&admin.traces).try_acquire_owned() else {
         let message = format!("{TRACES_MAX} traces run already: end one first");
         return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, code: "busy", message });

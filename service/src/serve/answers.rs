@@ -2,6 +2,7 @@
 //! be asked. Owns their bytes and the shape of an error for programs and people.
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
@@ -29,4 +30,13 @@ pub fn try_later(status: StatusCode, code: &str, message: &str) -> Response<Body
     let mut response = error(status, code, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// What is said about a query that a route of ours does not take: a name that is not known, or one that comes twice.
+pub fn wrong_query(wrong: &QueryRejection) -> String {
+    let mut why: &dyn std::error::Error = wrong;
+    while let Some(source) = why.source() {
+        why = source;
+    }
+    format!("the query is wrong: {why}")
 }

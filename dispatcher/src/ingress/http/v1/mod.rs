@@ -3,17 +3,16 @@
 
 mod request;
 
-use axum::extract::Request;
+use axum::extract::{Query, Request};
 use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use halley_protocol::push::Push;
 use halley_service::access::{Denied, Kind};
-use halley_service::serve::answers::{error, try_later};
+use halley_service::serve::answers::{error, try_later, wrong_query};
 use halley_service::serve::body::BodyError;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::query::{Binder, Query};
 use super::renderings::NoRoom;
 use super::{State, json, to_json};
 use crate::gateways::NoAnswer;
@@ -124,6 +123,26 @@ pub(super) async fn push(state: State, request: Request) -> Response {
     }
 }
 
+/// What `GET /v1/online` may be asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OnlineQuery {
+    limit: Option<String>,
+}
+
+impl OnlineQuery {
+    /// Rooms to list; left out, empty and 0 mean the default. `None` when it is no such number.
+    fn limit(&self) -> Option<usize> {
+        match self.limit.as_deref().unwrap_or_default() {
+            "" => Some(ONLINE_ROOMS_DEFAULT),
+            text => match text.parse().ok()? {
+                0 => Some(ONLINE_ROOMS_DEFAULT),
+                limit => Some(limit).filter(|limit| *limit <= ONLINE_ROOMS_MAX),
+            },
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Online<'a> {
     connections: u64,
@@ -144,14 +163,13 @@ pub(super) async fn online(state: State, request: Request) -> Response {
     if let Err(refusal) = state.check_access(&head, QUESTIONS).await {
         return denied(&refusal);
     }
-    let query = Query::parse(head.uri.query());
-    let limit = match Binder::new(&query).int64("limit").map(usize::try_from) {
-        Ok(Ok(0)) => ONLINE_ROOMS_DEFAULT,
-        Ok(Ok(limit)) if limit <= ONLINE_ROOMS_MAX => limit,
-        _ => {
-            let message = format!("limit is a number from 1 to {ONLINE_ROOMS_MAX}");
-            return error(StatusCode::BAD_REQUEST, "bad_request", &message);
-        }
+    let limit = match Query::<OnlineQuery>::try_from_uri(&head.uri) {
+        Ok(Query(query)) => query.limit(),
+        Err(wrong) => return error(StatusCode::BAD_REQUEST, "bad_request", &wrong_query(&wrong)),
+    };
+    let Some(limit) = limit else {
+        let message = format!("limit is a number from 1 to {ONLINE_ROOMS_MAX}");
+        return error(StatusCode::BAD_REQUEST, "bad_request", &message);
     };
     let (totals, rooms) = match tokio::try_join!(state.registry.totals(), state.registry.rooms()) {
         Ok(answers) => answers,
