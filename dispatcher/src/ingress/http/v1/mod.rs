@@ -105,7 +105,7 @@ pub(super) async fn push(state: State, request: Request) -> Response {
     };
     let PushRequest { target, op, body, dry_run } = match PushRequest::parse(&body.bytes) {
         Ok(request) => request,
-        Err(message) => return error(StatusCode::BAD_REQUEST, "bad_request", &message),
+        Err(failed) => return error(StatusCode::BAD_REQUEST, "bad_request", &failed.sentence()),
     };
     if let Err(invalid) = Limits::check_own(&target, op) {
         return push_error(&invalid.into());

@@ -1,5 +1,5 @@
-//! The body of `POST /v1/push`. Owns its fields and the sentence for each way to get them wrong; checks form only, the bounds
-//! are [`crate::ingress::admit`]'s.
+//! The body of `POST /v1/push`. Owns its fields, the ways to get them wrong and the sentence for each; checks form only, the
+//! bounds are [`crate::ingress::admit`]'s.
 //!
 //! ```json
 //! {"target": {"room": "live://1000"}, "op": 1000, "text": "hello"}
@@ -28,6 +28,57 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Why a body asks for no push; the sender's fault.
+#[derive(Debug)]
+pub(super) enum RequestError {
+    /// It is no JSON, or has something behind it.
+    NoJson(serde_json::Error),
+    /// It is JSON of another shape.
+    WrongShape(serde_path_to_error::Error<serde_json::Error>),
+    /// The message comes in both ways.
+    TextAndBody,
+    /// No message, and no dry run, which needs none.
+    NoMessage,
+    /// The message is not what it is said to be.
+    NoBase64(base64::DecodeError),
+    /// `all` is false, which asks for nothing.
+    AllIsFalse,
+    /// A speed for others than all.
+    SpeedWithoutAll,
+    /// No target, or several.
+    NotOneTarget,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::NoJson(error) => write!(f, "the request is no JSON: {error}"),
+            RequestError::WrongShape(error) => f.write_str(&located(error)),
+            RequestError::TextAndBody => f.write_str("give \"text\" or \"body\", not both"),
+            RequestError::NoMessage => f.write_str("the message is missing: give \"text\", or \"body\" as base64"),
+            RequestError::NoBase64(error) => write!(f, "\"body\" is no base64: {error}"),
+            RequestError::AllIsFalse => f.write_str("\"target.all\" must be true"),
+            RequestError::SpeedWithoutAll => f.write_str("\"speed\" goes with the target \"all\" only"),
+            RequestError::NotOneTarget => {
+                f.write_str("\"target\" names one of \"key\", \"keys\", \"mid\", \"mids\", \"room\" or \"all\"")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl RequestError {
+    /// What the sender is told, of bounded length.
+    pub(super) fn sentence(&self) -> String {
+        let sentence = self.to_string();
+        match sentence.char_indices().nth(SENTENCE_CHARACTERS_MAX) {
+            Some((end, _)) => format!("{}…", &sentence[..end]),
+            None => sentence,
+        }
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,31 +163,21 @@ impl<'de> Deserialize<'de> for Mid {
 }
 
 impl PushRequest {
-    /// Reads the JSON; the error is a sentence for the caller.
-    pub(super) fn parse(json: &[u8]) -> Result<PushRequest, String> {
-        Self::read(json).map_err(|sentence| match sentence.char_indices().nth(SENTENCE_CHARACTERS_MAX) {
-            Some((end, _)) => format!("{}…", &sentence[..end]),
-            None => sentence,
-        })
-    }
-
-    fn read(json: &[u8]) -> Result<PushRequest, String> {
+    /// Reads the JSON.
+    pub(super) fn parse(json: &[u8]) -> Result<PushRequest, RequestError> {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let Object(fields): Object<RequestFields> =
-            serde_path_to_error::deserialize(&mut reader).map_err(|error| located(&error))?;
-        reader.end().map_err(|error| format!("the request is no JSON: {error}"))?;
+            serde_path_to_error::deserialize(&mut reader).map_err(RequestError::WrongShape)?;
+        reader.end().map_err(RequestError::NoJson)?;
         let RequestFields { target: Object(target), op, text, body, speed, dry_run } = fields;
         let dry_run = dry_run.unwrap_or(false);
         let target = target.chosen(speed)?;
         let body = match (text, body) {
-            (Some(_), Some(_)) => return Err("give \"text\" or \"body\", not both".into()),
+            (Some(_), Some(_)) => return Err(RequestError::TextAndBody),
             (Some(text), None) => Bytes::from(text),
-            (None, Some(body)) => match BASE64.decode(body) {
-                Ok(body) => Bytes::from(body),
-                Err(error) => return Err(format!("\"body\" is no base64: {error}")),
-            },
+            (None, Some(body)) => Bytes::from(BASE64.decode(body).map_err(RequestError::NoBase64)?),
             (None, None) if dry_run => Bytes::new(),
-            (None, None) => return Err("the message is missing: give \"text\", or \"body\" as base64".into()),
+            (None, None) => return Err(RequestError::NoMessage),
         };
         Ok(PushRequest { target, op, body, dry_run })
     }
@@ -169,7 +210,7 @@ fn meant(sentence: &str, path: &str) -> Option<String> {
 
 impl TargetFields {
     /// The one target that is named.
-    fn chosen(self, speed: Option<u32>) -> Result<Target, String> {
+    fn chosen(self, speed: Option<u32>) -> Result<Target, RequestError> {
         let TargetFields { key, keys, mid, mids, room, all } = self;
         let number = |mids: Vec<Mid>| Target::Mids(mids.into_iter().map(|Mid(mid)| mid).collect());
         let named = [
@@ -182,11 +223,11 @@ impl TargetFields {
         ];
         let mut named = named.into_iter().flatten();
         match (named.next(), named.next()) {
-            (Some(Target::All { .. }), None) if all == Some(false) => Err("\"target.all\" must be true".into()),
+            (Some(Target::All { .. }), None) if all == Some(false) => Err(RequestError::AllIsFalse),
             (Some(target @ Target::All { .. }), None) => Ok(target),
-            (Some(_), None) if speed.is_some() => Err("\"speed\" goes with the target \"all\" only".into()),
+            (Some(_), None) if speed.is_some() => Err(RequestError::SpeedWithoutAll),
             (Some(target), None) => Ok(target),
-            _ => Err("\"target\" names one of \"key\", \"keys\", \"mid\", \"mids\", \"room\" or \"all\"".into()),
+            _ => Err(RequestError::NotOneTarget),
         }
     }
 }
@@ -196,7 +237,7 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<PushRequest, String> {
-        PushRequest::parse(json.as_bytes())
+        PushRequest::parse(json.as_bytes()).map_err(|error| error.sentence())
     }
 
     #[test]
