@@ -21,9 +21,10 @@ use halley_service::access::{Denied, Kind};
 use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
+use super::answers::{json, to_json};
 use super::query::{BindError, Binder, Query};
 use super::renderings::NoRoom;
-use super::{HttpState, State, json, to_json};
+use super::state::{HttpState, State};
 use crate::gateways::NoAnswer;
 use crate::ingress::PushError;
 use crate::ingress::access::{PUSH, QUESTIONS};

@@ -1,46 +1,25 @@
-//! The ingress over HTTP. Owns the route table and what all routes share: state, fallback, the reading of callers. The routes
-//! of goim are in `goim`, our own in `v1`, the demo page in `page`; sockets, connections and the bounds on both belong to
+//! The ingress over HTTP. Owns the route table and what is said where there is no route. What all routes share is in `state`, the
+//! routes of goim in `goim`, our own in `v1`, the demo page in `page`; sockets, connections and the bounds on both belong to
 //! [`halley_service::serve`].
 
+mod answers;
 mod goim;
 mod openapi;
 mod page;
 mod query;
 mod renderings;
+mod state;
 mod v1;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Body;
-use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use halley_service::access::{Caller, Denied, Scope};
-use halley_service::serve::answers;
-use halley_service::serve::asked::{Asked, hold_back};
-use halley_service::serve::body::{self, BodyError, WholeBody};
-use halley_service::serve::budget::{Budget, Share};
+use halley_service::serve::answers::error;
 
-use super::Ingress;
-use super::access::QUESTIONS;
-use crate::discovery::node::NodeInfo;
-use crate::registry::Registry;
-use renderings::Renderings;
-
-pub use page::DemoInfo;
-
-/// What the routes work with.
-pub struct HttpState {
-    ingress: Arc<Ingress>,
-    registry: Arc<dyn Registry>,
-    node: ArcSwap<NodeInfo>,
-    demo: DemoInfo,
-    budget: Budget,
-    renderings: Renderings,
-}
+pub use state::{DemoInfo, HttpState};
 
 /// Kinds of routes, each of which a listener may leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,52 +46,6 @@ enum Group {
     /// What clients ask, and what describes the rest: always there.
     Open,
 }
-
-impl HttpState {
-    /// The state of one router. Ports in `node` and `demo` are the bound ones; requests take from `budget`.
-    pub fn new(
-        ingress: Arc<Ingress>,
-        registry: Arc<dyn Registry>,
-        node: NodeInfo,
-        demo: DemoInfo,
-        budget: Budget,
-    ) -> Arc<HttpState> {
-        let (node, renderings) = (ArcSwap::from_pointee(node), Renderings::default());
-        Arc::new(HttpState { ingress, registry, node, demo, budget, renderings })
-    }
-
-    /// What is said about this node from now on.
-    pub fn set_node(&self, node: NodeInfo) {
-        self.node.store(Arc::new(node));
-    }
-
-    /// Whether the sender of this request may. The answer to a wrong token is held back here.
-    async fn check_access(&self, request: &Parts, scope: Scope) -> Result<(), Denied> {
-        let (access, caller) = (self.ingress.access(), Caller::of_parts(request));
-        match access.check(&caller, scope) {
-            Ok(_) => {
-                if scope == QUESTIONS {
-                    Asked::of(&request.extensions).inspect(|asked| asked.is_question());
-                }
-                Ok(())
-            }
-            Err(denied) => Err(hold_back(access, &request.extensions, caller.peer, denied).await),
-        }
-    }
-
-    /// What the sender of this request may hold.
-    fn share(&self, request: &Parts) -> Share {
-        let noted = request.extensions.get::<Share>().cloned();
-        noted.unwrap_or_else(|| self.budget.share(Caller::of_parts(request).peer.block()))
-    }
-
-    /// The body of a request, of at most `bytes_max`.
-    async fn body(&self, request: &Parts, body: Body, bytes_max: usize) -> Result<WholeBody, BodyError> {
-        body::read(&request.headers, body, bytes_max, &self.share(request)).await
-    }
-}
-
-type State = axum::extract::State<Arc<HttpState>>;
 
 /// Every route: method, path, what it belongs to, handler.
 fn routes() -> Vec<(Method, &'static str, Group, MethodRouter<Arc<HttpState>>)> {
@@ -158,7 +91,7 @@ pub fn router(state: Arc<HttpState>, groups: Groups) -> Router {
 /// Paths that nobody serves: goim's answer, except under `/v1`.
 async fn not_found(uri: Uri) -> Response {
     if uri.path().starts_with("/v1/") {
-        return answers::error(StatusCode::NOT_FOUND, "not_found", "no such route, see /openapi.json");
+        return error(StatusCode::NOT_FOUND, "not_found", "no such route, see /openapi.json");
     }
     goim_not_found()
 }
@@ -166,27 +99,11 @@ async fn not_found(uri: Uri) -> Response {
 /// Known paths asked with the wrong method: goim does not tell them from unknown ones.
 async fn wrong_method(uri: Uri) -> Response {
     if uri.path().starts_with("/v1/") {
-        return answers::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "wrong method, see /openapi.json");
+        return error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "wrong method, see /openapi.json");
     }
     goim_not_found()
 }
 
 fn goim_not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], "404 page not found").into_response()
-}
-
-/// A JSON answer that no cache keeps.
-fn json(status: StatusCode, content_type: &'static str, body: &impl serde::Serialize) -> Response {
-    ready(status, content_type, to_json(body))
-}
-
-/// The bytes of a JSON answer.
-fn to_json(body: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("our answers have string keys and finite numbers")
-}
-
-/// A finished answer that no cache keeps.
-fn ready(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
-    let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, body.into()).into_response()
 }

@@ -7,27 +7,13 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use super::{State, json};
+use super::answers::json;
+use super::state::{DemoInfo, State};
 use crate::ingress::access::PUSH;
 
 const HTML: &str = include_str!("../../demo/index.html");
 const SCRIPT: &str = include_str!("../../demo/app.js");
 const STYLE: &str = include_str!("../../demo/style.css");
-
-/// What the demo page needs to know of the gateway.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DemoInfo {
-    /// Bound address of the WebSocket listener, if there is one. An unspecified IP stands for "the host the page came from".
-    pub websocket: Option<SocketAddr>,
-    /// Bound address of the WebSocket listener with TLS, used when the page itself came over TLS.
-    pub websocket_tls: Option<SocketAddr>,
-    /// Path of the upgrade request; empty means `/sub`.
-    pub websocket_path: String,
-    /// The token that clients log in with is a JWT, not goim's open JSON.
-    pub jwt: bool,
-    /// How often the page beats, in seconds; 0 means 30.
-    pub heartbeat_s: u32,
-}
 
 #[derive(Serialize)]
 struct Info<'a> {

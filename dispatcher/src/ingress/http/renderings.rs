@@ -10,7 +10,7 @@ use bytes::Bytes;
 use halley_service::serve::answer::HeldByAnswer;
 use halley_service::serve::budget::Share;
 
-use super::ready;
+use super::answers::ready;
 use crate::registry::Rooms;
 
 /// Answers that are kept: different questions that many ask at the same time.

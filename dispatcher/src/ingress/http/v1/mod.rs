@@ -13,8 +13,9 @@ use halley_service::serve::answers::{error, try_later, wrong_query};
 use halley_service::serve::body::BodyError;
 use serde::{Deserialize, Serialize};
 
+use super::answers::{json, to_json};
 use super::renderings::NoRoom;
-use super::{State, json, to_json};
+use super::state::State;
 use crate::gateways::NoAnswer;
 use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::admit::{Invalid, Limits};
