@@ -1,5 +1,6 @@
-//! Puts a dispatcher together. Owns the wiring of its parts for a process that holds the gateways itself (standalone): ingress,
-//! embedded bus, consumer, embedded registry. Starts nothing: the caller runs the consumer and serves the doors.
+//! Puts a dispatcher together. Owns the wiring of its parts for a process that holds the gateways itself (standalone):
+//! ingress, embedded bus, consumer, embedded registry. Starts nothing: the caller runs the consumer and serves the
+//! doors.
 
 use std::sync::Arc;
 
@@ -21,19 +22,19 @@ use crate::stats::Stats;
 /// What a dispatcher is made by.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Bounds on one push.
+    /// Bounds on one push; those of the bus and of listeners come on top.
     pub limits: Limits,
     /// Who may push and ask.
     pub access: AccessRules,
-    /// Bounds on the bus.
+    /// Records and bytes that may wait on the bus.
     pub bus: BusLimits,
     /// Offset of the first push; see [`bus`].
     pub first_offset: i64,
-    /// This server's id.
+    /// The id by which stock jobs know this server; written into pushes to keys.
     pub server_id: String,
 }
 
-/// The parts of a dispatcher.
+/// The parts of a dispatcher, to be run and served by the caller.
 pub struct Dispatcher {
     /// For [`crate::ingress::http`] and [`crate::ingress::grpc`].
     pub ingress: Arc<Ingress>,

@@ -1,6 +1,6 @@
-//! The way from the bus to the gateways. Owns the one task that takes records in order, has them delivered and only then
-//! acks them; knows nothing of who produced them. A record that is no push is counted, said once in the log, and skipped.
-//! Before it: [`crate::bus`]. After it: [`crate::route`].
+//! The way from the bus to the gateways. Owns the one task that takes records in order, has them delivered and only
+//! then acks them; knows nothing of who produced them. A record that is no push is counted, said once in the log, and
+//! skipped. Before it: [`crate::bus`]. After it: [`crate::route`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ impl<C: Consumer> Consume<C> {
         Consume { bus, route, receipts, stats, skipped_before: false }
     }
 
-    /// Run until the bus was closed and everything on it is delivered, but no longer than `drain_within` after the close,
-    /// or until the gateways are gone.
+    /// Run until the bus was closed and everything on it is delivered, but no longer than `drain_within` after the
+    /// close, or until the gateways are gone.
     pub async fn run(mut self, drain_within: Duration) -> Drained {
         let closed = self.bus.closed();
         let too_late = async {

@@ -1,6 +1,6 @@
-//! Who waits to hear how many connections a push matched. Owns the table from receipt ids, which travel in the records, to
-//! the waiting requests; delivers nothing itself. The ingress opens a receipt, [`crate::consume`] redeems it when its
-//! record is accepted by the gateways; a record whose receipt nobody here waits for is delivered all the same.
+//! Who waits to hear how many connections a push matched. Owns the table from receipt ids, which travel in the records,
+//! to the waiting requests; delivers nothing itself. The ingress opens a receipt, [`crate::consume`] redeems it when
+//! its record is accepted by the gateways; a record whose receipt nobody here waits for is delivered all the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub const RECEIPTS_MAX: usize = 4096;
 /// One count for each gateway that got the push.
 pub type Counts = Vec<oneshot::Receiver<u64>>;
 
-/// The table.
+/// The waiting requests by the id of their receipt, [`RECEIPTS_MAX`] at most.
 #[derive(Debug)]
 pub struct Receipts {
     waiting: Mutex<Waiting>,
@@ -36,7 +36,8 @@ pub struct Receipt {
 }
 
 impl Receipts {
-    /// An empty table. `seed` should be random: processes that share a bus must not mistake each other's ids for theirs.
+    /// An empty table. `seed` should be random: processes that share a bus must not mistake each other's ids for
+    /// theirs.
     pub fn new(seed: u64) -> Arc<Receipts> {
         Arc::new(Receipts { waiting: Mutex::new(Waiting { next_id: seed | 1, senders: HashMap::new() }) })
     }
@@ -65,7 +66,7 @@ impl Receipts {
 }
 
 impl Receipt {
-    /// The number to put into the record.
+    /// The number to put into the record, never 0.
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -21,7 +21,7 @@ impl Route {
         Route { gateways }
     }
 
-    /// The gateways.
+    /// The gateways, in the order in which a pace is divided.
     pub fn gateways(&self) -> &[Arc<dyn Gateway>] {
         &self.gateways
     }

@@ -1,5 +1,6 @@
-//! What the dispatcher counts. Owns the counters and their metric labels; renders nothing: the gateway's `/metrics` reads
-//! them. Written by the ingress and the consumer with relaxed atomics; a reader sees each number, not one instant.
+//! What the dispatcher counts. Owns the counters and their metric labels; renders nothing: the gateway's `/metrics`
+//! reads them. Written by the ingress and the consumer with relaxed atomics; a reader sees each number, not one
+//! instant.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,13 +9,13 @@ use halley_protocol::push::Target;
 /// What a push is addressed to, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Connection keys.
+    /// One connection key or several.
     Keys,
-    /// Users.
+    /// One user or several.
     Mids,
     /// One room.
     Room,
-    /// Everybody.
+    /// Everybody who accepts the op.
     All,
 }
 
@@ -27,7 +28,7 @@ pub enum Outcome {
     DryRun,
     /// Something in it is wrong or over a bound.
     Invalid,
-    /// The bus was full.
+    /// The bus was full, in records or bytes.
     Full,
     /// The dispatcher is stopping, or the gateways are gone.
     Stopping,
@@ -108,7 +109,7 @@ impl Stats {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Hand-overs they took.
+    /// Hand-overs they took: batches of records, each accepted as one.
     pub fn delivered_batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
     }

@@ -61,8 +61,8 @@ async fn a_closed_bus_takes_nothing_and_hands_out_the_rest() {
     assert_eq!(refused, Err(PublishError::Closed), "nobody would deliver it");
 }
 
-/// Four producers on their own threads against one consumer, with a bus so small that it is full most of the time: every
-/// record answered for arrives once, the records of each producer in order, offsets without gaps.
+/// Four producers on their own threads against one consumer, with a bus so small that it is full most of the time:
+/// every record answered for arrives once, the records of each producer in order, offsets without gaps.
 #[test]
 fn the_bus_loses_and_reorders_nothing_under_concurrency() {
     const PRODUCERS: u32 = 4;
@@ -106,8 +106,9 @@ fn the_bus_loses_and_reorders_nothing_under_concurrency() {
     });
 }
 
-/// J2, J3 and J9: goim's job loses most of a burst to one room, and has no order. Here 100,000 pushes to one room, offered
-/// as fast as the ingress takes them with a bus of 64 records, all arrive, in order; a full bus only makes the pusher wait.
+/// J2, J3 and J9: goim's job loses most of a burst to one room, and has no order. Here 100,000 pushes to one room,
+/// offered as fast as the ingress takes them with a bus of 64 records, all arrive, in order; a full bus only makes the
+/// pusher wait.
 #[tokio::test]
 async fn j02_j03_j09_a_burst_to_one_room_is_neither_lost_nor_reordered() {
     const PUSHES: u32 = 100_000;

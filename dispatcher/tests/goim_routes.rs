@@ -168,15 +168,18 @@ async fn l14_online_top_lists_the_rooms_of_exactly_one_type() {
         ("live://few", 1),
     ]);
     let answer = stand.get("/goim/online/top?type=live&limit=3").await;
-    let expected = r#"{"code":0,"message":"","data":[{"room_id":"a/b","count":9},{"room_id":"a/c","count":9},{"room_id":"1000","count":7}]}"#;
+    let expected = concat!(
+        r#"{"code":0,"message":"","data":[{"room_id":"a/b","count":9},{"room_id":"a/c","count":9},"#,
+        r#"{"room_id":"1000","count":7}]}"#,
+    );
     assert_eq!(answer.parts(), (200, JSON, expected));
     assert_eq!(stand.get("/goim/online/top?type=li&limit=3").await.body, r#"{"code":0,"message":"","data":[]}"#);
     let all = stand.get("/goim/online/top?type=live&limit=9223372036854775807").await;
     assert_eq!(all.json()["data"].as_array().unwrap().len(), 4);
 }
 
-/// However many rooms there are and whatever `limit` says, the 1,000 largest are shown, and those alone: also of a list that is too
-/// long to be put in order between two other requests.
+/// However many rooms there are and whatever `limit` says, the 1,000 largest are shown, and those alone: also of a list
+/// that is too long to be put in order between two other requests.
 #[tokio::test]
 async fn the_thousand_largest_rooms_are_shown_at_most() {
     for rooms in [1_500, 25_000_u32] {
@@ -218,7 +221,11 @@ async fn totals_and_nodes_are_goims() {
     let total = stand.get("/goim/online/total").await;
     assert_eq!(total.parts(), (200, JSON, r#"{"code":0,"message":"","data":{"conn_count":5,"ip_count":2}}"#));
     let weighted = stand.get("/goim/nodes/weighted?platform=web").await;
-    let expected = r#"{"code":0,"message":"","data":{"domain":"conn.goim.io","tcp_port":3101,"ws_port":3102,"wss_port":3103,"heartbeat":240,"nodes":["comet1.goim.io"],"backoff":{"max_delay":300,"base_delay":3,"factor":1.8,"jitter":0.3},"heartbeat_max":2}}"#;
+    let expected = concat!(
+        r#"{"code":0,"message":"","data":{"domain":"conn.goim.io","tcp_port":3101,"ws_port":3102,"#,
+        r#""wss_port":3103,"heartbeat":240,"nodes":["comet1.goim.io"],"backoff":{"max_delay":300,"#,
+        r#""base_delay":3,"factor":1.8,"jitter":0.3},"heartbeat_max":2}}"#,
+    );
     assert_eq!(weighted.parts(), (200, JSON, expected));
     let other = stand.get("/goim/nodes/weighted").await;
     assert_eq!(other.json()["data"]["nodes"], serde_json::json!(["203.0.113.7"]));
@@ -227,7 +234,8 @@ async fn totals_and_nodes_are_goims() {
     assert_eq!(instances["data"][0]["metadata"]["conn_count"], "5");
 }
 
-/// Without a token only this machine may push, and whoever names us rightly may ask, as in goim; with one, whoever has it.
+/// Without a token only this machine may push, and whoever names us rightly may ask, as in goim; with one, whoever has
+/// it.
 #[tokio::test]
 async fn pushing_is_for_this_machine_and_asking_for_who_knows_us() {
     let uri = "/goim/push/room?operation=1&type=a&room=b";
@@ -300,8 +308,8 @@ async fn no_answer_about_who_is_online_is_code_500() {
     }
 }
 
-/// goim's routes are where a client's inner lengths come from as well: a raw push (op 9) that is not whole frames is code -400 and
-/// goes nowhere, one that is goes through as it is.
+/// goim's routes are where a client's inner lengths come from as well: a raw push (op 9) that is not whole frames is
+/// code -400 and goes nowhere, one that is goes through as it is.
 #[tokio::test]
 async fn a_raw_push_must_be_whole_frames() {
     let stand = Stand::new();

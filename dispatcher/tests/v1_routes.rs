@@ -61,7 +61,8 @@ async fn a_dry_run_counts_past_the_bus() {
     assert_eq!(stand.gateway.take(), [expected]);
 }
 
-/// A dry run with a message that the push itself would be refused for is refused in the same words; without one it counts.
+/// A dry run with a message that the push itself would be refused for is refused in the same words; without one it
+/// counts.
 #[tokio::test]
 async fn a_dry_run_looks_at_its_message() {
     let limits = Limits { body_bytes_max: 8, ..Limits::default() };
@@ -178,7 +179,10 @@ async fn online_lists_totals_and_the_largest_rooms() {
     *stand.gateway.totals.lock().unwrap() = Totals { connections: 9, addresses: 4 };
     stand.gateway.set_rooms(&[("live://1", 2), ("chat://x", 5), ("bare", 1), ("empty://", 0)]);
     let answer = stand.get("/v1/online?limit=2").await;
-    let expected = r#"{"connections":9,"addresses":4,"rooms":3,"top":[{"room":"chat://x","count":5},{"room":"live://1","count":2}]}"#;
+    let expected = concat!(
+        r#"{"connections":9,"addresses":4,"rooms":3,"top":[{"room":"chat://x","count":5},"#,
+        r#"{"room":"live://1","count":2}]}"#,
+    );
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, expected));
     assert_eq!(stand.get("/v1/online").await.json()["top"].as_array().unwrap().len(), 3);
     for limit in ["-1", "1001", "x"] {

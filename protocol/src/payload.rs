@@ -1,6 +1,6 @@
-//! One push, framed once: `[ws header][outer op-9 header][inner frames]`. TCP sends from the inner offset, WebSocket sends
-//! all of it (goim §1.9). Owns the layout; bounds no body and checks no batch, which is the work of whoever admits the
-//! push. Made by feed's intake, shared by the shards.
+//! One push, framed once: `[ws header][outer op-9 header][inner frames]`. TCP sends from the inner offset, WebSocket
+//! sends all of it (goim §1.9). Owns the layout; bounds no body and checks no batch, which is the work of whoever
+//! admits the push. Made when a push is routed to the shards, which share it.
 
 use crate::goim::{header, op};
 use crate::websocket::frame::{Opcode, SERVER_HEADER_BYTES_MAX, write_header};
@@ -26,7 +26,7 @@ impl Payload {
     }
 
     /// Complete inner frames as stock jobs send them (the body of a `Proto` with op 9). What was not checked with
-    /// [`decode_batch`](crate::goim::decode_batch) must not come here: clients trust the inner lengths.
+    /// [`check_batch`](crate::goim::check_batch) must not come here: clients trust the inner lengths.
     ///
     /// # Panics
     /// As [`Payload::message`].

@@ -33,8 +33,8 @@ impl Default for BusLimits {
     }
 }
 
-/// A new bus. Offsets count up from `first_offset`: give the microseconds of the Unix epoch and no push id repeats after
-/// a restart, as long as a process takes fewer than a million pushes a second on average.
+/// A new bus. Offsets count up from `first_offset`: give the microseconds of the Unix epoch and no push id repeats
+/// after a restart, as long as a process takes fewer than a million pushes a second on average.
 pub fn bus(limits: BusLimits, first_offset: i64) -> (EmbeddedProducer, EmbeddedConsumer) {
     let log = Log { records: VecDeque::new(), first_offset, bytes: 0 };
     let shared =
@@ -92,7 +92,7 @@ fn record_bytes(record: &Record) -> usize {
     record.key.len() + record.value.len() + RECORD_OVERHEAD_BYTES
 }
 
-/// The ingress's end.
+/// The ingress's end; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EmbeddedProducer {
     shared: Arc<Shared>,

@@ -1,9 +1,10 @@
-//! The seam to the bus that orders pushes. Owns what a record is and what both ends promise; the embedded bus implements it
-//! here, a Kafka client can later. Knows nothing of HTTP or of gateways. Next step: [`crate::consume`].
+//! The seam to the bus that orders pushes. Owns what a record is and what both ends promise; the embedded bus
+//! implements it here, a Kafka client can later. Knows nothing of HTTP or of gateways. Next step: [`crate::consume`].
 //!
-//! Records are those of goim's topic (goim §3): a key that decides the partition and a value that [`halley_protocol::push`] reads
-//! and writes. A producer answers only when the bus holds the record. A consumer sees the records of a partition in
-//! order and says which contiguous prefix is done with; everything after it would be seen again by a later consumer.
+//! Records are those of goim's topic (goim §3): a key that decides the partition and a value that
+//! [`halley_protocol::push`] reads and writes. A producer answers only when the bus holds the record. A consumer sees
+//! the records of a partition in order and says which contiguous prefix is done with; everything after it would be seen
+//! again by a later consumer.
 
 pub mod embedded;
 
@@ -11,8 +12,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-/// Where a record is: unique on its bus, and ordered within its partition. Shown as `<partition>-<offset>`, which is the
-/// id a push is answered with.
+/// Where a record is: unique on its bus, and ordered within its partition. Shown as `<partition>-<offset>`, which is
+/// the id a push is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Partition, from 0.
@@ -32,23 +33,23 @@ impl fmt::Display for Position {
 pub struct Record {
     /// Records of one key keep their order.
     pub key: Bytes,
-    /// An encoded push.
+    /// An encoded push, see [`halley_protocol::push`].
     pub value: Bytes,
 }
 
 /// What a consumer gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Where it is.
+    /// Where it is on the bus.
     pub position: Position,
-    /// What was handed in.
+    /// What was handed in, to the byte.
     pub record: Record,
 }
 
 /// What waits on the bus: published and not yet acked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Records.
+    /// Records, each of them a push.
     pub records: usize,
     /// Their bytes, as counted against the bound.
     pub bytes: usize,

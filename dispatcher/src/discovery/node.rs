@@ -1,6 +1,6 @@
 //! How clients find a gateway: the node's description and the two answers made of it (goim §5, `nodes/weighted` and
-//! `nodes/instances`; the instance is what goim registers, §6.5). Owns those shapes; chooses nothing yet, since one node is
-//! all there is: an offline node is left out, and clients then get the default domain, as in goim.
+//! `nodes/instances`; the instance is what goim registers, §6.5). Owns those shapes; chooses nothing yet, since one
+//! node is all there is: an offline node is left out, and clients then get the default domain, as in goim.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,9 @@ pub struct NodeInfo {
     pub grpc_addr: String,
     /// Public addresses given to clients that are no browsers.
     pub addrs: Vec<String>,
-    /// Balancer weight.
+    /// Balancer weight: a node of weight 2 is meant for twice the clients of one of weight 1.
     pub weight: u64,
-    /// Keep new clients away.
+    /// Keep new clients away: the node is left out of what they are told.
     pub offline: bool,
     /// When it started, in nanoseconds since the Unix epoch.
     pub started_ns: i64,
@@ -84,10 +84,10 @@ pub struct Backoff {
     /// First delay, in seconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub base_delay: u32,
-    /// Growth per attempt.
+    /// Factor by which the delay grows with each attempt.
     #[serde(skip_serializing_if = "is_zero_f32", serialize_with = "go_f32")]
     pub factor: f32,
-    /// Share of the delay that is random.
+    /// Share of the delay that is random: 0.3 is 30 %.
     #[serde(skip_serializing_if = "is_zero_f32", serialize_with = "go_f32")]
     pub jitter: f32,
 }
@@ -217,7 +217,11 @@ mod tests {
     /// The very bytes of goim §5.
     #[test]
     fn weighted_for_browsers_is_goims_answer() {
-        let expected = r#"{"domain":"conn.goim.io","tcp_port":3101,"ws_port":3102,"wss_port":3103,"heartbeat":240,"nodes":["comet1.goim.io"],"backoff":{"max_delay":300,"base_delay":3,"factor":1.8,"jitter":0.3},"heartbeat_max":2}"#;
+        let expected = concat!(
+            r#"{"domain":"conn.goim.io","tcp_port":3101,"ws_port":3102,"wss_port":3103,"heartbeat":240,"#,
+            r#""nodes":["comet1.goim.io"],"backoff":{"max_delay":300,"base_delay":3,"factor":1.8,"#,
+            r#""jitter":0.3},"heartbeat_max":2}"#,
+        );
         assert_eq!(json(node().weighted("web")), expected);
     }
 
@@ -257,7 +261,12 @@ mod tests {
             ..node()
         };
         let instances = node.instances(Totals { connections: 3, addresses: 2 }).unwrap();
-        let expected = r#"[{"region":"sh","zone":"sh001","env":"dev","appid":"goim.comet","hostname":"comet1","addrs":["grpc://127.0.0.1:3109"],"version":"1","latest_timestamp":5,"metadata":{"addrs":"203.0.113.7,203.0.113.8","conn_count":"3","ip_count":"2","offline":"false","weight":"10"}}]"#;
+        let expected = concat!(
+            r#"[{"region":"sh","zone":"sh001","env":"dev","appid":"goim.comet","hostname":"comet1","#,
+            r#""addrs":["grpc://127.0.0.1:3109"],"version":"1","latest_timestamp":5,"#,
+            r#""metadata":{"addrs":"203.0.113.7,203.0.113.8","conn_count":"3","ip_count":"2","#,
+            r#""offline":"false","weight":"10"}}]"#,
+        );
         assert_eq!(json(instances), expected);
         assert!(NodeInfo { offline: true, ..node }.instances(Totals::default()).is_none());
     }

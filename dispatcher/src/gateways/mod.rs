@@ -7,16 +7,16 @@ use tokio::sync::oneshot;
 /// How many connections an accepted delivery matched: comes when every shard has answered. `None` where nobody asked.
 pub type Matched = Option<oneshot::Receiver<u64>>;
 
-/// The gateway is stopping or gone.
+/// The gateway is stopping or gone: it may or may not have delivered what it was given last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatewayGone;
 
 /// Why a question about who is online has no answer. The gateway's fault, never the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// The gateway is stopping or gone.
+    /// The gateway is stopping or gone; another call gets no answer either.
     Gone,
-    /// It did not answer in time.
+    /// It did not answer in time; it may later.
     TimedOut,
 }
 
@@ -34,22 +34,22 @@ impl std::error::Error for NoAnswer {}
 /// Totals for `/goim/online/total`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Authenticated connections.
+    /// Authenticated connections of this gateway, idle ones included.
     pub connections: u64,
-    /// Distinct source addresses.
+    /// Distinct source addresses among them, ports left out.
     pub addresses: u64,
 }
 
-/// One gateway.
+/// One gateway, in this process or another.
 #[async_trait::async_trait]
 pub trait Gateway: Send + Sync + 'static {
-    /// Deliver in order; returns when all are accepted, with one answer for each. Calls with bodies come one after another from one task; dry runs
-    /// (`body: None`) come from others at any time.
+    /// Deliver in order; returns when all are accepted, with one answer for each. Calls with bodies come one after
+    /// another from one task; dry runs (`body: None`) come from others at any time.
     async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone>;
-    /// Rooms with members, and how many.
+    /// Full keys of the rooms with members, and how many members each has, in no order.
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer>;
     /// How many members each of these rooms has, in their order.
     async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer>;
-    /// Totals.
+    /// Connections and addresses, not older than the call.
     async fn totals(&self) -> Result<Totals, NoAnswer>;
 }

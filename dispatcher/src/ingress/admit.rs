@@ -1,5 +1,5 @@
-//! What a push may be. Owns the bounds on one push, whatever transport it comes by, and the sentence that tells a caller
-//! which one he met; who may push is [`super::access`]'s business.
+//! What a push may be. Owns the bounds on one push, whatever transport it comes by, and the sentence that tells a
+//! caller which one he met; who may push is [`super::access`]'s business.
 
 use std::fmt;
 
@@ -11,9 +11,9 @@ use halley_protocol::push::Target;
 pub struct Limits {
     /// Bytes of the message. goim's producer takes records up to 1,000,000 bytes.
     pub body_bytes_max: usize,
-    /// Keys or mids in one push.
+    /// Keys or mids in one push, repeated ones included.
     pub targets_max: usize,
-    /// Bytes of one key or room.
+    /// Bytes of one key or of a full room key.
     pub name_bytes_max: usize,
 }
 
@@ -28,25 +28,25 @@ impl Default for Limits {
 pub enum Invalid {
     /// The message is longer than allowed.
     BodyTooLarge {
-        /// Its bytes.
+        /// Bytes that it has.
         bytes: usize,
-        /// The bound.
+        /// Bytes that are allowed.
         bytes_max: usize,
     },
     /// No key or no mid is named.
     NoTarget,
     /// More keys or mids than allowed.
     TooManyTargets {
-        /// The bound.
+        /// Keys or mids that are allowed.
         count_max: usize,
     },
     /// A key or the room is empty.
     EmptyName,
     /// A key or the room is longer than allowed.
     NameTooLong {
-        /// Its bytes.
+        /// Bytes that it has.
         bytes: usize,
-        /// The bound.
+        /// Bytes that are allowed.
         bytes_max: usize,
     },
     /// The speed does not fit goim's int32.
@@ -103,7 +103,8 @@ impl Limits {
         }
     }
 
-    /// Whether clients can read a message of this op. They take op 9 for a batch, whose inner lengths they trust (goim §1.9).
+    /// Whether clients can read a message of this op. They take op 9 for a batch, whose inner lengths they trust (goim
+    /// §1.9).
     pub fn check_message(op: i32, body: &[u8]) -> Result<(), Invalid> {
         if op == op::RAW { check_batch(body).map_err(Invalid::NoBatch) } else { Ok(()) }
     }

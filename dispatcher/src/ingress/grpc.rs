@@ -1,6 +1,6 @@
-//! The ingress over gRPC: `halley.push.v1.Push`, the same as `POST /v1/push` for services. Owns the translation, the status
-//! codes and what its messages weigh; opens no listener, and hears only of callers who may push and of messages that are whole:
-//! [`halley_service::serve::grpc`] sees to both.
+//! The ingress over gRPC: `halley.push.v1.Push`, the same as `POST /v1/push` for services. Owns the translation, the
+//! status codes and what its messages weigh; opens no listener, and hears only of callers who may push and of messages
+//! that are whole: [`halley_service::serve::grpc`] sees to both.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
-//! The door that pushes come in by. Owns what every transport shares: the bounds on a push, the way onto the bus, the answer;
-//! knows neither HTTP nor gRPC, and delivers nothing itself except dry runs, which carry no message. [`http`] and [`grpc`]
-//! translate; [`access`] names what one must be allowed, [`admit`] says what a push may be. Next step: [`crate::bus`].
+//! The door that pushes come in by. Owns what every transport shares: the bounds on a push, the way onto the bus, the
+//! answer; knows neither HTTP nor gRPC, and delivers nothing itself except dry runs, which carry no message. [`http`]
+//! and [`grpc`] translate; [`access`] names what one must be allowed, [`admit`] says what a push may be. Next step:
+//! [`crate::bus`].
 
 pub mod access;
 pub mod admit;
@@ -26,7 +27,7 @@ pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
 /// The answer to a push whose caller wants to know more than that it is on the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// The push's id.
+    /// The push's id: where it is on the bus.
     pub id: Position,
     /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`].
     pub matched: Option<u64>,
@@ -35,11 +36,11 @@ pub struct Pushed {
 /// Why a push was not taken. Nothing of it is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushError {
-    /// The caller's fault.
+    /// The caller's fault: the same push is refused again.
     Invalid(Invalid),
     /// The bus is full; the same push may be tried again later.
     Full,
-    /// The gateway is stopping.
+    /// The gateway is stopping; another one may take it.
     Stopping,
 }
 
@@ -105,12 +106,12 @@ impl Ingress {
         Ingress { bus, route, receipts, stats, limits, access, server_id }
     }
 
-    /// The bounds on one push.
+    /// The bounds on one push, the same for every transport.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The counters.
+    /// What was taken and delivered, since start.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
@@ -120,7 +121,7 @@ impl Ingress {
         &*self.bus
     }
 
-    /// Who may push and ask.
+    /// Who may push and ask; a reload replaces it in place.
     pub fn access(&self) -> &AccessRules {
         &self.access
     }
@@ -147,8 +148,8 @@ impl Ingress {
         Ok(Pushed { id, matched })
     }
 
-    /// How many connections a push would match now. Sends nothing and does not touch the bus. A push that would be refused for
-    /// what it is, is refused here too; one whose message is empty stands for one with any message.
+    /// How many connections a push would match now. Sends nothing and does not touch the bus. A push that would be
+    /// refused for what it is, is refused here too; one whose message is empty stands for one with any message.
     pub async fn dry_run(&self, push: Push) -> Result<Option<u64>, PushError> {
         let kind = Kind::from(&push.target);
         let outcome = self.count(push).await;

@@ -1,7 +1,7 @@
-//! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask, one
-//! list of rooms is under way at a time, lists follow each other at a distance, and nobody gets one that is older than his
-//! request. A list that was begun is finished whoever still waits for it, so that those behind it get theirs. Keeps nothing but
-//! the last list.
+//! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask,
+//! one list of rooms is under way at a time, lists follow each other at a distance, and nobody gets one that is older
+//! than his request. A list that was begun is finished whoever still waits for it, so that those behind it get theirs.
+//! Keeps nothing but the last list.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,8 +18,8 @@ use crate::route::Route;
 
 /// How long the totals may take: who asks holds one of the listener's places.
 const TOTALS_WITHIN: Duration = Duration::from_secs(2);
-/// How long a list of rooms may take, and how long who asks waits for one, the list under way before it included: a gateway with
-/// very many rooms makes it beside its other work.
+/// How long a list of rooms may take, and how long who asks waits for one, the list under way before it included: a
+/// gateway with very many rooms makes it beside its other work.
 const LIST_WITHIN: Duration = Duration::from_secs(30);
 /// Time from the beginning of one list to that of the next: making them is work for feed, whoever asks how often.
 const LIST_EVERY: Duration = Duration::from_millis(100);
@@ -44,7 +44,7 @@ struct Latest {
 }
 
 impl EmbeddedRegistry {
-    /// Asks these gateways.
+    /// Asks the gateways of this route, whose answers are summed.
     pub fn new(route: Route) -> EmbeddedRegistry {
         let latest = Latest { number: 0, rooms: Rooms::from([]), begun: None };
         EmbeddedRegistry { route, begun: Arc::new(AtomicU64::new(0)), latest: Arc::new(Mutex::new(latest)) }
@@ -191,8 +191,8 @@ mod tests {
         assert_eq!(registry.totals().await.unwrap(), Totals { connections: 4, addresses: 2 });
     }
 
-    /// A gateway that does not answer costs its callers a bounded time, those who wait for somebody else's list too; and
-    /// once it answers again, so does the registry.
+    /// A gateway that does not answer costs its callers a bounded time, those who wait for somebody else's list too;
+    /// and once it answers again, so does the registry.
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let gateway = Arc::new(Slow { asked: AtomicU32::new(0), permits: Semaphore::new(0) });

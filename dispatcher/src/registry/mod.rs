@@ -10,7 +10,7 @@ use crate::gateways::{NoAnswer, Totals};
 /// Rooms with at least one member, and how many each has: the largest first, those of one size by name.
 pub type Rooms = Arc<[(String, u32)]>;
 
-/// Who is online.
+/// Answers who is online, over all gateways together.
 #[async_trait::async_trait]
 pub trait Registry: Send + Sync + 'static {
     /// Rooms with members. Not older than the call; the answer, or that there is none, comes in bounded time.

@@ -1,4 +1,5 @@
-//! What the tests of this crate share: a gateway that only remembers, a dispatcher before it, and requests without sockets.
+//! What the tests of this crate share: a gateway that only remembers, a dispatcher before it, and requests without
+//! sockets.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::net::SocketAddr;

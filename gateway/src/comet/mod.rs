@@ -1,7 +1,8 @@
-//! Step 4 of the way out: goim's `Comet` service, as jobs call it (goim §2.3). Owns goim's argument rules with their error
-//! texts, what its messages mean as pushes and what they weigh; a call is answered when its push is in the shards' rings, so
-//! calls that a job makes one after another keep their order (goim's defects C14, C16 and C17 end here). It hears only of
-//! callers who may push and of messages that are whole: [`halley_service::serve::grpc`] sees to both. Next: `feed::intake`.
+//! Step 4 of the way out: goim's `Comet` service, as jobs call it (goim §2.3). Owns goim's argument rules with their
+//! error texts, what its messages mean as pushes and what they weigh; a call is answered when its push is in the
+//! shards' rings, so calls that a job makes one after another keep their order (goim's defects C14, C16 and C17 end
+//! here). It hears only of callers who may push and of messages that are whole: [`halley_service::serve::grpc`] sees to
+//! both. Next: `feed::intake`.
 
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ fn weigh_keys(message: &[u8], keys_max: usize) -> Result<usize, Status> {
     }
 }
 
-/// The service's methods.
+/// The service's methods, each answered when its push is in the shards' rings.
 #[derive(Clone)]
 pub struct CometService {
     intake: Intake,
@@ -87,8 +88,8 @@ impl CometService {
         self.deliver(vec![push]).await
     }
 
-    /// A job sends all keys of a push in one message, whatever their number, so none is refused. The pieces are one request:
-    /// nothing comes between them. A key named twice is still given the push once.
+    /// A job sends all keys of a push in one message, whatever their number, so none is refused. The pieces are one
+    /// request: nothing comes between them. A key named twice is still given the push once.
     async fn push_to_keys(&self, keys: Vec<String>, op: i32, proto: Proto) -> Result<(), Status> {
         if keys.len() <= KEYS_PER_PIECE {
             return self.push(Target::Keys(keys), op, proto).await;
@@ -184,8 +185,8 @@ impl CometService {
     }
 }
 
-/// What a `Proto` is on the client wire (goim §1.9). Clients trust the lengths inside a raw body, so one that lies is refused
-/// here; goim passes it on.
+/// What a `Proto` is on the client wire (goim §1.9). Clients trust the lengths inside a raw body, so one that lies is
+/// refused here; goim passes it on.
 fn body(proto: Proto) -> Result<Body, Status> {
     let Proto { ver: version, op, seq, body } = proto;
     if op != op::RAW {

@@ -291,8 +291,8 @@ async fn read_frame(stream: &mut TcpStream) -> (u8, u8, Vec<u8>) {
     (kind, flags, body)
 }
 
-/// goim's clients ping every ten seconds without a call, which grpc-go's servers punish by GOAWAY. Here a thousand pings in
-/// a row are answered, and the connection still takes calls.
+/// goim's clients ping every ten seconds without a call, which grpc-go's servers punish by GOAWAY. Here a thousand
+/// pings in a row are answered, and the connection still takes calls.
 #[test]
 fn pings_without_calls_are_answered_and_never_punished() {
     const SETTINGS: u8 = 4;
@@ -323,8 +323,8 @@ fn pings_without_calls_are_answered_and_never_punished() {
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// However many keys a push names, none is refused or lost: they come through the door in pieces of one request, in order, each key
-/// once.
+/// However many keys a push names, none is refused or lost: they come through the door in pieces of one request, in
+/// order, each key once.
 #[test]
 fn a_push_to_many_keys_comes_in_pieces() {
     against(|address, seen| async move {
@@ -349,8 +349,8 @@ fn a_push_to_many_keys_comes_in_pieces() {
     });
 }
 
-/// A job of goim that sends 200,000 keys in one call is served; one that names more than is allowed is told so before any of
-/// them is decoded, packed or not.
+/// A job of goim that sends 200,000 keys in one call is served; one that names more than is allowed is told so before
+/// any of them is decoded, packed or not.
 #[test]
 fn the_keys_of_one_call_are_bounded_before_they_are_decoded() {
     against(async |address, seen| {

@@ -1,5 +1,7 @@
-//! Token buckets of one connection, as times. Owns three 4-byte clocks; decides nothing about what follows when one is
-//! exceeded (`shard::inbound` closes the connection).
+//! Token buckets of one connection, as times. Owns three 4-byte clocks, since there is one set for each connection,
+//! idle ones included; decides nothing about what follows when one is exceeded (`shard::inbound` closes the
+//! connection). The bucket of accepts (`shard::accept`) is another: one a shard, which must tell when it will hold
+//! something again.
 
 use crate::limits::{Rate, ShardSettings};
 
@@ -14,8 +16,8 @@ pub const SETTLE_MS: u64 = 15 * 60 * 1000;
 struct Bucket(u32);
 
 impl Bucket {
-    /// Bring a clock that is in the past to now. Must happen at least every 2³¹ µs (35 min), or the past is taken for the
-    /// future: every frame does it, and the shard for clients that are silent.
+    /// Bring a clock that is in the past to now. Must happen at least every 2³¹ µs (35 min), or the past is taken for
+    /// the future: every frame does it, and the shard for clients that are silent.
     fn settle(&mut self, now_us: u32) {
         if now_us.wrapping_sub(self.0) < 1 << 31 {
             self.0 = now_us;

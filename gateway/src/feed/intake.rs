@@ -1,6 +1,6 @@
 //! The door into the feed thread. Owns the closed list of what others may ask of feed and the bounded channel it
-//! travels on; frames and routes nothing itself. The Comet service, the admin side and standalone's bus hold an
-//! [`Intake`]; `feed::node` is the only receiver.
+//! travels on; frames and routes nothing itself. The Comet service, the admin side and the dispatcher's gateway hold
+//! an [`Intake`]; `feed::node` is the only receiver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub type Matched = Option<oneshot::Receiver<u64>>;
 /// Rooms with members: the full key of each and its count.
 pub type RoomList = Arc<Vec<(String, u32)>>;
 
-/// News about watched logins.
+/// One piece of news about watched logins, in the order in which feed learns of them.
 #[derive(Clone, Debug)]
 pub enum WatchNews {
     /// A login that is meant was there before the watch began.
@@ -33,9 +33,9 @@ pub enum WatchNews {
     Opened(DirectoryEntry),
     /// It is gone.
     Gone {
-        /// Shard index.
+        /// Index of the shard that held it.
         shard: u16,
-        /// The connection.
+        /// The connection, which may be closing still.
         conn: ConnRef,
     },
 }
@@ -88,7 +88,7 @@ impl WatchSource {
     }
 }
 
-/// Totals of the gateway.
+/// Totals of the gateway, over all shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Authenticated connections.
@@ -121,16 +121,16 @@ pub enum Request {
         /// The answer, in their order.
         reply: oneshot::Sender<Vec<u32>>,
     },
-    /// Totals.
+    /// Connections, addresses and rooms.
     Totals {
-        /// The answer.
+        /// The numbers of now.
         reply: oneshot::Sender<Totals>,
     },
     /// Logins by key or mid.
     Find {
-        /// Which.
+        /// Whose.
         select: Select,
-        /// The answer.
+        /// Oldest first; empty when nobody is logged in so.
         reply: oneshot::Sender<Vec<DirectoryEntry>>,
     },
     /// Logins by connection (to name the members of a room).
@@ -149,18 +149,18 @@ pub enum Request {
     },
     /// Watch the logins of a user, or of a key, until the receiver is dropped. News that does not fit is dropped.
     Watch {
-        /// Which; it need not be connected yet.
+        /// Whose; nobody need be connected yet.
         select: Select,
         /// Where news goes, beginning with the logins of now.
         news: WatchSink,
     },
     /// Close logins; answered with their number.
     Close {
-        /// Which.
+        /// Whose.
         select: Select,
-        /// Why.
+        /// Why, which the client is told.
         reason: CloseReason,
-        /// How many.
+        /// How many were told to close.
         reply: oneshot::Sender<u64>,
     },
     /// Hold logins to come to other limits.
@@ -203,8 +203,9 @@ impl std::error::Error for FeedGone {}
 pub enum NoAnswer {
     /// The feed thread is gone (the gateway is stopping).
     Stopping,
-    /// Feed did not answer within [`ANSWER_MS_MAX`]: it keeps a push for a shard whose ring stays full, and reads no further
-    /// request meanwhile. Or a list of rooms took longer than [`LIST_MS_MAX`]. What was asked for may still take effect.
+    /// Feed did not answer within [`ANSWER_MS_MAX`]: it keeps a push for a shard whose ring stays full, and reads no
+    /// further request meanwhile. Or a list of rooms took longer than [`LIST_MS_MAX`]. What was asked for may still
+    /// take effect.
     TimedOut,
 }
 
@@ -234,16 +235,16 @@ impl Intake {
         (Intake { requests }, receiver)
     }
 
-    /// Ask and wait for the answer, [`ANSWER_MS_MAX`] at most, or [`LIST_MS_MAX`] for the list of rooms; the wait behind
-    /// [`INTAKE_REQUESTS_MAX`] others is part of it.
+    /// Ask and wait for the answer, [`ANSWER_MS_MAX`] at most, or [`LIST_MS_MAX`] for the list of rooms; the wait
+    /// behind [`INTAKE_REQUESTS_MAX`] others is part of it.
     pub async fn ask<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, NoAnswer> {
         let (reply, answer) = oneshot::channel();
         let request = make(reply);
         in_time(request.answer_ms_max(), self.wait(request, answer)).await
     }
 
-    /// Deliver pushes in order; returns when they are in the gateway's memory. Waits as long as a shard's ring is full: that is
-    /// how the bus, and calls over gRPC with their own deadlines, are held back.
+    /// Deliver pushes in order; returns when they are in the gateway's memory. Waits as long as a shard's ring is full:
+    /// that is how the bus, and calls over gRPC with their own deadlines, are held back.
     pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, FeedGone> {
         let (reply, accepted) = oneshot::channel();
         self.wait(Request::Deliver { deliveries, reply }, accepted).await
@@ -280,8 +281,8 @@ async fn in_time<T>(ms_max: u64, answer: impl Future<Output = Result<T, FeedGone
 mod tests {
     use super::*;
 
-    /// While feed reads nothing, a question ends in bounded time, whether it is still before the door or behind it; a push
-    /// waits.
+    /// While feed reads nothing, a question ends in bounded time, whether it is still before the door or behind it; a
+    /// push waits.
     #[tokio::test(start_paused = true)]
     async fn questions_do_not_wait_for_ever_and_pushes_do() {
         let (intake, requests) = Intake::new();

@@ -1,5 +1,5 @@
-//! The rings between feed and the shards. Owns both ends that are feed's, and of each shard the piece of news that waits for
-//! room in a ring; decides nothing about what travels, and never waits. Next: `shard::inbox`.
+//! The rings between feed and the shards. Owns both ends that are feed's, and of each shard the piece of news that
+//! waits for room in a ring; decides nothing about what travels, and never waits. Next: `shard::inbox`.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! Lists of all rooms for those who ask for them. Owns who waits and the list under way; a list is made a piece a turn, so that
-//! pushes go on beside it. Asked by `requests`; the rooms are the directory's.
+//! Lists of all rooms for those who ask for them. Owns who waits and the list under way; a list is made a piece a turn,
+//! so that pushes go on beside it. Asked by `requests`; the rooms are the directory's.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ const ROOMS_PER_TURN: u32 = 4096;
 /// Who may wait for lists of all rooms; who asks beyond it waits in turn, and everybody behind.
 const LISTENERS_MAX: usize = 4096;
 
-/// Lists of all rooms: one under way, made over several turns, for all who asked before it began, and those who asked since.
-/// These get the next one, which has every room that was there when they asked.
+/// Lists of all rooms: one under way, made over several turns, for all who asked before it began, and those who asked
+/// since. These get the next one, which has every room that was there when they asked.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
     next: u32,
@@ -24,7 +24,7 @@ pub(super) struct Listings {
 }
 
 impl Listings {
-    /// Who waits.
+    /// How many wait, for the list under way or the next.
     pub(super) fn len(&self) -> usize {
         self.served.len() + self.waiting.len()
     }

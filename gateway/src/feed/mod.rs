@@ -1,6 +1,7 @@
 //! The feed thread: takes pushes, frames each once, and hands them to the shards that have somebody to give them to.
-//! `intake` is the door through which others ask; `node` is the loop behind the door, over the `directory` of logins and rooms
-//! that the shards report; `deliver`, `news` and `requests` are its phases, all on one `state`. It never touches a socket, and never waits for a ring.
+//! `intake` is the door through which others ask; `node` is the loop behind the door, over the `directory` of logins
+//! and rooms that the shards report; `deliver`, `news` and `requests` are its phases, all on one `state`. It never
+//! touches a socket, and never waits for a ring.
 
 pub mod directory;
 pub mod intake;

@@ -1,10 +1,10 @@
 //! The feed loop. Owns the order of phases and the sleep, until a request or a shard's news comes; what a phase does is
-//! `requests`', `news`' and `deliver`'s. It never waits for a ring: what does not fit is kept where it is and tried again,
-//! while everything else goes on.
+//! `requests`', `news`' and `deliver`'s. It never waits for a ring: what does not fit is kept where it is and tried
+//! again, while everything else goes on.
 //!
 //! Rings that are full cannot stand still together. Shards keep taking what feed writes whether or not feed takes their
-//! news (they keep news as one state per slot), so every ring to a shard drains. Feed takes news as far as the answers fit,
-//! so with those rings the rings from the shards drain too.
+//! news (they keep news as one state per slot), so every ring to a shard drains. Feed takes news as far as the answers
+//! fit, so with those rings the rings from the shards drain too.
 
 use std::future::Future;
 use std::pin::pin;
@@ -32,11 +32,11 @@ pub struct FeedParts {
     pub shards: Vec<ShardLink>,
     /// Feed's own, which every `ShardLink::from` rings.
     pub doorbell: Arc<Doorbell>,
-    /// The other end of the `Intake`.
+    /// What came through the door, see `Intake::new`.
     pub requests: mpsc::Receiver<Request>,
     /// Limits on logins, until a request changes them.
     pub limits: DirectoryLimits,
-    /// Where to publish counters.
+    /// Where to publish counters, once a turn.
     pub stats: Arc<FeedStats>,
 }
 
@@ -59,8 +59,8 @@ impl FeedNode {
         FeedNode { feed, doorbell, requests }
     }
 
-    /// Serve until `stop` resolves. Runs in a tokio runtime whose other tasks get their turn after each of feed's. Fails only when
-    /// the runtime cannot watch the doorbell.
+    /// Serve until `stop` resolves. Runs in a tokio runtime whose other tasks get their turn after each of feed's.
+    /// Fails only when the runtime cannot watch the doorbell.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> std::io::Result<()> {
         let bell = AsyncDoorbell::new(Arc::clone(&self.doorbell))?;
         let mut stop = pin!(stop);

@@ -10,7 +10,7 @@ use crate::mesh::msg::ReceiptId;
 /// Receipts from the oldest unanswered one to the newest.
 pub const RECEIPTS_MAX: usize = 4096;
 
-/// The waiting receipts.
+/// The waiting receipts, at most [`RECEIPTS_MAX`] from the oldest on.
 #[derive(Debug)]
 pub struct Receipts {
     /// `None` = answered, while an older one waits.
@@ -29,7 +29,7 @@ struct Receipt {
 }
 
 impl Receipts {
-    /// None waits.
+    /// Before the first push that is counted.
     pub fn new() -> Receipts {
         Receipts { window: VecDeque::new(), first: 1, open: 0, expired: 0 }
     }

@@ -1,5 +1,5 @@
-//! Which shards and connections a push is for. Owns the look into the directory, and the split of a broadcast's speed; writes
-//! to no ring. Next: `deliver`.
+//! Which shards and connections a push is for. Owns the look into the directory, and the split of a broadcast's speed;
+//! writes to no ring. Next: `deliver`.
 
 use halley_protocol::push::Target;
 
@@ -79,7 +79,8 @@ fn share(speed: u32, logins: &[u32]) -> impl Iterator<Item = (u16, u32)> {
     }
     let sum = |shares: &[(u16, u32, u64)]| shares.iter().map(|&(_, share, _)| u64::from(share)).sum::<u64>();
     let wanted = u64::from(speed);
-    // What rounding down left goes to the largest remainders, what raising to 1 took too much comes from the largest shares.
+    // What rounding down left goes to the largest remainders, what raising to 1 took too much comes from the largest
+    // shares.
     shares.sort_unstable_by_key(|&(shard, _, remainder)| (std::cmp::Reverse(remainder), shard));
     let missing = usize::try_from(wanted.saturating_sub(sum(&shares))).unwrap_or(usize::MAX);
     shares.iter_mut().take(missing).for_each(|(_, share, _)| *share += 1);
@@ -116,7 +117,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_sum_up_and_none_is_zero(speed in 1u32..100_000, logins in proptest::collection::vec(0u32..5_000, 1..64)) {
+        fn shares_sum_up_and_none_is_zero(
+            speed in 1u32..100_000,
+            logins in proptest::collection::vec(0u32..5_000, 1..64),
+        ) {
             let shares = shares(speed, &logins);
             let populated = logins.iter().filter(|&&logins| logins > 0).count();
             prop_assert_eq!(shares.len(), populated);

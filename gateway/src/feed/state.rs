@@ -1,5 +1,6 @@
-//! All that the phases of feed's turn work on. Owns the directory, the rings, what is under way and the counters; does nothing
-//! with them: `deliver`, `news` and `requests` do, each in its phase, and `node` above them keeps the order of phases.
+//! All that the phases of feed's turn work on. Owns the directory, the rings, what is under way and the counters; does
+//! nothing with them: `deliver`, `news` and `requests` do, each in its phase, and `node` above them keeps the order of
+//! phases.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

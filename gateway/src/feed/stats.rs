@@ -1,5 +1,5 @@
-//! What feed counts. Owns the counters as single-writer atomics that feed publishes once per turn of its loop and control
-//! reads; the loop itself works on plain integers.
+//! What feed counts. Owns the counters as single-writer atomics that feed publishes once per turn of its loop and
+//! control reads; the loop itself works on plain integers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,5 +1,5 @@
-//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news, which is
-//! counted for it, and one that is gone is forgotten at the next news or the next watch.
+//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news,
+//! which is counted for it, and one that is gone is forgotten at the next news or the next watch.
 
 use super::directory::{Logins, Place, Select};
 use super::intake::{WatchNews, WatchSink};
@@ -7,7 +7,7 @@ use super::intake::{WatchNews, WatchSink};
 /// Watchers at once; one more is turned away (its channel closes).
 pub const WATCHES_MAX: usize = 256;
 
-/// The watchers.
+/// The watchers, [`WATCHES_MAX`] at most.
 #[derive(Debug, Default)]
 pub struct Watches {
     watches: Vec<Watch>,

@@ -1,5 +1,5 @@
-//! The doors that the dispatcher and the admin side share: HTTP routes and gRPC calls. Owns which of them are there; opens no
-//! listener (`node::services` does), and handles nothing itself.
+//! The doors that the dispatcher and the admin side share: HTTP routes and gRPC calls. Owns which of them are there;
+//! opens no listener (`node::services` does), and handles nothing itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ use crate::feed::intake::Intake;
 
 use super::settings::to_usize;
 
-/// How long a gRPC call may take, from its header to its answer. A stuck shard holds pushes back: who called hears that it is not
-/// known what came of it.
+/// How long a gRPC call may take, from its header to its answer. A stuck shard holds pushes back: who called hears that
+/// it is not known what came of it.
 const CALL_TIME: Duration = Duration::from_secs(30);
 
 /// Which routes are served, and the bound on what jobs call.

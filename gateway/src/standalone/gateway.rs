@@ -1,5 +1,5 @@
-//! The gateway of this process, as the dispatcher sees it. Owns the translation between the dispatcher's seam and feed's
-//! questions; keeps nothing, and waits only for feed. Next step on the way out: `feed::intake`.
+//! The gateway of this process, as the dispatcher sees it. Owns the translation between the dispatcher's seam and
+//! feed's questions; keeps nothing, and waits only for feed. Next step on the way out: `feed::intake`.
 
 use std::sync::Arc;
 

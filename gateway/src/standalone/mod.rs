@@ -1,5 +1,5 @@
-//! Standalone mode: a dispatcher inside the gateway's process. The only part that knows both. Owns the dispatcher's life,
-//! from its settings to its last push; decides nothing about pushes.
+//! Standalone mode: a dispatcher inside the gateway's process. The only part that knows both. Owns the dispatcher's
+//! life, from its settings to its last push; decides nothing about pushes.
 //!
 //! | file | owns |
 //! |---|---|
@@ -59,8 +59,8 @@ pub struct StandaloneHandle {
 }
 
 impl Standalone {
-    /// A dispatcher before the gateway behind `intake`, in a process that started then (nanoseconds since the Unix epoch). Its
-    /// callers are judged by `access`, and what they send takes from the budget of `serving`.
+    /// A dispatcher before the gateway behind `intake`, in a process that started then (nanoseconds since the Unix
+    /// epoch). Its callers are judged by `access`, and what they send takes from the budget of `serving`.
     pub fn new(
         config: &Config,
         intake: Intake,
@@ -93,7 +93,8 @@ impl Standalone {
         self.doors.calls(&self.dispatcher, intake)
     }
 
-    /// Carry pushes from the bus to the gateway until [`StandaloneHandle::stop`], and what is on the bus then, for a while.
+    /// Carry pushes from the bus to the gateway until [`StandaloneHandle::stop`], and what is on the bus then, for a
+    /// while.
     pub async fn consume(self) {
         let Drained { undelivered, gateway_gone } = self.dispatcher.consume.run(BUS_DRAIN).await;
         if undelivered.records > 0 {

@@ -1,5 +1,6 @@
-//! What is said about this node, to clients that look for one and to other servers. Owns what takes the place of settings that
-//! are left out: the host's name, and the addresses that are bound. The dispatcher shows it (`discovery::node`).
+//! What is said about this node, to clients that look for one and to other servers. Owns what takes the place of
+//! settings that are left out: the host's name, and the addresses that are bound. The dispatcher shows it
+//! (`discovery::node`).
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! What the configuration means for the dispatcher. Owns the mapping of names, and nothing that may change while it runs.
+//! What the configuration means for the dispatcher. Owns the mapping of names, and nothing that may change while it
+//! runs.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

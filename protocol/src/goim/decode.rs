@@ -1,6 +1,7 @@
 //! Reads goim frames out of the caller's bytes. Owns the rules of goim §1.4, §1.5 and §1.11 and who is bound by which:
-//! a TCP stream, a WebSocket message, or a batch of pushes. Copies nothing, keeps nothing, and never looks past the slice
-//! it was given (goim's defects C1 and C2 did). Frames go on to the connection that reads, or to feed's intake.
+//! a TCP stream, a WebSocket message, or a batch of pushes. Copies nothing, keeps nothing, and never looks past the
+//! slice it was given (goim's defects C1 and C2 did). Frames of clients go on to the connection that reads; a batch is
+//! only checked, by whoever admits a push.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -103,7 +104,8 @@ pub fn decode_batch(batch: &[u8]) -> BatchFrames<'_> {
     BatchFrames { rest: batch }
 }
 
-/// Whether `batch` may be the body of a raw push (op 9): one frame or more, each whole. Clients trust the inner lengths.
+/// Whether `batch` may be the body of a raw push (op 9): one frame or more, each whole. Clients trust the inner
+/// lengths.
 pub fn check_batch(batch: &[u8]) -> Result<(), FrameError> {
     if batch.is_empty() {
         return Err(FrameError::Truncated);

@@ -17,7 +17,8 @@ pub struct Rules<'a> {
     /// Request path, without query: `/sub`.
     pub path: &'a str,
     /// Accepted `Origin` values, compared without regard to case; empty = any. A request without `Origin` does not come
-    /// from a web page, which is all that this check can keep out, and is always accepted.
+    /// from a web page, which is all that this check can keep out, and is always accepted. Whether a page is one of our
+    /// own is another question, asked of HTTP requests without a token (`service/src/access/from_here.rs`).
     pub origins: &'a [String],
     /// Bytes of the longest request.
     pub request_bytes_max: usize,

@@ -131,7 +131,8 @@ pub fn own_host(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFromHere
 }
 
 /// Whether no web page of another site is behind a request. Browsers say so in `Origin`, or in `Sec-Fetch-Site` where the former
-/// is left away (Fetch Metadata Request Headers §2.3).
+/// is left away (Fetch Metadata Request Headers §2.3). No list of sites lets others in, as one does for WebSocket
+/// upgrades.
 pub fn no_foreign_page(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFromHere> {
     let host = caller.host();
     let own_origin = match caller.headers.get(ORIGIN).map(|origin| origin.to_str()) {

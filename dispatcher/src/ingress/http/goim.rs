@@ -1,11 +1,13 @@
-//! The routes of goim's logic (goim §5). Owns their parameters, envelopes, codes and texts, to the byte where clients can see
-//! it; decides nothing about pushes or rooms itself. Parameters stand only in the query, the body is the message.
+//! The routes of goim's logic (goim §5). Owns their parameters, envelopes, codes and texts, to the byte where clients
+//! can see it; decides nothing about pushes or rooms itself. Parameters stand only in the query, the body is the
+//! message.
 //!
 //! What differs from goim, on purpose:
 //! - L10: a negative `limit` is a 400 with a message instead of a panic.
-//! - L14: `online/top` takes a room for one of a type when its key begins with `type://`, and what follows is its id, whole.
-//!   goim compares a bare prefix (`li` matches `live://…`, `live` matches `lives://…`) and cuts the id at the first slash, so
-//!   it shows rooms of other types and several rooms under one id. Keys without `://` belong to no type.
+//! - L14: `online/top` takes a room for one of a type when its key begins with `type://`, and what follows is its id,
+//!   whole. goim compares a bare prefix (`li` matches `live://…`, `live` matches `lives://…`) and cuts the id at the
+//!   first slash, so it shows rooms of other types and several rooms under one id. Keys without `://` belong to no
+//!   type.
 //! - `online/top` shows 1,000 rooms at most, whatever `limit` says beyond that.
 //! - Who may not push or ask is told so: HTTP 401, 403 or 429 with code -401, -403 or -429.
 //! - Bodies and lists over their bounds get code -400 with a message.

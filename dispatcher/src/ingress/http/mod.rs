@@ -1,6 +1,6 @@
-//! The ingress over HTTP. Owns the route table and what is said where there is no route. What all routes share is in `state`, the
-//! routes of goim in `goim`, our own in `v1`, the demo page in `page`; sockets, connections and the bounds on both belong to
-//! [`halley_service::serve`].
+//! The ingress over HTTP. Owns the route table and what is said where there is no route. What all routes share is in
+//! `state`, the routes of goim in `goim`, our own in `v1`, the demo page in `page`; sockets, connections and the bounds
+//! on both belong to [`halley_service::serve`].
 
 mod answers;
 mod goim;
@@ -24,16 +24,16 @@ pub use state::{DemoInfo, HttpState};
 /// Kinds of routes, each of which a listener may leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Groups {
-    /// Pushing.
+    /// Pushing, `POST` of `/goim/push/*` and `/v1/push`.
     pub push: bool,
-    /// Who is online.
+    /// Who is online: `/goim/online/*`, `/goim/nodes/instances` and `/v1/online`.
     pub questions: bool,
-    /// The demo page.
+    /// The demo page and what it loads.
     pub demo: bool,
 }
 
 impl Groups {
-    /// All of them.
+    /// Every route, as a listener has that serves operators and senders alike.
     pub const ALL: Groups = Groups { push: true, questions: true, demo: true };
 }
 
@@ -70,8 +70,8 @@ fn routes() -> Vec<(Method, &'static str, Group, MethodRouter<Arc<HttpState>>)> 
     ]
 }
 
-/// The router with the routes of these groups, and the fallback for everything unknown; merge others that have none. Requests
-/// should carry a [`halley_service::access::Peer`] as an extension, else they are nobody's.
+/// The router with the routes of these groups, and the fallback for everything unknown; merge others that have none.
+/// Requests should carry a [`halley_service::access::Peer`] as an extension, else they are nobody's.
 pub fn router(state: Arc<HttpState>, groups: Groups) -> Router {
     let mut router = Router::new();
     for (_, path, group, handler) in routes() {

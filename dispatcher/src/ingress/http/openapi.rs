@@ -1,5 +1,5 @@
-//! `/openapi.json`: the description of every route, for people and generators. Owns the document, which is kept by hand in
-//! `openapi.json`; a test compares it with the route table.
+//! `/openapi.json`: the description of every route, for people and generators. Owns the document, which is kept by hand
+//! in `openapi.json`; a test compares it with the route table.
 
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};

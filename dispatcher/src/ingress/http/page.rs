@@ -1,5 +1,5 @@
-//! The demo page at `/`. Owns its embedded files, the headers that confine it, and `/v1/demo.json`, which tells it where the
-//! gateway listens; the page itself is in `demo/`. It asks nothing of any other host.
+//! The demo page at `/`. Owns its embedded files, the headers that confine it, and `/v1/demo.json`, which tells it
+//! where the gateway listens; the page itself is in `demo/`. It asks nothing of any other host.
 
 use std::net::SocketAddr;
 
@@ -90,8 +90,8 @@ fn content_security_policy(demo: &DemoInfo) -> String {
         }
     }
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src {connect}; img-src data:; base-uri 'none'; \
-         form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src {connect}; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 

@@ -1,5 +1,5 @@
-//! Query parameters as goim binds them. Owns the decoding of Go's `url.ParseQuery` and the error texts of Go's `strconv` and
-//! of the validator that goim uses (goim §5): clients match on them. Knows no route.
+//! Query parameters as goim binds them. Owns the decoding of Go's `url.ParseQuery` and the error texts of Go's
+//! `strconv` and of the validator that goim uses (goim §5): clients match on them. Knows no route.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -20,8 +20,8 @@ pub(super) struct Binder<'a> {
 }
 
 impl Query {
-    /// The parameters of a raw query string. Pairs with a broken escape are left out, as Go does; bytes that are no UTF-8
-    /// become U+FFFD, which no key or room is.
+    /// The parameters of a raw query string. Pairs with a broken escape are left out, as Go does; bytes that are no
+    /// UTF-8 become U+FFFD, which no key or room is.
     pub(super) fn parse(raw: Option<&str>) -> Query {
         let pairs = raw.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let decoded = pairs.filter_map(|pair| {

@@ -1,6 +1,6 @@
-//! Answers made of a list of rooms, kept for who asks the same of the same list: however many readers there are, and however
-//! slowly they read, there is one copy. Owns that copy and what it holds of the budget, charged to whoever asked first; knows no
-//! route.
+//! Answers made of a list of rooms, kept for who asks the same of the same list: however many readers there are, and
+//! however slowly they read, there is one copy. Owns that copy and what it holds of the budget, charged to whoever
+//! asked first; knows no route.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,7 +18,7 @@ const KEPT_MAX: usize = 8;
 /// Answers up to this length take nothing from the budget, in bytes.
 const FREE_BYTES: usize = 16 * 1024;
 
-/// See the module.
+/// The kept answers, [`KEPT_MAX`] at most, the oldest first.
 #[derive(Default)]
 pub(super) struct Renderings(Mutex<Vec<Rendering>>);
 

@@ -1,5 +1,6 @@
-//! What the HTTP routes share: the dispatcher behind them, and what each asks of a request before its own work. Owns who may
-//! ask, and how much of a body and of the budget a request may take; knows no route. Next: the ingress, the registry.
+//! What the HTTP routes share: the dispatcher behind them, and what each asks of a request before its own work. Owns
+//! who may ask, and how much of a body and of the budget a request may take; knows no route. Next: the ingress, the
+//! registry.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub struct HttpState {
 /// What the demo page needs to know of the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DemoInfo {
-    /// Bound address of the WebSocket listener, if there is one. An unspecified IP stands for "the host the page came from".
+    /// Bound address of the WebSocket listener, if there is one. An unspecified IP stands for "the host the page came
+    /// from".
     pub websocket: Option<SocketAddr>,
     /// Bound address of the WebSocket listener with TLS, used when the page itself came over TLS.
     pub websocket_tls: Option<SocketAddr>,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use crate::table::index::Index;
 use crate::table::slab::Slab;
 
-/// Every address in use.
+/// Every address that a login comes from, with its number of logins.
 #[derive(Debug)]
 pub struct Addresses {
     addresses: Slab<Address>,
@@ -23,7 +23,7 @@ struct Address {
 }
 
 impl Addresses {
-    /// None.
+    /// Before the first login.
     pub fn new() -> Addresses {
         Addresses { addresses: Slab::new(), index: Index::new(), hasher: RandomState::new() }
     }
@@ -66,7 +66,7 @@ impl Addresses {
         }
     }
 
-    /// The address with a number.
+    /// The address with a number that [`Addresses::enter`] gave, IPv4 as such.
     pub fn address(&self, at: u32) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.addresses[at].octets)).to_canonical()
     }

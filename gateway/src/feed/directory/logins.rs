@@ -1,9 +1,10 @@
 //! Who is logged in where. Owns the entry of each login, at the place of its (shard, slot), and two indexes of chains
 //! through them: by key and by mid, oldest login first. Decides no limit (`super` does) and writes to no ring.
 //!
-//! One login costs 40 bytes here, its key's bytes, and 5.7 to 11.4 bytes in each index it is in (both, with a mid): 88 to
-//! 99 bytes for a 36-byte key and a mid, when the shard's slots are used densely. A source address costs 30 to 36 bytes
-//! more, once for all logins from it. Nothing shrinks: what left makes room for what comes. (`tests::memory` measures it.)
+//! One login costs 40 bytes here, its key's bytes, and 5.7 to 11.4 bytes in each index it is in (both, with a mid): 88
+//! to 99 bytes for a 36-byte key and a mid, when the shard's slots are used densely. A source address costs 30 to 36
+//! bytes more, once for all logins from it. Nothing shrinks: what left makes room for what comes. (`tests::memory`
+//! measures it.)
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -73,7 +74,7 @@ impl Entry {
     }
 }
 
-/// All logins.
+/// All logins of all shards.
 #[derive(Debug)]
 pub struct Logins {
     entries: Slots<Entry>,
@@ -103,7 +104,7 @@ impl Logins {
         &self.per_shard
     }
 
-    /// All logins.
+    /// Logins of all shards together.
     pub fn count(&self) -> u64 {
         self.per_shard.iter().map(|&logins| u64::from(logins)).sum()
     }

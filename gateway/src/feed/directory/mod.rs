@@ -37,11 +37,11 @@ pub enum LimitPolicy {
 pub struct DirectoryLimits {
     /// Connections of one key, at least 1; a push to the key reaches all of them.
     pub per_key_max: u32,
-    /// What happens to one more.
+    /// What happens to a login beyond `per_key_max`.
     pub per_key_policy: LimitPolicy,
     /// Connections of one mid above 0; 0 = no limit.
     pub per_mid_max: u32,
-    /// What happens to one more.
+    /// What happens to a login beyond `per_mid_max`.
     pub per_mid_policy: LimitPolicy,
 }
 
@@ -60,22 +60,23 @@ impl Default for DirectoryLimits {
 /// What has to happen before a login can be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Nothing.
+    /// It can be stored as things are.
     Admit,
     /// This one must go first; ask again afterwards.
     Evict(Place, CloseReason),
-    /// It will not be stored.
+    /// It will not be stored; its connection is to be closed for this reason.
     Refuse(CloseReason),
 }
 
-/// Logins and rooms.
+/// Logins and rooms of all shards, and the limits on logins.
 #[derive(Debug)]
 pub struct Directory {
     /// Who is logged in where.
     pub logins: Logins,
     /// Which shards have which rooms.
     pub rooms: Rooms,
-    /// Limits on logins to come; those that are already stored are held to them when one of the same key or user follows.
+    /// Limits on logins to come; those that are already stored are held to them when one of the same key or user
+    /// follows.
     pub limits: DirectoryLimits,
 }
 
@@ -98,7 +99,8 @@ impl Directory {
             0 => None,
             max => check(self.logins.of_mid(login.mid), max),
         };
-        // A refusal by either goes before an eviction by the other: nobody should be closed for a login that does not come.
+        // A refusal by either goes before an eviction by the other: nobody should be closed for a login that does not
+        // come.
         match (of_key, of_mid, limits.per_key_policy, limits.per_mid_policy) {
             (Some(_), _, LimitPolicy::RejectNew, _) => Admission::Refuse(CloseReason::KeyLimit),
             (None, Some(_), _, LimitPolicy::RejectNew) => Admission::Refuse(CloseReason::UserLimit),

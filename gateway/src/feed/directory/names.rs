@@ -1,13 +1,13 @@
-//! The bytes of keys and room names. Owns cells of fixed size classes, four bytes apart, in segments of 4 KiB: a 36-byte key
-//! takes 36 bytes, nothing ever moves, and a freed cell is the next of its class to be used. Whoever stores a
-//! name keeps its [`Name`] and gives it back once.
+//! The bytes of keys and room names. Owns cells of fixed size classes, four bytes apart, in segments of 4 KiB: a
+//! 36-byte key takes 36 bytes, nothing ever moves, and a freed cell is the next of its class to be used. Whoever stores
+//! a name keeps its [`Name`] and gives it back once.
 
 /// Bytes from one size class to the next; a free cell holds the number of the next free one.
 const CLASS_BYTES: usize = 4;
 const SEGMENT_BYTES: usize = 4096;
 const NO_CELL: u32 = u32::MAX;
 
-/// A stored name.
+/// A stored name: where its bytes are. Given back once, with [`Names::release`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Name {
     /// Number of the cell in its size class.
@@ -16,7 +16,7 @@ pub struct Name {
     pub(super) bytes: u16,
 }
 
-/// Every stored name.
+/// Every stored name, by size class.
 #[derive(Debug, Default)]
 pub struct Names {
     classes: Vec<Class>,
@@ -135,7 +135,9 @@ mod tests {
     proptest! {
         /// Names of every length survive their neighbours' coming and going.
         #[test]
-        fn names_keep_their_bytes(steps in proptest::collection::vec((any::<bool>(), 0usize..5_000, any::<u8>()), 1..200)) {
+        fn names_keep_their_bytes(
+            steps in proptest::collection::vec((any::<bool>(), 0usize..5_000, any::<u8>()), 1..200),
+        ) {
             let mut names = Names::default();
             let mut model: Vec<(Name, String)> = Vec::new();
             for (store, number, letter) in steps {

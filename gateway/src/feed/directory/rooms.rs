@@ -48,7 +48,7 @@ impl Default for Presence {
 /// A shard that has a room open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomAt {
-    /// The shard.
+    /// Its index.
     pub shard: u16,
     /// The room there.
     pub room: RoomRef,
@@ -59,7 +59,7 @@ pub struct RoomAt {
 /// A count that a shard has to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleCount {
-    /// Whom to tell.
+    /// Index of the shard to tell.
     pub shard: u16,
     /// The room there.
     pub room: RoomRef,
@@ -67,7 +67,7 @@ pub struct StaleCount {
     pub others: u32,
 }
 
-/// All rooms.
+/// All rooms of all shards.
 #[derive(Debug)]
 pub struct Rooms {
     rooms: Slab<Room>,
@@ -194,7 +194,8 @@ impl Rooms {
         self.stale.len()
     }
 
-    /// Append the rooms with members among the next `steps`, beginning with number `from`; returns where to go on, `None` at the end.
+    /// Append the rooms with members among the next `steps`, beginning with number `from`; returns where to go on,
+    /// `None` at the end.
     pub fn list(&self, from: u32, steps: u32, found: &mut Vec<(String, u32)>) -> Option<u32> {
         let end = from.saturating_add(steps).min(self.rooms.bound());
         for room in (from..end).filter_map(|number| self.rooms.get(number)).filter(|room| room.members > 0) {

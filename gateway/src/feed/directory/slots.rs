@@ -1,6 +1,6 @@
-//! Things of shards, found by (shard, slot) and named by one 32-bit place. Owns fixed segments of cells, made when a slot in
-//! them is first used and then kept; knows nothing of what the cells mean. A place stays valid as long as its shard's slot
-//! is in use, so lists and indexes hold places instead of pointers.
+//! Things of shards, found by (shard, slot) and named by one 32-bit place. Owns fixed segments of cells, made when a
+//! slot in them is first used and then kept; knows nothing of what the cells mean. A place stays valid as long as its
+//! shard's slot is in use, so lists and indexes hold places instead of pointers.
 
 /// Cells of one segment.
 const SEGMENT_CELLS: u32 = 256;
@@ -12,7 +12,7 @@ const SEGMENT_NONE: u32 = u32::MAX;
 pub struct Place(u32);
 
 impl Place {
-    /// Nowhere.
+    /// Nowhere: the end of a list, or no place yet.
     pub const NONE: Place = Place(u32::MAX);
 
     /// `None` for nowhere.

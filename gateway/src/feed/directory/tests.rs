@@ -155,7 +155,8 @@ fn compare(directory: &Directory, model: &Model, gone: &[(u16, ConnRef)]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Logins, re-logins, departures (also late ones) and changing limits in any order leave what a plain list would hold.
+    /// Logins, re-logins, departures (also late ones) and changing limits in any order leave what a plain list would
+    /// hold.
     #[test]
     fn logins_agree_with_a_plain_list(steps in proptest::collection::vec(step(), 1..60)) {
         let mut directory = Directory::new(SHARDS, DirectoryLimits::default());
@@ -287,8 +288,8 @@ fn compare_rooms(rooms: &Rooms, model: &RoomModel) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Rooms opened, counted and closed in any order: who has which is right at every step, and once every ring has room,
-    /// every shard knows the members of all others.
+    /// Rooms opened, counted and closed in any order: who has which is right at every step, and once every ring has
+    /// room, every shard knows the members of all others.
     #[test]
     fn rooms_agree_with_a_plain_table(steps in proptest::collection::vec(room_step(), 1..80)) {
         let mut rooms = Rooms::new(SHARDS);

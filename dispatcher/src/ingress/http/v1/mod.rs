@@ -1,5 +1,5 @@
-//! Our own routes, for people and scripts: `POST /v1/push` and `GET /v1/online`. Owns their answers and errors, which are
-//! JSON with a code for programs and a sentence for people; [`request`] reads what is asked for.
+//! Our own routes, for people and scripts: `POST /v1/push` and `GET /v1/online`. Owns their answers and errors, which
+//! are JSON with a code for programs and a sentence for people; [`request`] reads what is asked for.
 
 mod request;
 

@@ -1,13 +1,13 @@
-//! The body of `POST /v1/push`. Owns its fields, the ways to get them wrong and the sentence for each; checks form only, the
-//! bounds are [`crate::ingress::admit`]'s.
+//! The body of `POST /v1/push`. Owns its fields, the ways to get them wrong and the sentence for each; checks form
+//! only, the bounds are [`crate::ingress::admit`]'s.
 //!
 //! ```json
 //! {"target": {"room": "live://1000"}, "op": 1000, "text": "hello"}
 //! ```
 //!
-//! `target` has one of `key`, `keys`, `mid`, `mids`, `room` (a full room key) or `all` (true). The message is `text` or, as
-//! base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no message. A name that
-//! is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
+//! `target` has one of `key`, `keys`, `mid`, `mids`, `room` (a full room key) or `all` (true). The message is `text`
+//! or, as base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no
+//! message. A name that is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
 
 use std::fmt;
 
@@ -198,7 +198,8 @@ fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
     }
 }
 
-/// The field that was meant by one that there is not: the library names it and those that there are, each between backticks.
+/// The field that was meant by one that there is not: the library names it and those that there are, each between
+/// backticks.
 fn meant(sentence: &str, path: &str) -> Option<String> {
     let mut names = sentence.strip_prefix("unknown field `")?.split('`').step_by(2);
     let unknown = names.next()?;
