@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use halley_service::tls::ServerConfig;
+
 /// Slots in the ring that carries messages from feed, or from control, to one shard.
 pub const TO_SHARD_RING_SLOTS: usize = 4096;
 /// Slots in the ring from one shard to feed, or to control.
@@ -90,7 +92,7 @@ pub struct ShardSettings {
     /// How logins are decided.
     pub auth: AuthMode,
     /// What TLS listeners present; without it their connections fail.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServerConfig>>,
     /// Time for TLS, upgrade and login together.
     pub handshake_timeout_ms: u64,
     /// Time without a heartbeat after which a connection ends (goim: heartbeat × heartbeatMax).

@@ -8,6 +8,7 @@
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given.
+//! - [`tls`]: certificates that are read, shown and replaced.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
@@ -24,3 +25,4 @@ pub mod panics;
 pub mod plain;
 pub mod serve;
 pub mod signals;
+pub mod tls;

@@ -8,10 +8,10 @@ use halley_protocol::login::jwt::{ClaimNames, JwtRules, JwtSettings};
 use halley_protocol::login::keys::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, KeySet, KeySource, Text};
 use halley_service::files;
 
-use crate::conn::tls::certificates::{CertificateFiles, TlsServer};
 use crate::feed::directory::DirectoryLimits;
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
 use crate::listen::SocketOptions;
+use halley_service::tls::certificates::{CertificateFiles, TlsServer};
 
 use super::schema::Config;
 use super::words::{Auth, WebSocketProfile};

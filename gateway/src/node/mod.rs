@@ -41,7 +41,6 @@ use tokio::sync::watch;
 
 use crate::cli::PROGRAM;
 use crate::config::{Loaded, Sources, convert};
-use crate::conn::tls::certificates::TlsServer;
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::ends::Ends;
@@ -53,6 +52,7 @@ use crate::control::pulse::Pulse;
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::standalone::Standalone;
+use halley_service::tls::certificates::TlsServer;
 
 use listeners::Listeners;
 use log_metrics::LogMetrics;

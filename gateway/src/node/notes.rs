@@ -11,8 +11,8 @@ use halley_service::files::loose;
 
 use crate::config::words::Auth;
 use crate::config::{Config, check};
-use crate::conn::tls::certificates::{Certificates, Undated, Validity};
 use crate::control::time::Timestamp;
+use halley_service::tls::certificates::{Certificates, Undated, Validity};
 
 use super::access::token_files;
 

@@ -16,7 +16,7 @@ use super::access::access;
 use super::notes;
 use crate::config::words::Auth;
 use crate::config::{Config, ConfigError, Draft, Known, Loaded, Problem, Sources, check, convert};
-use crate::conn::tls::certificates::{self, CertificateError, Certificates};
+use halley_service::tls::certificates::{self, CertificateError, Certificates};
 
 /// A configuration with everything that it names.
 #[derive(Debug)]

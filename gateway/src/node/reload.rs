@@ -8,10 +8,10 @@ use halley_service::config::changes::Changes;
 use halley_service::config::reading::Reading;
 
 use crate::config::{Config, ConfigError, Loaded, Sources, check, convert};
-use crate::conn::tls::certificates::TlsServer;
 use crate::control::handle::ControlHandle;
 use crate::control::logins::LoginRules;
 use crate::feed::intake::Intake;
+use halley_service::tls::certificates::TlsServer;
 
 use super::prepare::{Named, Prepared};
 

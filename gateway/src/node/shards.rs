@@ -8,13 +8,13 @@ use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
 use crate::config::{Config, convert};
-use crate::conn::tls::certificates::TlsServer;
 use crate::io::uring::{UringConfig, UringIo};
 use crate::placement::{self, Placement};
 use crate::shard::application::Goim;
 use crate::shard::quota::AddressQuota;
 use crate::shard::stats::ShardStats;
 use crate::shard::{Shard, ShardLinks, ShardParts};
+use halley_service::tls::certificates::TlsServer;
 
 use super::listeners::ShardSockets;
 use super::threads::Threads;

@@ -2,7 +2,7 @@
 //! Owns the protocol state, the received bytes that are no whole record yet and the produced bytes that are not sent
 //! yet; decides nothing about the connection. It stands between the socket and `transport`: received bytes go through
 //! [`TlsSession::receive`] before anybody decodes them, whatever is to be sent goes through [`TlsSession::send`], and
-//! only [`TlsSession::outgoing`] reaches the kernel. `certificates` says who we are.
+//! only [`TlsSession::outgoing`] reaches the kernel. Who we are, `halley_service::tls` says.
 //!
 //! What the caller keeps to: after every call it sends `outgoing` (handshake bytes and alerts are there too), it gives
 //! `send` nothing while `outgoing` is not empty, so that the bytes of one send wait here at most, and it treats
@@ -22,7 +22,6 @@
 //!
 //! All calls go through one place (`TlsSession::call`), where a panic of the library is contained.
 
-pub mod certificates;
 mod error;
 mod wire;
 
@@ -30,7 +29,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use halley_service::panics::contain;
-use rustls::ServerConfig;
+use halley_service::tls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 
 pub use error::TlsError;

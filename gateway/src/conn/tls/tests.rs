@@ -12,8 +12,8 @@ use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion};
 
-use super::certificates::{CertificateError, CertificateFiles, Certificates, TlsServer};
 use super::*;
+use halley_service::tls::certificates::{CertificateError, CertificateFiles, Certificates, TlsServer};
 
 /// A folder with the certificates of one server.
 struct Files {
@@ -69,11 +69,16 @@ struct Link {
     piece_bytes_max: usize,
 }
 
+/// A session for one new connection.
+fn session(server: &TlsServer) -> TlsSession {
+    TlsSession::new(server.config()).expect("a session")
+}
+
 impl Link {
     fn new(config: Arc<ClientConfig>, server: &TlsServer, name: &str, seed: u64) -> Link {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let client = ClientConnection::new(config, name).expect("a client");
-        let session = server.session().expect("a session");
+        let session = session(server);
         let mut random = StdRng::seed_from_u64(seed);
         let piece_bytes_max = [1, 7, 100, 1500, 40_000][random.random_range(0..5)];
         Link { client, session, random, received: Vec::new(), piece_bytes_max }
@@ -223,7 +228,7 @@ fn what_is_not_tls_is_named() {
         &b"GET /sub HTTP/1.1\r\nHost: x\r\n\r\n"[..],
         b"\x00\x00\x00\x10\x00\x10\x00\x01\x00\x00\x00\x07\x00\x00\x00\x01",
     ] {
-        let mut session = server.session().expect("a session");
+        let mut session = session(&server);
         let error = session.receive(&mut text.to_vec(), &mut Vec::new()).expect_err("not TLS");
         assert_eq!(error, TlsError::NotTls);
     }
@@ -263,7 +268,7 @@ fn no_peer_makes_a_session_keep_more_than_a_record() {
         endless.extend([1, 0, 0xf0, 0].iter().cycle().take(1024));
     }
     for bytes in [too_long, endless] {
-        let mut session = server.session().expect("a session");
+        let mut session = session(&server);
         let refused = bytes.chunks(1000).any(|piece| {
             let result = session.receive(&mut piece.to_vec(), &mut Vec::new());
             assert!(session.buffered_bytes() <= INCOMING_BYTES_MAX + 1000);
@@ -278,7 +283,7 @@ fn no_peer_makes_a_session_keep_more_than_a_record() {
 fn a_handshake_holds_half_a_record_at_most() {
     let files = Files::new(&["localhost"]);
     let server = files.server();
-    let mut session = server.session().expect("a session");
+    let mut session = session(&server);
     let mut hello = vec![22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc];
     hello.resize(16_000, 0);
     let refused = hello.chunks(1000).position(|piece| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Collect, Exposition, Kind};
-use crate::conn::tls::certificates::TlsServer;
+use halley_service::tls::certificates::TlsServer;
 
 /// The certificates that clients are shown; none without TLS.
 #[derive(Debug)]

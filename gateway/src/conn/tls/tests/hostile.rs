@@ -120,13 +120,13 @@ fn a_message_that_is_too_long_fails_its_session_only() {
     let mut random = StdRng::seed_from_u64(1);
     for input in inputs {
         for cut in 1..=input.len() {
-            let mut session = server.session().expect("a session");
+            let mut session = session(&server);
             let (first, second) = input.split_at(cut);
             let failed = use_up(&mut session, &[first, second, b"\x16\x03\x01"], &mut random);
             assert!(failed.is_some(), "{input:?}");
         }
     }
-    assert_eq!(use_up(&mut server.session().expect("a session"), &[&announced(65_535)], &mut random), None);
+    assert_eq!(use_up(&mut session(&server), &[&announced(65_535)], &mut random), None);
 }
 
 /// Mutated first words fail, or wait for more.
@@ -140,7 +140,7 @@ fn mutated_hellos_are_survived() {
         let mut random = StdRng::seed_from_u64(seed);
         let mut bytes = hellos[usize::from(seed % 2 == 0)].clone();
         mutate(&mut bytes, &mut random);
-        let mut session = server.session().expect("a session");
+        let mut session = session(&server);
         failures += u64::from(use_up(&mut session, &pieces(&bytes, &mut random), &mut random).is_some());
     }
     assert!(failures > MUTATIONS / 4, "mutations matter: {failures} have failed");

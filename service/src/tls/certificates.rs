@@ -1,15 +1,12 @@
 //! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client asks
 //! for (goim §1.13: several pairs, selected by SNI), knowing when they are valid, and replacing them while connections
-//! live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Sessions are made
-//! here and driven by [`super::TlsSession`].
+//! live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Makes no session.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use halley_service::files;
-use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -17,7 +14,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
-use super::{TlsError, TlsSession};
+use super::ServerConfig;
+use crate::files;
 
 /// Application protocol that we speak if the client names any (RFC 7301): WebSocket begins as HTTP/1.1.
 const ALPN: &[u8] = b"http/1.1";
@@ -204,11 +202,6 @@ impl TlsServer {
     /// What new sessions are made with now.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.load_full()
-    }
-
-    /// A session for one new connection.
-    pub fn session(&self) -> Result<TlsSession, TlsError> {
-        TlsSession::new(self.config())
     }
 }
 
