@@ -5,6 +5,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `node` | the loop over the shards' rings |
+//! | `questions` | who waits for which answer of a shard |
 //! | `logins` | signed logins waiting for a decision |
 //! | `handle` | how the rest of the process asks the loop for something |
 //! | `trace`, `trace_stream` | watching one user: who listens, and the lines they get |
@@ -26,6 +27,7 @@ pub mod logins;
 pub mod metrics;
 pub mod node;
 pub mod pulse;
+mod questions;
 pub mod stats;
 pub mod steer;
 pub mod time;

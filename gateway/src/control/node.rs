@@ -3,18 +3,19 @@
 //! It never waits on a ring: what does not fit stays in an outbox of its shard, and from a shard whose outbox is not
 //! empty nothing more is read, so no answer is ever lost.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::handle::{Command, ControlDoor, ControlError, Reply, ShardState};
+use super::handle::{Command, ControlDoor, ControlError, ShardState};
 use super::logins::{Decider, LoginQueue, LoginRules, Waiting};
+use super::questions::{Question, Questions};
 use super::stats::{ControlCounts, ControlStats};
 use super::trace::{Report, TraceSink, TraceTable};
 use crate::mesh::async_wake::AsyncDoorbell;
-use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, ShardToControl};
+use crate::mesh::msg::{ConnRef, ControlToShard, ShardToControl};
 use crate::mesh::port::{Receiver, Sender};
 use crate::mesh::wake::Doorbell;
 
@@ -26,8 +27,6 @@ pub const LOGINS_PER_TURN: usize = 16;
 pub const COMMANDS_PER_TURN: usize = 64;
 /// Commands that may wait for the ring of one shard; more are refused as `Busy`.
 pub const OUTBOX_COMMANDS_MAX: usize = 1024;
-/// Questions to shards that may be without answer; more are refused as `Busy`.
-pub const QUESTIONS_MAX: usize = 4096;
 /// How soon a full ring is tried again, in milliseconds: its reader does not say when there is room.
 const RETRY_MS: u64 = 1;
 /// How often questions and listeners that nobody waits for are forgotten, in milliseconds.
@@ -90,21 +89,6 @@ impl Shard {
     }
 }
 
-/// Who waits for the answer to a question.
-enum Question {
-    Describe(Reply<Option<Box<ConnInfo>>>),
-    Members(Reply<Box<[ConnRef]>>),
-}
-
-impl Question {
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Question::Describe(reply) => reply.is_closed(),
-            Question::Members(reply) => reply.is_closed(),
-        }
-    }
-}
-
 /// The loop's state.
 pub struct ControlNode {
     shards: Vec<Shard>,
@@ -112,8 +96,7 @@ pub struct ControlNode {
     commands: mpsc::Receiver<Command>,
     states: watch::Sender<Vec<ShardState>>,
     decider: Decider,
-    questions: HashMap<u64, Question>,
-    last_question: u64,
+    questions: Questions,
     traces: TraceTable,
     /// The shard whose logins come first in the next turn.
     first: usize,
@@ -133,8 +116,7 @@ impl ControlNode {
             commands: parts.door.commands,
             states: parts.door.states,
             decider: Decider::new(parts.jwt, parts.seed),
-            questions: HashMap::new(),
-            last_question: 0,
+            questions: Questions::default(),
             traces: TraceTable::default(),
             first: 0,
             swept: Instant::now(),
@@ -246,12 +228,12 @@ impl ControlNode {
             }
             ShardToControl::Described { request, info } => {
                 // A failed answer means that nobody waits any more; so below.
-                if let Some(Question::Describe(reply)) = self.questions.remove(&request) {
+                if let Some(Question::Describe(reply)) = self.questions.close(request) {
                     let _ = reply.send(Ok(info));
                 }
             }
             ShardToControl::Members { request, conns } => {
-                if let Some(Question::Members(reply)) = self.questions.remove(&request) {
+                if let Some(Question::Members(reply)) = self.questions.close(request) {
                     let _ = reply.send(Ok(conns));
                 }
             }
@@ -307,12 +289,12 @@ impl ControlNode {
                 let _ = reply.send(result);
             }
             Command::Describe { shard, conn, reply } => {
-                let request = self.last_question + 1;
-                self.question(shard, ControlToShard::Describe { request, conn }, Question::Describe(reply));
+                let ask = |request| ControlToShard::Describe { request, conn };
+                self.question(shard, Question::Describe(reply), ask);
             }
             Command::Members { shard, room, limit, reply } => {
-                let request = self.last_question + 1;
-                self.question(shard, ControlToShard::Members { request, room, limit }, Question::Members(reply));
+                let ask = |request| ControlToShard::Members { request, room, limit };
+                self.question(shard, Question::Members(reply), ask);
             }
             Command::Trace { shard, conn, sink, reply } => {
                 let _ = reply.send(self.trace(shard, conn, sink));
@@ -343,32 +325,29 @@ impl ControlNode {
         }
     }
 
-    /// Ask a shard; `message` carries the number that follows `last_question`.
-    fn question(&mut self, shard: u16, message: ControlToShard, question: Question) {
-        if self.questions.len() >= QUESTIONS_MAX {
-            self.questions.retain(|_, question| !question.is_abandoned());
-        }
-        let room = self.questions.len() < QUESTIONS_MAX;
-        let sent = if room {
-            self.send_command(shard, message)
-        } else {
-            self.counts.commands_refused += 1;
-            Err(ControlError::Busy)
-        };
-        match (sent, question) {
-            (Ok(()), question) => {
-                self.last_question += 1;
-                self.questions.insert(self.last_question, question);
+    /// Ask a shard by the message that `ask` makes of the question's number.
+    fn question(&mut self, shard: u16, question: Question, ask: impl FnOnce(u64) -> ControlToShard) {
+        let refused = match self.questions.open(question) {
+            Ok(request) => match self.send_command(shard, ask(request)) {
+                Ok(()) => return,
+                Err(_) => self.questions.close(request),
+            },
+            Err(question) => {
+                self.counts.commands_refused += 1;
+                Some(question)
             }
-            (Err(error), Question::Describe(reply)) => drop(reply.send(Err(error))),
-            (Err(error), Question::Members(reply)) => drop(reply.send(Err(error))),
+        };
+        match refused {
+            Some(Question::Describe(reply)) => drop(reply.send(Err(ControlError::Busy))),
+            Some(Question::Members(reply)) => drop(reply.send(Err(ControlError::Busy))),
+            None => {}
         }
     }
 
     /// Forget what nobody waits for any more.
     fn sweep(&mut self) {
         self.swept = Instant::now();
-        self.questions.retain(|_, question| !question.is_abandoned());
+        self.questions.forget_abandoned();
         for (shard, conn) in self.traces.drop_closed() {
             // A shard with a full outbox goes on reporting; the first report is answered with the same message.
             let _ = self.send_command(shard, ControlToShard::Trace { conn, on: false });

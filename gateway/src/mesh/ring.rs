@@ -11,18 +11,16 @@
 
 use std::mem::MaybeUninit;
 
+use crossbeam_utils::CachePadded;
+
 use super::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
 
-/// A value on cache lines of its own: 128 bytes, because adjacent lines are fetched in pairs.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Padded<T>(T);
-
+/// What both sides see. Each position is on cache lines of its own, or writing one would slow the other side down.
 struct Shared<T> {
     /// Next position to read. Written by the reader only.
-    head: Padded<AtomicUsize>,
+    head: CachePadded<AtomicUsize>,
     /// End of what is published. Written by the writer only.
-    tail: Padded<AtomicUsize>,
+    tail: CachePadded<AtomicUsize>,
     slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
 }
 
@@ -41,8 +39,8 @@ impl<T> Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        let tail = self.tail.0.load(Ordering::Relaxed);
-        let mut head = self.head.0.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed);
+        let mut head = self.head.load(Ordering::Relaxed);
         while head != tail {
             // SAFETY: both ends are gone, and head..tail holds initialised messages that nobody has taken.
             self.slot(head).with_mut(|slot| unsafe { slot.cast::<T>().drop_in_place() });
@@ -85,7 +83,11 @@ pub(super) fn ring<T>(slots: usize) -> (Producer<T>, Consumer<T>) {
             slot.with_mut(|slot| unsafe { slot.cast::<u8>().write_volatile(0) });
         }
     }
-    let shared = Arc::new(Shared { head: Padded(AtomicUsize::new(0)), tail: Padded(AtomicUsize::new(0)), slots });
+    let shared = Arc::new(Shared {
+        head: CachePadded::new(AtomicUsize::new(0)),
+        tail: CachePadded::new(AtomicUsize::new(0)),
+        slots,
+    });
     let producer = Producer { shared: Arc::clone(&shared), written: 0, published: 0, head_seen: 0 };
     (producer, Consumer { shared, head: 0, tail_seen: 0 })
 }
@@ -93,7 +95,7 @@ pub(super) fn ring<T>(slots: usize) -> (Producer<T>, Consumer<T>) {
 impl<T> Producer<T> {
     /// Slots that can be written now. Until the next `push` the true number only grows.
     pub(super) fn free(&mut self) -> usize {
-        self.head_seen = self.shared.head.0.load(Ordering::Acquire);
+        self.head_seen = self.shared.head.load(Ordering::Acquire);
         self.shared.slots.len() - self.written.wrapping_sub(self.head_seen)
     }
 
@@ -115,7 +117,7 @@ impl<T> Producer<T> {
     pub(super) fn publish(&mut self) -> bool {
         let news = self.published != self.written;
         if news {
-            self.shared.tail.0.store(self.written, Ordering::Release);
+            self.shared.tail.store(self.written, Ordering::Release);
             self.published = self.written;
         }
         news
@@ -140,7 +142,7 @@ impl<T> Consumer<T> {
         // of it. `head` moves on at once, so the message is read out once.
         let message = self.shared.slot(self.head).with_mut(|slot| unsafe { slot.cast::<T>().read() });
         self.head = self.head.wrapping_add(1);
-        self.shared.head.0.store(self.head, Ordering::Release);
+        self.shared.head.store(self.head, Ordering::Release);
         Some(message)
     }
 
@@ -152,7 +154,7 @@ impl<T> Consumer<T> {
 
     /// Published messages not taken yet, looked at now.
     pub(super) fn len(&mut self) -> usize {
-        self.tail_seen = self.shared.tail.0.load(Ordering::Acquire);
+        self.tail_seen = self.shared.tail.load(Ordering::Acquire);
         self.tail_seen.wrapping_sub(self.head)
     }
 }

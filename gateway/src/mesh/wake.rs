@@ -9,21 +9,23 @@
 //!
 //! `tests/mesh_loom.rs` runs this file under loom: name primitives through `super::sync` and `super::event` only.
 
+use crossbeam_utils::CachePadded;
+
 use super::event::Event;
 use super::sync::{AtomicBool, Ordering, fence};
 
 /// One doorbell per reading thread, shared by all rings into it.
 #[derive(Debug)]
-#[repr(align(128))]
 pub struct Doorbell {
-    asleep: AtomicBool,
+    /// On cache lines of its own, since writers look at it after every batch.
+    asleep: CachePadded<AtomicBool>,
     event: Event,
 }
 
 impl Doorbell {
     /// A doorbell nobody has rung. Fails when the process has no file descriptor left.
     pub fn new() -> std::io::Result<Doorbell> {
-        Ok(Doorbell { asleep: AtomicBool::new(false), event: Event::new()? })
+        Ok(Doorbell { asleep: CachePadded::new(AtomicBool::new(false)), event: Event::new()? })
     }
 
     /// Reader: announce sleep. The caller looks at all its rings once more afterwards and, if one is not empty, calls

@@ -113,7 +113,7 @@ async fn a_silent_shard_costs_the_caller_a_bounded_wait() {
     let ControlToShard::Describe { request, .. } = shards[0].hear().await else { panic!("another message") };
     shards[0].say(ShardToControl::Described { request, info: None }).await;
     let late = shards[0].hear().await;
-    assert!(matches!(late, ControlToShard::Describe { request: next, .. } if next == request + 1), "{late:?}");
+    assert!(matches!(late, ControlToShard::Describe { request: next, .. } if next != request), "{late:?}");
 }
 
 #[tokio::test]
