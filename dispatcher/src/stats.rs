@@ -1,8 +1,7 @@
 //! What the dispatcher counts. Owns the counters and their metric labels; renders nothing: the gateway's `/metrics`
-//! reads them. Written by the ingress and the consumer with relaxed atomics; a reader sees each number, not one
-//! instant.
+//! reads them. Written by the ingress and the consumer; a reader sees each number, not one instant.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use halley_service::counters::Counter;
 
 use halley_protocol::push::Target;
 
@@ -80,62 +79,62 @@ impl Outcome {
 /// The counters, all ascending.
 #[derive(Debug, Default)]
 pub struct Stats {
-    pushes: [[AtomicU64; Outcome::ALL.len()]; Kind::ALL.len()],
-    accepted_bytes: AtomicU64,
-    matched: AtomicU64,
-    delivered: AtomicU64,
-    batches: AtomicU64,
-    skipped_records: AtomicU64,
+    pushes: [[Counter; Outcome::ALL.len()]; Kind::ALL.len()],
+    accepted_bytes: Counter,
+    matched: Counter,
+    delivered: Counter,
+    batches: Counter,
+    skipped_records: Counter,
 }
 
 impl Stats {
     /// Pushes of one kind that ended so.
     pub fn pushes(&self, kind: Kind, outcome: Outcome) -> u64 {
-        self.pushes[kind as usize][outcome as usize].load(Ordering::Relaxed)
+        self.pushes[kind as usize][outcome as usize].get()
     }
 
     /// Message bytes of accepted pushes.
     pub fn accepted_bytes(&self) -> u64 {
-        self.accepted_bytes.load(Ordering::Relaxed)
+        self.accepted_bytes.get()
     }
 
     /// Connections matched, over the pushes that asked for the number.
     pub fn matched(&self) -> u64 {
-        self.matched.load(Ordering::Relaxed)
+        self.matched.get()
     }
 
     /// Records accepted by the gateways.
     pub fn delivered_records(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+        self.delivered.get()
     }
 
     /// Hand-overs they took: batches of records, each accepted as one.
     pub fn delivered_batches(&self) -> u64 {
-        self.batches.load(Ordering::Relaxed)
+        self.batches.get()
     }
 
     /// Records on the bus that were no push.
     pub fn skipped_records(&self) -> u64 {
-        self.skipped_records.load(Ordering::Relaxed)
+        self.skipped_records.get()
     }
 
     pub(crate) fn push(&self, kind: Kind, outcome: Outcome, body_bytes: usize) {
-        self.pushes[kind as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.pushes[kind as usize][outcome as usize].add(1);
         if outcome == Outcome::Accepted {
-            self.accepted_bytes.fetch_add(u64::try_from(body_bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.accepted_bytes.add(u64::try_from(body_bytes).unwrap_or(u64::MAX));
         }
     }
 
     pub(crate) fn add_matched(&self, connections: u64) {
-        self.matched.fetch_add(connections, Ordering::Relaxed);
+        self.matched.add(connections);
     }
 
     pub(crate) fn delivered(&self, records: u64) {
-        self.delivered.fetch_add(records, Ordering::Relaxed);
-        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.delivered.add(records);
+        self.batches.add(1);
     }
 
     pub(crate) fn skipped_record(&self) {
-        self.skipped_records.fetch_add(1, Ordering::Relaxed);
+        self.skipped_records.add(1);
     }
 }

@@ -9,6 +9,7 @@
 //! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`tls`]: certificates that are read, shown and replaced.
+//! - [`counters`]: what is counted on one thread and read on another.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
@@ -16,6 +17,7 @@
 pub mod access;
 pub mod address;
 pub mod config;
+pub mod counters;
 pub mod failure;
 pub mod files;
 pub mod log;

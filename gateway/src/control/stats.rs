@@ -1,51 +1,33 @@
-//! What the control loop counts. Owns the counters as single-writer atomics that the loop publishes once per turn and
-//! `metrics` reads; the loop works on plain integers.
+//! What the control loop counts. Owns the names and meanings of its counters: the loop publishes them once per turn and `metrics`
+//! reads them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use halley_service::counters::Published;
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The loop's own copy, plain integers.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct ControlCounts { $($(#[$doc])* pub $name: u64,)* }
-
-        /// The published copy.
-        #[derive(Debug, Default)]
-        pub struct ControlStats { $($name: AtomicU64,)* }
-
-        impl ControlStats {
-            /// Control: publish.
-            pub fn publish(&self, counts: &ControlCounts) {
-                $(self.$name.store(counts.$name, Ordering::Relaxed);)*
-            }
-
-            /// Anybody: read. Counters may be a turn apart from each other.
-            pub fn read(&self) -> ControlCounts {
-                ControlCounts { $($name: self.$name.load(Ordering::Relaxed),)* }
-            }
-        }
-    };
+halley_service::counters! {
+    /// The control loop's own counters, plain integers.
+    pub struct ControlCounts {
+        /// Gauge: signed logins that wait for a decision.
+        pub logins_waiting: u64,
+        /// Gauge: messages that wait for room in a shard's ring.
+        pub outbox_messages: u64,
+        /// Gauge: questions to shards without answer.
+        pub questions: u64,
+        /// Gauge: pairs of a traced connection and a listener.
+        pub traced: u64,
+        /// Signed logins decided, either way.
+        pub logins_decided: u64,
+        /// Signed logins refused undecided: too many waited, or this one waited too long.
+        pub logins_unavailable: u64,
+        /// Commands taken.
+        pub commands: u64,
+        /// Commands refused because a shard was behind or too many questions were open.
+        pub commands_refused: u64,
+        /// Events of traced connections, each counted once.
+        pub trace_events: u64,
+        /// Events that a slow listener lost, counted for each listener.
+        pub trace_events_lost: u64,
+    }
 }
 
-counters! {
-    /// Gauge: signed logins that wait for a decision.
-    logins_waiting,
-    /// Gauge: messages that wait for room in a shard's ring.
-    outbox_messages,
-    /// Gauge: questions to shards without answer.
-    questions,
-    /// Gauge: pairs of a traced connection and a listener.
-    traced,
-    /// Signed logins decided, either way.
-    logins_decided,
-    /// Signed logins refused undecided: too many waited, or this one waited too long.
-    logins_unavailable,
-    /// Commands taken.
-    commands,
-    /// Commands refused because a shard was behind or too many questions were open.
-    commands_refused,
-    /// Events of traced connections, each counted once.
-    trace_events,
-    /// Events that a slow listener lost, counted for each listener.
-    trace_events_lost,
-}
+/// Where the loop publishes them, once per turn.
+pub type ControlStats = Published<ControlCounts>;

@@ -1,90 +1,71 @@
-//! What feed counts. Owns the counters as single-writer atomics that feed publishes once per turn of its loop and
-//! control reads; the loop itself works on plain integers.
+//! What feed counts. Owns the names and meanings of its counters: the loop publishes them once per turn and control
+//! reads them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use halley_service::counters::Published;
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Feed's own copy, plain integers.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct FeedCounts { $($(#[$doc])* pub $name: u64,)* }
-
-        /// The published copy, on cache lines of its own.
-        #[derive(Debug, Default)]
-        #[repr(align(128))]
-        pub struct FeedStats { $($name: AtomicU64,)* }
-
-        impl FeedStats {
-            /// Feed: publish.
-            pub fn publish(&self, counts: &FeedCounts) {
-                $(self.$name.store(counts.$name, Ordering::Relaxed);)*
-            }
-
-            /// Anybody: read. Counters may be a turn apart from each other.
-            pub fn read(&self) -> FeedCounts {
-                FeedCounts { $($name: self.$name.load(Ordering::Relaxed),)* }
-            }
-        }
-    };
+halley_service::counters! {
+    /// Feed's own counters, plain integers.
+    pub struct FeedCounts {
+        /// Gauge: logins in the directory.
+        pub logins: u64,
+        /// Gauge: distinct keys among them.
+        pub keys: u64,
+        /// Gauge: distinct mids above 0 among them.
+        pub mids: u64,
+        /// Gauge: distinct source addresses among them.
+        pub addresses: u64,
+        /// Gauge: rooms that a shard has open, also those whose first member is on its way.
+        pub rooms: u64,
+        /// Gauge: rooms with members.
+        pub rooms_peopled: u64,
+        /// Gauge: memory of the directory, in bytes, as of up to 1,024 turns ago.
+        pub directory_bytes: u64,
+        /// Pushes to keys taken.
+        pub pushes_keys: u64,
+        /// Pushes to users taken.
+        pub pushes_mids: u64,
+        /// Pushes to a room taken.
+        pub pushes_room: u64,
+        /// Pushes to everybody taken.
+        pub pushes_all: u64,
+        /// Those of all these that no shard had anybody for.
+        pub pushes_unmatched: u64,
+        /// Gauge: requests that wait in the intake, after the last turn.
+        pub requests_waiting: u64,
+        /// Gauge: lists of all rooms under way.
+        pub listings: u64,
+        /// Turns in which a request could go no further because a shard's ring was full.
+        pub requests_deferred: u64,
+        /// Turns in which a shard's news was kept because the ring for the answer was full.
+        pub news_deferred: u64,
+        /// Logins stored since start.
+        pub registered: u64,
+        /// Connections closed because their key logged in again.
+        pub kicked_key: u64,
+        /// Connections closed because their user had too many.
+        pub kicked_user: u64,
+        /// Logins refused because their key had too many connections.
+        pub refused_key: u64,
+        /// Logins refused because their user had too many connections.
+        pub refused_user: u64,
+        /// Connections closed on an operator's wish.
+        pub closed: u64,
+        /// Gauge: receipts that wait for a shard's answer.
+        pub receipts_open: u64,
+        /// Receipts answered with what was known, because too many newer ones waited.
+        pub receipts_expired: u64,
+        /// Gauge: watches.
+        pub watches: u64,
+        /// Watches refused because there were too many.
+        pub watches_refused: u64,
+        /// News of watched logins dropped because the watcher was slow.
+        pub watch_news_dropped: u64,
+        /// Gauge: shards that have to be told a room's count, after the last turn.
+        pub room_counts_waiting: u64,
+        /// Turns of the loop.
+        pub turns: u64,
+    }
 }
 
-counters! {
-    /// Gauge: logins in the directory.
-    logins,
-    /// Gauge: distinct keys among them.
-    keys,
-    /// Gauge: distinct mids above 0 among them.
-    mids,
-    /// Gauge: distinct source addresses among them.
-    addresses,
-    /// Gauge: rooms that a shard has open, also those whose first member is on its way.
-    rooms,
-    /// Gauge: rooms with members.
-    rooms_peopled,
-    /// Gauge: memory of the directory, in bytes, as of up to 1,024 turns ago.
-    directory_bytes,
-    /// Pushes to keys taken.
-    pushes_keys,
-    /// Pushes to users taken.
-    pushes_mids,
-    /// Pushes to a room taken.
-    pushes_room,
-    /// Pushes to everybody taken.
-    pushes_all,
-    /// Those of all these that no shard had anybody for.
-    pushes_unmatched,
-    /// Gauge: requests that wait in the intake, after the last turn.
-    requests_waiting,
-    /// Gauge: lists of all rooms under way.
-    listings,
-    /// Turns in which a request could go no further because a shard's ring was full.
-    requests_deferred,
-    /// Turns in which a shard's news was kept because the ring for the answer was full.
-    news_deferred,
-    /// Logins stored since start.
-    registered,
-    /// Connections closed because their key logged in again.
-    kicked_key,
-    /// Connections closed because their user had too many.
-    kicked_user,
-    /// Logins refused because their key had too many connections.
-    refused_key,
-    /// Logins refused because their user had too many connections.
-    refused_user,
-    /// Connections closed on an operator's wish.
-    closed,
-    /// Gauge: receipts that wait for a shard's answer.
-    receipts_open,
-    /// Receipts answered with what was known, because too many newer ones waited.
-    receipts_expired,
-    /// Gauge: watches.
-    watches,
-    /// Watches refused because there were too many.
-    watches_refused,
-    /// News of watched logins dropped because the watcher was slow.
-    watch_news_dropped,
-    /// Gauge: shards that have to be told a room's count, after the last turn.
-    room_counts_waiting,
-    /// Turns of the loop.
-    turns,
-}
+/// Where feed publishes them, once per turn.
+pub type FeedStats = Published<FeedCounts>;

@@ -1,130 +1,103 @@
-//! What one shard counts. Owns the counters as single-writer atomics that the shard publishes once per turn and control reads;
-//! no other thread writes them, and the delivery path works on plain integers.
+//! What one shard counts. Owns the names and meanings of its counters: the shard publishes them once per turn and control reads them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use halley_service::counters::Published;
 
 use halley_protocol::login::AuthRefusal;
 
 use crate::close::CloseReason;
-
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The shard's own copy, plain integers.
-        #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct Counts { $($(#[$doc])* pub $name: u64,)*
-            /// Ended connections by reason, indexed by `CloseReason`.
-            pub closes: [u64; CLOSE_REASONS],
-            /// Refused logins by cause, indexed by `AuthRefusal`.
-            pub refusals: [u64; AUTH_REFUSALS],
-        }
-
-        /// The published copy, on cache lines of its own.
-        #[derive(Debug, Default)]
-        #[repr(align(128))]
-        pub struct ShardStats { $($name: AtomicU64,)* closes: [AtomicU64; CLOSE_REASONS], refusals: [AtomicU64; AUTH_REFUSALS] }
-
-        impl ShardStats {
-            /// Shard: publish.
-            pub fn publish(&self, counts: &Counts) {
-                $(self.$name.store(counts.$name, Ordering::Relaxed);)*
-                for (to, from) in self.closes.iter().zip(&counts.closes) { to.store(*from, Ordering::Relaxed); }
-                for (to, from) in self.refusals.iter().zip(&counts.refusals) { to.store(*from, Ordering::Relaxed); }
-            }
-
-            /// Anybody: read. Counters may be a turn apart from each other.
-            pub fn read(&self) -> Counts {
-                Counts {
-                    $($name: self.$name.load(Ordering::Relaxed),)*
-                    closes: std::array::from_fn(|i| self.closes[i].load(Ordering::Relaxed)),
-                    refusals: std::array::from_fn(|i| self.refusals[i].load(Ordering::Relaxed)),
-                }
-            }
-        }
-    };
-}
 
 /// Number of close reasons.
 pub const CLOSE_REASONS: usize = CloseReason::ALL.len();
 /// Number of auth refusals.
 pub const AUTH_REFUSALS: usize = AuthRefusal::ALL.len();
 
-counters! {
-    /// Gauge: connections in the slab, whatever their state.
-    connections,
-    /// Gauge: connections that logged in.
-    authenticated,
-    /// Gauge: connections not logged in yet.
-    pending_handshakes,
-    /// Gauge: rooms with members, or held by a request under way.
-    rooms,
-    /// Gauge: bytes waiting in all send queues.
-    queued_bytes,
-    /// Gauge: bytes of partly received frames and messages.
-    partial_bytes,
-    /// Gauge: bytes of TLS records that are not whole yet, or not sent yet.
-    tls_buffered_bytes,
-    /// Gauge: messages for control that its ring had no room for.
-    reports_waiting,
-    /// Gauge: direct descriptors in use.
-    slots_used,
-    /// Accepted connections since start.
-    accepted,
-    /// Times an accept ended with an error (out of descriptors and the like) and was armed again.
-    accept_errors,
-    /// Logins since start.
-    logins,
-    /// Gauge: paced broadcasts under way.
-    broadcasts_paced,
-    /// Paced broadcasts that did not keep their pace: 64 others came, or the gateway drains.
-    broadcasts_hurried,
-    /// Frames received.
-    frames_in,
-    /// Bytes received.
-    bytes_in,
-    /// Pushes put in a connection's queue.
-    deliveries,
-    /// Replies put in a connection's queue.
-    replies,
-    /// Sends started.
-    sends,
-    /// Bytes handed to the kernel.
-    bytes_out,
-    /// Sends that the kernel took only in part, or not at all for now.
-    sends_short,
-    /// Pushes dropped: the queue of the connection was full (drop_newest).
-    drops_queue_full,
-    /// Pushes dropped to make room for newer ones (drop_oldest).
-    drops_oldest,
-    /// Pushes dropped: the shard's memory for queues was used up.
-    drops_shard_full,
-    /// Pushes still queued when their connection ended.
-    drops_closed,
-    /// Ops 12 and 14 beyond the client's authority.
-    denied_rooms,
-    /// As above, for op 14.
-    denied_ops,
-    /// Upstream messages (op 4 and unknown ops) answered.
-    upstream,
-    /// Heartbeats answered.
-    heartbeats,
-    /// Trace events lost because control's ring was full.
-    traces_lost,
-    /// Turns of the loop.
-    turns,
-    /// Nanoseconds spent in turns, sleeping not counted.
-    turn_ns,
-    /// Longest turn so far, in nanoseconds.
-    turn_ns_max,
-    /// Calls of io_uring_enter.
-    ring_enters,
-    /// Submission entries.
-    ring_submissions,
-    /// Completions through the overflow list.
-    ring_overflows,
-    /// Receives without a free buffer.
-    ring_no_buffers,
-    /// Gauge: messages waiting in the ring from feed at the last look.
-    inbox_depth,
-    /// Times news for feed, or reports for control, found their ring full and were kept for the next turn.
-    news_deferred,
+halley_service::counters! {
+    /// One shard's own counters, of which it works on plain integers.
+    pub struct Counts {
+        /// Gauge: connections in the slab, whatever their state.
+        pub connections: u64,
+        /// Gauge: connections that logged in.
+        pub authenticated: u64,
+        /// Gauge: connections not logged in yet.
+        pub pending_handshakes: u64,
+        /// Gauge: rooms with members, or held by a request under way.
+        pub rooms: u64,
+        /// Gauge: bytes waiting in all send queues.
+        pub queued_bytes: u64,
+        /// Gauge: bytes of partly received frames and messages.
+        pub partial_bytes: u64,
+        /// Gauge: bytes of TLS records that are not whole yet, or not sent yet.
+        pub tls_buffered_bytes: u64,
+        /// Gauge: messages for control that its ring had no room for.
+        pub reports_waiting: u64,
+        /// Gauge: direct descriptors in use.
+        pub slots_used: u64,
+        /// Accepted connections since start.
+        pub accepted: u64,
+        /// Times an accept ended with an error (out of descriptors and the like) and was armed again.
+        pub accept_errors: u64,
+        /// Logins since start.
+        pub logins: u64,
+        /// Gauge: paced broadcasts under way.
+        pub broadcasts_paced: u64,
+        /// Paced broadcasts that did not keep their pace: 64 others came, or the gateway drains.
+        pub broadcasts_hurried: u64,
+        /// Frames received.
+        pub frames_in: u64,
+        /// Bytes received.
+        pub bytes_in: u64,
+        /// Pushes put in a connection's queue.
+        pub deliveries: u64,
+        /// Replies put in a connection's queue.
+        pub replies: u64,
+        /// Sends started.
+        pub sends: u64,
+        /// Bytes handed to the kernel.
+        pub bytes_out: u64,
+        /// Sends that the kernel took only in part, or not at all for now.
+        pub sends_short: u64,
+        /// Pushes dropped: the queue of the connection was full (drop_newest).
+        pub drops_queue_full: u64,
+        /// Pushes dropped to make room for newer ones (drop_oldest).
+        pub drops_oldest: u64,
+        /// Pushes dropped: the shard's memory for queues was used up.
+        pub drops_shard_full: u64,
+        /// Pushes still queued when their connection ended.
+        pub drops_closed: u64,
+        /// Ops 12 and 14 beyond the client's authority.
+        pub denied_rooms: u64,
+        /// As above, for op 14.
+        pub denied_ops: u64,
+        /// Upstream messages (op 4 and unknown ops) answered.
+        pub upstream: u64,
+        /// Heartbeats answered.
+        pub heartbeats: u64,
+        /// Trace events lost because control's ring was full.
+        pub traces_lost: u64,
+        /// Turns of the loop.
+        pub turns: u64,
+        /// Nanoseconds spent in turns, sleeping not counted.
+        pub turn_ns: u64,
+        /// Longest turn so far, in nanoseconds.
+        pub turn_ns_max: u64,
+        /// Calls of io_uring_enter.
+        pub ring_enters: u64,
+        /// Submission entries.
+        pub ring_submissions: u64,
+        /// Completions through the overflow list.
+        pub ring_overflows: u64,
+        /// Receives without a free buffer.
+        pub ring_no_buffers: u64,
+        /// Gauge: messages waiting in the ring from feed at the last look.
+        pub inbox_depth: u64,
+        /// Times news for feed, or reports for control, found their ring full and were kept for the next turn.
+        pub news_deferred: u64,
+        /// Ended connections by reason, indexed by `CloseReason`.
+        pub closes: [u64; CLOSE_REASONS],
+        /// Refused logins by cause, indexed by `AuthRefusal`.
+        pub refusals: [u64; AUTH_REFUSALS],
+    }
 }
+
+/// Where a shard publishes them, once per turn.
+pub type ShardStats = Published<Counts>;

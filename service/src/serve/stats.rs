@@ -1,13 +1,13 @@
 //! What the listeners of a process count. Owns the counters of each listener and their sum over listeners of one kind; who shows
 //! them gives them names.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::places::{Phase, Places};
+use crate::counters::Counter;
 
 /// How often it is said that a listener has reached its bound, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -16,8 +16,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct ListenerStats {
     name: &'static str,
-    connections: AtomicU64,
-    accept_errors: AtomicU64,
+    connections: Counter,
+    accept_errors: Counter,
     places: Mutex<Vec<Places>>,
     told: Mutex<Option<Instant>>,
 }
@@ -27,8 +27,8 @@ impl ListenerStats {
     pub fn new(name: &'static str) -> Arc<ListenerStats> {
         Arc::new(ListenerStats {
             name,
-            connections: AtomicU64::new(0),
-            accept_errors: AtomicU64::new(0),
+            connections: Counter::default(),
+            accept_errors: Counter::default(),
             places: Mutex::default(),
             told: Mutex::default(),
         })
@@ -41,12 +41,12 @@ impl ListenerStats {
 
     /// Connections now.
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.connections.get()
     }
 
     /// Accepts that failed and were tried again.
     pub fn accept_errors(&self) -> u64 {
-        self.accept_errors.load(Ordering::Relaxed)
+        self.accept_errors.get()
     }
 
     /// Connections that left in this phase, to make room.
@@ -64,12 +64,12 @@ impl ListenerStats {
     }
 
     pub(super) fn accept_failed(&self) {
-        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+        self.accept_errors.add(1);
     }
 
     /// One more connection, until the value is dropped.
     pub(super) fn count(self: &Arc<ListenerStats>) -> Counted {
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.connections.add(1);
         Counted(Arc::clone(self))
     }
 
@@ -95,6 +95,6 @@ pub(super) struct Counted(Arc<ListenerStats>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.take_back(1);
     }
 }
