@@ -1,6 +1,7 @@
-//! A WebSocket echo server for conformance tests, in the strict profile, over the gateway's own shard, connection and ring code.
-//! Owns one shard, its loopback listener, and what it does with a message; it has no feed, no control and no login, and is
-//! never installed. It serves until it is killed or its standard input ends; `gateway/tests/autobahn.py` starts it.
+//! A WebSocket echo server for conformance tests, in the strict profile, over the gateway's own shard, connection and
+//! ring code. Owns one shard, its loopback listener, and what it does with a message; it has no feed, no control and no
+//! login, and is never installed. It serves until it is killed or its standard input ends; `gateway/tests/autobahn.py`
+//! starts it.
 
 use std::io::Read;
 use std::net::TcpListener;

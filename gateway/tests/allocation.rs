@@ -1,5 +1,6 @@
-//! Proves that delivering allocates nothing: a real shard on a real ring, TCP and WebSocket clients on loopback, pushes to a
-//! key, a room and everybody; every allocation of the shard's thread is counted while they go from its inbox to the sockets.
+//! Proves that delivering allocates nothing: a real shard on a real ring, TCP and WebSocket clients on loopback, pushes
+//! to a key, a room and everybody; every allocation of the shard's thread is counted while they go from its inbox to
+//! the sockets.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,6 @@
-//! Proves what a person meets at the command line: the commands and what they print, one clear sentence and the right exit code
-//! for everything that can be wrong before the gateway serves, and the ready file. What it does while serving is in `e2e`.
+//! Proves what a person meets at the command line: the commands and what they print, one clear sentence and the right
+//! exit code for everything that can be wrong before the gateway serves, and the ready file. What it does while serving
+//! is in `e2e`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -185,19 +186,23 @@ fn a_wrong_configuration_is_a_sentence_a_line_and_exit_code_2() {
         (&["--drain-seconds", "-1"], "halley-gateway: --drain-seconds: drain_seconds must not be negative\n"),
         (
             &["--set", "log.level=foo", "check-config"],
-            "halley-gateway: log.level \"foo\" is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \"info,halley_gateway::control=debug\"\n",
+            "halley-gateway: log.level \"foo\" is no level: use off, error, warn, info, debug or trace, also per part \
+            of the program, as in \"info,halley_gateway::control=debug\"\n",
         ),
         (
             &["--config", "missing.toml"],
-            "halley-gateway: cannot read the configuration missing.toml: No such file or directory (os error 2); `halley-gateway default-config` prints one to begin with\n",
+            "halley-gateway: cannot read the configuration missing.toml: No such file or directory (os error 2); \
+            `halley-gateway default-config` prints one to begin with\n",
         ),
         (
             &["--tcp-listen", "0.0.0.0:0"],
-            "halley-gateway: tcp_listen 0.0.0.0:0 with auth = \"open\" lets other machines log in as anybody: use auth = \"jwt\", or listen on 127.0.0.1, or accept it with insecure = [\"open_auth\"]\n",
+            "halley-gateway: tcp_listen 0.0.0.0:0 with auth = \"open\" lets other machines log in as anybody: use \
+            auth = \"jwt\", or listen on 127.0.0.1, or accept it with insecure = [\"open_auth\"]\n",
         ),
         (
             &["--auth", "jwt", "--set", "jwt.secret=short"],
-            "halley-gateway: [jwt]: the token secret has 5 bytes, HS256 needs at least 32: make one with `openssl rand -base64 32`\n",
+            "halley-gateway: [jwt]: the token secret has 5 bytes, HS256 needs at least 32: make one with `openssl \
+            rand -base64 32`\n",
         ),
         (
             &["--wss-listen", "127.0.0.1:0", "--set", "tls.certificate_files=no.pem", "--set", "tls.key_files=no.key"],
@@ -217,11 +222,13 @@ fn a_wrong_configuration_is_a_sentence_a_line_and_exit_code_2() {
                 "--grpc-listen",
                 "127.0.0.1:0",
             ],
-            "halley-gateway: cannot write ready_file missing/ready.json: No such file or directory (os error 2); its directory must exist and be writable\n",
+            "halley-gateway: cannot write ready_file missing/ready.json: No such file or directory (os error 2); its \
+            directory must exist and be writable\n",
         ),
         (
             &["--tcp-listen", "192.0.2.1:3101", "--insecure", "open_auth"],
-            "halley-gateway: tcp_listen: cannot listen on 192.0.2.1:3101: Cannot assign requested address (os error 99): no interface of this machine has this address\n",
+            "halley-gateway: tcp_listen: cannot listen on 192.0.2.1:3101: Cannot assign requested address (os error \
+            99): no interface of this machine has this address\n",
         ),
     ];
     for (arguments, sentence) in cases {
@@ -262,15 +269,21 @@ fn everything_that_is_wrong_is_said_at_once() {
         "--set log.format: log.format must be \"text\" or \"json\", not \"xml\"",
         "tls.certificate_files names 2 files and tls.key_files 1: give every certificate its key",
         "jwt.claim_mid is empty: name a claim",
-        "grpc_listen 0.0.0.0:0 lets other machines push to every client, and is not encrypted: listen on 127.0.0.1, or accept it with insecure = [\"plain_grpc\"]",
+        "grpc_listen 0.0.0.0:0 lets other machines push to every client, and is not encrypted: listen on 127.0.0.1, \
+        or accept it with insecure = [\"plain_grpc\"]",
         "an admin_token has 7 characters, at least 16 are needed: `openssl rand -hex 24` makes a token",
         "push_token_file no.tokens cannot be read: No such file or directory (os error 2)",
-        "read_token_file some.tokens: a token in it has 7 characters, at least 16 are needed: `openssl rand -hex 24` makes a token",
-        "read_token_file some.tokens: a token in it has a blank or another character that no token has: use letters, digits and - . _ ~ + / =",
-        "[jwt]: the token secret in short.secret has 7 bytes, HS256 needs at least 32: make one with `openssl rand -base64 32`",
+        "read_token_file some.tokens: a token in it has 7 characters, at least 16 are needed: `openssl rand -hex 24` \
+        makes a token",
+        "read_token_file some.tokens: a token in it has a blank or another character that no token has: use letters, \
+        digits and - . _ ~ + / =",
+        "[jwt]: the token secret in short.secret has 7 bytes, HS256 needs at least 32: make one with `openssl rand \
+        -base64 32`",
         "[jwt]: cannot read key file no.pem: No such file or directory (os error 2)",
-        "[jwt]: key file weak.json, key 1 kid \"w\": too weak, it is a secret of 5 bytes, at least 32 are needed: replace it, or take it out",
-        "[jwt]: key file weak.json, key 2 kid \"e\": too weak, it is an RSA key of 17 bits, at least 2048 are needed: replace it, or take it out",
+        "[jwt]: key file weak.json, key 1 kid \"w\": too weak, it is a secret of 5 bytes, at least 32 are needed: \
+        replace it, or take it out",
+        "[jwt]: key file weak.json, key 2 kid \"e\": too weak, it is an RSA key of 17 bits, at least 2048 are needed: \
+        replace it, or take it out",
         "TLS file no.crt cannot be read: No such file or directory (os error 2)",
         "TLS file weak.json holds no certificate",
         "TLS file no.key cannot be read: No such file or directory (os error 2)",
@@ -349,16 +362,34 @@ fn notes_are_said_by_check_config_and_at_the_start() {
         format!("{what} {}: {who} may write this file; take that away with `chmod go-w`", path(name))
     };
     let notes = [
-        format!("the certificate number 2 of the chain in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("good.crt")),
-        format!("the certificate in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse it", path("old.crt")),
-        format!("the certificate in {} is not valid yet: it will be from 4000-01-01T00:00:00.000Z; clients refuse it", path("new.crt")),
-        format!("when the certificate number 3 of the chain in {} is valid cannot be read: clients may refuse it, and no metric tells when it ends", path("good.crt")),
+        format!(
+            "the certificate number 2 of the chain in {} has expired: it was valid until \
+            2021-01-01T00:00:00.000Z; clients refuse it",
+            path("good.crt")
+        ),
+        format!(
+            "the certificate in {} has expired: it was valid until 2021-01-01T00:00:00.000Z; clients refuse \
+            it",
+            path("old.crt")
+        ),
+        format!(
+            "the certificate in {} is not valid yet: it will be from 4000-01-01T00:00:00.000Z; clients refuse \
+            it",
+            path("new.crt")
+        ),
+        format!(
+            "when the certificate number 3 of the chain in {} is valid cannot be read: clients may refuse it, and \
+            no metric tells when it ends",
+            path("good.crt")
+        ),
         loose("the configuration", "halley.toml", all),
         loose("push_token_file", "push.tokens", all),
         loose("tls.key_files", "old.key", group),
         loose("tls.key_files", "new.key", all),
         loose("jwt.key_files", "keys.json", group),
-        "signed tokens come in unencrypted over ws_listen 0.0.0.0:0: whoever listens on the way can log in with them; use tls_listen and wss_listen, or listen on 127.0.0.1 behind a proxy with TLS".to_owned(),
+        "signed tokens come in unencrypted over ws_listen 0.0.0.0:0: whoever listens on the way can log in with them; \
+        use tls_listen and wss_listen, or listen on 127.0.0.1 behind a proxy with TLS"
+            .to_owned(),
         "tokens without exp are let in and never end (jwt.required)".to_owned(),
         format!("key file {}, key 2 kid \"a\\nb\", is left out: its kty \"AKP\" is not known", path("keys.json")),
     ];
@@ -384,8 +415,10 @@ fn settings_without_effect_are_named() {
             .env("HALLEY_TLS__KEY_FILES", "no.key")
             .env("HALLEY_TLS__CERTIFICATE_FILES", "no.crt"),
     );
-    let notes = "note: without effect is jwt.secret, jwt.leeway_seconds: auth = \"open\" checks no token; set auth = \"jwt\", or take it out\n\
-                 note: without effect is tls.certificate_files, tls.key_files: nothing listens with TLS; set tls_listen or wss_listen, or take it out\n";
+    let notes = "note: without effect is jwt.secret, jwt.leeway_seconds: auth = \"open\" checks no token; \
+                 set auth = \"jwt\", or take it out\n\
+                 note: without effect is tls.certificate_files, tls.key_files: nothing listens with TLS; \
+                 set tls_listen or wss_listen, or take it out\n";
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(out.ends_with(notes), "{out}");
     assert_eq!(out.lines().count(), 3, "{out}");
@@ -438,8 +471,8 @@ fn the_ready_file_names_bound_addresses_while_the_gateway_serves() {
     assert!(!gateway.ready_file().exists() && !socket.exists(), "nothing is left behind");
 }
 
-/// A panic on any thread ends the process with one sentence, and nothing stays behind that says it were there: neither the ready
-/// file nor a socket file. The test runs itself as the process.
+/// A panic on any thread ends the process with one sentence, and nothing stays behind that says it were there: neither
+/// the ready file nor a socket file. The test runs itself as the process.
 #[test]
 fn a_panic_ends_the_process_and_leaves_no_file_behind() {
     const FOLDER: &str = "FOLDER_OF_A_PROCESS_THAT_PANICS";

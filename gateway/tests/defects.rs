@@ -1,5 +1,6 @@
-//! goim's comet has 28 known defects (goim §8, C1 to C28). The table in `README.md` beside this file names for each the test that
-//! shows it is not here; this test holds the table to the truth: every number once, every test where it is said to be.
+//! goim's comet has 28 known defects (goim §8, C1 to C28). The table in `README.md` beside this file names for each the
+//! test that shows it is not here; this test holds the table to the truth: every number once, every test where it is
+//! said to be.
 
 use std::path::Path;
 

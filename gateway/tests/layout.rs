@@ -1,15 +1,15 @@
-//! The shape of the source: which part may use which, where `unsafe` may stand, how long a file may be, and words that do not
-//! belong in finished work. ARCHITECTURE.md draws the arrows; this holds them. Every rule is tried on a sample that breaks
-//! it, so that none passes by looking at nothing.
+//! The shape of the source: which part may use which, where `unsafe` may stand, how long a file may be, and words that
+//! do not belong in finished work. ARCHITECTURE.md draws the arrows; this holds them. Every rule is tried on a sample
+//! that breaks it, so that none passes by looking at nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use halley_gateway::close::CloseReason;
 
-/// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may always
-/// use itself. What threads tell each other (`mesh::msg`), why connections end (`close`), the bounds
-/// (`limits`) and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
+/// What each part of the gateway may use of the others; the longest name that fits a module decides, and a part may
+/// always use itself. What threads tell each other (`mesh::msg`), why connections end (`close`), the bounds (`limits`)
+/// and the counters (`shard::stats`) are vocabulary: they use no machinery. `table` holds anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("table", &[]),
@@ -218,7 +218,8 @@ fn has_word(code: &str, word: &str) -> bool {
     })
 }
 
-/// Words of unfinished work and of places that exist on one machine only, put together here so that this file may hold them.
+/// Words of unfinished work and of places that exist on one machine only, put together here so that this file may hold
+/// them.
 fn unfinished_words() -> Vec<String> {
     let pairs = [
         ("TO", "DO"),
@@ -235,7 +236,8 @@ fn unfinished_words() -> Vec<String> {
     pairs.map(|(a, b)| format!("{a}{b}")).into()
 }
 
-/// Phrases that speak of a list of wishes somewhere else: what the text says must stand here. Lines may break within them.
+/// Phrases that speak of a list of wishes somewhere else: what the text says must stand here. Lines may break within
+/// them.
 fn foreign_phrases(path: &str, text: &str) -> Vec<String> {
     let comment = |c: char| c.is_whitespace() || "/!*#>-".contains(c);
     let words = text.split(comment).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ").to_lowercase();

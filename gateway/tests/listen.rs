@@ -76,7 +76,8 @@ fn a_port_of_another_program_is_refused() {
     assert!(matches!(listen_alone(other.local_addr().unwrap(), false), Err(ListenError::InUse { .. })));
 }
 
-/// Two gateways that start in the same instant: one gets the port, never both, and not neither because each saw the other try.
+/// Two gateways that start in the same instant: one gets the port, never both, and not neither because each saw the
+/// other try.
 #[test]
 fn of_two_gateways_starting_together_one_gets_the_port() {
     // An address that nobody else uses, so that a port given back stays free.

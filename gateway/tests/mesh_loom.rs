@@ -1,5 +1,5 @@
-//! Every interleaving, within loom's bounds, of the ring between threads and of the sleep flag with its wake-up. The files
-//! of `mesh` are compiled here a second time, with loom's primitives under the names they use, so that the crate
+//! Every interleaving, within loom's bounds, of the ring between threads and of the sleep flag with its wake-up. The
+//! files of `mesh` are compiled here a second time, with loom's primitives under the names they use, so that the crate
 //! and its dependencies need no build of their own for it.
 
 #![allow(dead_code, reason = "the models use a part of what the gateway uses")]

@@ -1,4 +1,5 @@
-//! Who may ask the gateway for what: tokens of every kind, from settings and files, and what operators see of those who have none.
+//! Who may ask the gateway for what: tokens of every kind, from settings and files, and what operators see of those who
+//! have none.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,8 +17,8 @@ fn status(gateway: &Gateway, method: &str, path: &str, token: &str) -> u16 {
 
 const PUSH: &str = "/goim/push/all?operation=1000";
 
-/// A token file holds several tokens and is read again on SIGHUP: the new token is let in before the old one is taken out, and
-/// nobody who pushes notices. A file that went bad changes nothing.
+/// A token file holds several tokens and is read again on SIGHUP: the new token is let in before the old one is taken
+/// out, and nobody who pushes notices. A file that went bad changes nothing.
 #[test]
 fn tokens_are_rotated_through_their_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -41,8 +42,8 @@ fn tokens_are_rotated_through_their_file() {
     assert_eq!(status(&gateway, "POST", PUSH, new), 200);
 }
 
-/// What a proxy on this machine passes on is not from this machine, whichever mark it leaves; least of all one that adds no header
-/// (nginx's `proxy_pass` by itself speaks HTTP/1.0 behind).
+/// What a proxy on this machine passes on is not from this machine, whichever mark it leaves; least of all one that
+/// adds no header (nginx's `proxy_pass` by itself speaks HTTP/1.0 behind).
 #[test]
 fn what_a_proxy_passes_on_is_not_from_this_machine() {
     let gateway = Gateway::start();
@@ -70,7 +71,8 @@ fn what_a_proxy_passes_on_is_not_from_this_machine() {
     }
 }
 
-/// What is no token never starts, and is never repeated; a token over a network without TLS is a danger that is accepted by name.
+/// What is no token never starts, and is never repeated; a token over a network without TLS is a danger that is
+/// accepted by name.
 #[test]
 fn what_is_no_token_never_starts() {
     for (settings, part) in [

@@ -62,8 +62,8 @@ fn an_operator_can_close_connections() {
     assert_eq!(other.wait_end(), End::Socket);
 }
 
-/// A trace shows what happens to a user as it happens: login, frames, pushes, room changes and why it ended, also of a user
-/// who was not there when it began.
+/// A trace shows what happens to a user as it happens: login, frames, pushes, room changes and why it ended, also of a
+/// user who was not there when it began.
 #[test]
 fn a_trace_shows_what_happens_to_a_user() {
     let gateway = Gateway::start();
@@ -160,7 +160,8 @@ fn the_admin_side_may_listen_on_a_unix_socket() {
     drop(gateway);
 }
 
-/// Connections, logins, deliveries, drops and the work behind them are counted, in a form that a strict reader of the text format takes.
+/// Connections, logins, deliveries, drops and the work behind them are counted, in a form that a strict reader of the
+/// text format takes.
 #[test]
 fn metrics_tell_what_happened() {
     let gateway = Start::new().shards(2).run();

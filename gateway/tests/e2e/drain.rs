@@ -10,8 +10,8 @@ use crate::support::gateway::Start;
 use crate::support::http;
 use crate::support::*;
 
-/// Proves defect C25 is not there: on SIGTERM every client is told (WebSocket 1012), new ones are not accepted, readiness is
-/// taken back, and the process ends with 0.
+/// Proves defect C25 is not there: on SIGTERM every client is told (WebSocket 1012), new ones are not accepted,
+/// readiness is taken back, and the process ends with 0.
 #[test]
 fn c25_stopping_tells_the_clients_and_exits_with_0() {
     let mut gateway = Start::new().shards(2).config("drain_seconds = 2").run();
@@ -58,8 +58,8 @@ fn a_draining_gateway_accepts_nobody() {
     }
 }
 
-/// A trace ends with a last line when the drain begins, and a second SIGTERM ends the process at once however long the drain
-/// would last.
+/// A trace ends with a last line when the drain begins, and a second SIGTERM ends the process at once however long the
+/// drain would last.
 #[test]
 fn a_trace_ends_with_the_drain_and_a_second_signal_waits_for_nobody() {
     let mut gateway = Start::new().config("drain_seconds = 3600").run();

@@ -52,7 +52,8 @@ fn wait_timeouts(gateway: &Gateway, count: f64) {
     });
 }
 
-/// A thread that has nothing to do with any gateway: it sleeps over and over, and notes how long it was kept from waking.
+/// A thread that has nothing to do with any gateway: it sleeps over and over, and notes how long it was kept from
+/// waking.
 struct MachineClock {
     stop: mpsc::Sender<()>,
     sleeps: JoinHandle<Duration>,
@@ -82,8 +83,8 @@ impl MachineClock {
     }
 }
 
-/// Runs what must keep up with beating. A failure says something about the gateway, however slow that was, unless the machine
-/// itself stood still for a good part of the timeout: then the attempt is repeated.
+/// Runs what must keep up with beating. A failure says something about the gateway, however slow that was, unless the
+/// machine itself stood still for a good part of the timeout: then the attempt is repeated.
 fn in_time(attempt: impl Fn()) {
     for left in (0..5).rev() {
         let clock = MachineClock::start();
@@ -155,8 +156,8 @@ fn c18_a_client_that_stopped_reading_is_let_go() {
     drop(stuck);
 }
 
-/// Proves defect C21 is not there: for as long as a connection beats it can be reached by key and by mid, over many times
-/// the time after which it would be closed.
+/// Proves defect C21 is not there: for as long as a connection beats it can be reached by key and by mid, over many
+/// times the time after which it would be closed.
 #[test]
 fn c21_a_beating_connection_is_always_reachable() {
     let gateway = Gateway::with(ONE_SECOND);

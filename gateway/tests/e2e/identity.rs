@@ -6,8 +6,8 @@ use crate::support::client::End;
 use crate::support::gateway::Start;
 use crate::support::*;
 
-/// Proves defect C3 is not there: logging in with a live key ends the old connection with a close code of its own, and the
-/// new one stays reachable by key, by mid and in its room after the old one has left.
+/// Proves defect C3 is not there: logging in with a live key ends the old connection with a close code of its own, and
+/// the new one stays reachable by key, by mid and in its room after the old one has left.
 #[test]
 fn c03_a_new_login_replaces_the_old_and_stays_reachable() {
     let gateway = Start::new().shards(2).run();

@@ -140,8 +140,8 @@ fn a_refresh_may_not_change_the_user() {
     gateway.wait_metric("halley_auth_refusals_total", &[("cause", "other_user")], 2.0);
 }
 
-/// A refresh replaces what the connection may reach and when it ends. Its key, room and ops stay, whatever the new token says
-/// of them, less what that does not allow any more.
+/// A refresh replaces what the connection may reach and when it ends. Its key, room and ops stay, whatever the new
+/// token says of them, less what that does not allow any more.
 #[test]
 fn a_refresh_changes_bounds_and_nothing_else() {
     let gateway = start("");

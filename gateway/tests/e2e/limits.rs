@@ -7,8 +7,8 @@ use crate::support::client::{End, read_head, read_to_end};
 use crate::support::gateway::Start;
 use crate::support::*;
 
-/// One timer covers connecting, upgrade and login together; whoever is silent or slow is closed by it (goim §1.3), and nobody
-/// who has logged in.
+/// One timer covers connecting, upgrade and login together; whoever is silent or slow is closed by it (goim §1.3), and
+/// nobody who has logged in.
 #[test]
 fn the_handshake_timeout_covers_everything() {
     let gateway = Gateway::with("[limits]\nhandshake_timeout_ms = 2000");
@@ -99,8 +99,8 @@ fn pending_handshakes_are_bounded() {
     drop(silent);
 }
 
-/// The accept rate lets its burst in at once and the rest in later; nobody is refused. That the rest keeps the rate is proved
-/// in virtual time (`simulation/accepting.rs`).
+/// The accept rate lets its burst in at once and the rest in later; nobody is refused. That the rest keeps the rate is
+/// proved in virtual time (`simulation/accepting.rs`).
 #[test]
 fn accepts_beyond_the_rate_wait() {
     let gateway = Gateway::with("[limits]\naccepts_per_second = 20\naccepts_burst = 5");
@@ -157,8 +157,8 @@ fn c22_an_idle_gateway_needs_little_memory() {
     assert!(kib < 64 * 1024, "{kib} KiB at start; goim reserves 512 MiB");
 }
 
-/// Proves defect C20 is not there: out of descriptors the gateway goes on accepting as soon as one is free, any number of
-/// times.
+/// Proves defect C20 is not there: out of descriptors the gateway goes on accepting as soon as one is free, any number
+/// of times.
 #[test]
 fn c20_running_out_of_slots_never_ends_accepting() {
     let gateway = Gateway::with("max_connections = 20");

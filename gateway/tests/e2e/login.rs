@@ -101,8 +101,8 @@ fn websocket_frame(payload: &[u8]) -> Vec<u8> {
     [&[0x82, 0x80 | length, 0, 0, 0, 0], payload].concat()
 }
 
-/// Proves defect C11 is not there: a push accepted after the auth reply was read always arrives, and nothing arrives before
-/// the reply. The push names the key in the instant the reply is there.
+/// Proves defect C11 is not there: a push accepted after the auth reply was read always arrives, and nothing arrives
+/// before the reply. The push names the key in the instant the reply is there.
 #[test]
 fn c11_pushes_right_after_the_auth_reply_arrive() {
     let gateway = Start::new().shards(2).run();

@@ -1,7 +1,7 @@
-//! The real program, end to end: every test starts `halley-gateway` as a process on ports of its own and speaks to it as its
-//! users do. A module is named for the behaviour it proves; a test whose name begins with `c` and two digits proves that the
-//! defect of that number (goim §8) is not there. `./test e2e` runs them, `./test browser` and `./test readme` the two
-//! modules that need more than sockets.
+//! The real program, end to end: every test starts `halley-gateway` as a process on ports of its own and speaks to it
+//! as its users do. A module is named for the behaviour it proves; a test whose name begins with `c` and two digits
+//! proves that the defect of that number (goim §8) is not there. `./test e2e` runs them, `./test browser` and `./test
+//! readme` the two modules that need more than sockets.
 
 mod support;
 

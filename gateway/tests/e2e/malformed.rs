@@ -60,8 +60,8 @@ fn a_websocket_message_may_hold_several_frames() {
     assert_eq!(client.heartbeat(), 0);
 }
 
-/// Proves defect C1 is not there: a WebSocket message whose packLen goes beyond it is refused. None of the ops that echo
-/// gives a byte back that was not sent by the same client.
+/// Proves defect C1 is not there: a WebSocket message whose packLen goes beyond it is refused. None of the ops that
+/// echo gives a byte back that was not sent by the same client.
 #[test]
 fn c01_a_message_shorter_than_its_frame_is_refused() {
     let gateway = Gateway::start();

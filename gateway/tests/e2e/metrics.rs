@@ -1,5 +1,5 @@
-//! The names of `/metrics`. Dashboards and alerts are written against them: names, helps, types, labels and their order stand in
-//! `metrics.golden.txt`, and change only together with it.
+//! The names of `/metrics`. Dashboards and alerts are written against them: names, helps, types, labels and their order
+//! stand in `metrics.golden.txt`, and change only together with it.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -7,8 +7,8 @@ use crate::support::*;
 
 const PUSHES: usize = 300;
 
-/// Four pushers push numbered messages to one room, to two keys and to everybody; every client sees each pusher's numbers
-/// to each target ascending, none missing, none twice.
+/// Four pushers push numbered messages to one room, to two keys and to everybody; every client sees each pusher's
+/// numbers to each target ascending, none missing, none twice.
 #[test]
 fn order_is_kept_per_pusher_and_target() {
     let gateway = Start::new().shards(2).run();

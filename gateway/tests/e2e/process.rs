@@ -1,5 +1,5 @@
-//! The life of the process, from its first moment to its last: signals before it serves, signals without a meaning, two stops close
-//! together, files that do not answer, and the files it leaves behind, which are none.
+//! The life of the process, from its first moment to its last: signals before it serves, signals without a meaning, two
+//! stops close together, files that do not answer, and the files it leaves behind, which are none.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -114,8 +114,8 @@ fn feed(path: &Path, text: &str) {
     writer.join().expect("no panic").expect("written");
 }
 
-/// Whoever rotates certificates or logs sends SIGHUP whenever it suits him. However early it comes, the gateway serves, and reads
-/// its configuration again once.
+/// Whoever rotates certificates or logs sends SIGHUP whenever it suits him. However early it comes, the gateway serves,
+/// and reads its configuration again once.
 #[test]
 fn a_reload_during_the_start_waits_for_its_end() {
     let process = Process::start(&Start::new(), pipe);
@@ -263,8 +263,8 @@ fn a_failure_leaves_no_socket_file_behind() {
     }
 }
 
-/// A key file that does not answer hangs nobody: the gateway serves on, says which file it is, takes no second harm from a second
-/// reload, stops when it is told to, and reads the file once it answers.
+/// A key file that does not answer hangs nobody: the gateway serves on, says which file it is, takes no second harm
+/// from a second reload, stops when it is told to, and reads the file once it answers.
 #[test]
 fn a_file_that_does_not_answer_hangs_no_reload() {
     for stopped_meanwhile in [false, true] {
@@ -311,8 +311,8 @@ fn a_file_that_does_not_answer_ends_the_start() {
     assert!(log.lines().count() == 1 && log.contains("halley.toml is not over after"), "{log}");
 }
 
-/// A start that fails takes nothing from the gateway that serves, and one that does not fail takes its place in the file: whoever
-/// reads it finds a gateway that serves.
+/// A start that fails takes nothing from the gateway that serves, and one that does not fail takes its place in the
+/// file: whoever reads it finds a gateway that serves.
 #[test]
 fn a_ready_file_belongs_to_whoever_serves() {
     let config = |config: &Path| fs::write(config, "").expect("written");
@@ -339,8 +339,8 @@ fn a_ready_file_belongs_to_whoever_serves() {
     assert!(!ready.exists());
 }
 
-/// A path may be mistyped: a file that no gateway has written stays, and nothing starts. One that a dead gateway has left is
-/// removed by a start that has its addresses, not by one that fails.
+/// A path may be mistyped: a file that no gateway has written stays, and nothing starts. One that a dead gateway has
+/// left is removed by a start that has its addresses, not by one that fails.
 #[test]
 fn only_what_a_gateway_has_written_is_replaced_and_only_by_one_that_serves() {
     let folder = tempfile::tempdir().expect("a folder");

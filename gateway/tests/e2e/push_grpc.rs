@@ -206,8 +206,8 @@ fn c14_a_full_queue_never_stops_the_other_keys() {
     drop(stuck);
 }
 
-/// Proves defect C4 is not there: a key whose old connection is stuck with a full queue can log in again at once, and the
-/// new login is reached.
+/// Proves defect C4 is not there: a key whose old connection is stuck with a full queue can log in again at once, and
+/// the new login is reached.
 #[test]
 fn c04_a_key_with_a_stuck_connection_can_log_in_again() {
     let gateway = Start::new().config("[sockets]\nsend_buffer_bytes = 4096").run();
@@ -255,8 +255,8 @@ fn c16_room_messages_keep_their_order() {
     }
 }
 
-/// Proves defect C17 is not there: broadcasts of one caller arrive whole and in order, none is lost, also when many are on
-/// their way at once.
+/// Proves defect C17 is not there: broadcasts of one caller arrive whole and in order, none is lost, also when many are
+/// on their way at once.
 #[test]
 fn c17_broadcasts_keep_their_order() {
     let gateway = Start::new().shards(2).run();
@@ -275,8 +275,8 @@ fn c17_broadcasts_keep_their_order() {
     }
 }
 
-/// A paced broadcast reaches everybody once, and is under way for about the time that its speed tells (J15, C17): with 20
-/// connections at 10 a second, what is pushed right behind it overtakes it for the last ones.
+/// A paced broadcast reaches everybody once, and is under way for about the time that its speed tells (J15, C17): with
+/// 20 connections at 10 a second, what is pushed right behind it overtakes it for the last ones.
 #[test]
 fn a_paced_broadcast_reaches_everybody_once() {
     let gateway = Start::new().shards(2).run();

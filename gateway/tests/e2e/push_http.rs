@@ -1,5 +1,5 @@
-//! Pushing over HTTP: goim's own routes (goim §5) and `POST /v1/push`, each seen from the clients that get the message, and
-//! counts and nodes as apps ask for them.
+//! Pushing over HTTP: goim's own routes (goim §5) and `POST /v1/push`, each seen from the clients that get the message,
+//! and counts and nodes as apps ask for them.
 
 use std::collections::BTreeSet;
 
@@ -220,12 +220,12 @@ fn counts_and_nodes_are_told() {
     drop(clients);
 }
 
-/// Proves defect C28 is not there, as far as standalone gateways go. goim's job knows its comets by host name, so the later of two
-/// of one name takes the place of the first, and pushes for the first one's clients go to the other without a word. Gateways share no
-/// registry: two that were given the same name stay two, each with its own address, clients and counts, and a push at one
-/// reaches the clients of that one. A name can be given, and whoever asks for the nodes sees it. On one machine a second gateway
-/// at the ports of the first is refused by one sentence. That several gateways behind one job have different names is not
-/// checked by anything.
+/// Proves defect C28 is not there, as far as standalone gateways go. goim's job knows its comets by host name, so the
+/// later of two of one name takes the place of the first, and pushes for the first one's clients go to the other
+/// without a word. Gateways share no registry: two that were given the same name stay two, each with its own address,
+/// clients and counts, and a push at one reaches the clients of that one. A name can be given, and whoever asks for the
+/// nodes sees it. On one machine a second gateway at the ports of the first is refused by one sentence. That several
+/// gateways behind one job have different names is not checked by anything.
 #[test]
 fn c28_two_gateways_do_not_merge_in_silence() {
     let gateways = [(); 2].map(|()| Gateway::with("[node]\nserver_id = \"same\""));

@@ -1,9 +1,9 @@
-//! README.md as a newcomer follows it: every command is run, in order, against a gateway started by its first one, and must
-//! print what stands below it. Ports are replaced by free ones; `…` in an expectation stands for anything.
+//! README.md as a newcomer follows it: every command is run, in order, against a gateway started by its first one, and
+//! must print what stands below it. Ports are replaced by free ones; `…` in an expectation stands for anything.
 //!
-//! A `console` block holds commands (`$ …`, with their here-documents) and what they print. One marked `console waits` goes on
-//! running in a terminal of its own until the end of the tour; what it prints is compared there. A `sh` block holds
-//! commands alone; the one that starts the gateway is run for real, with ports of the test's own.
+//! A `console` block holds commands (`$ …`, with their here-documents) and what they print. One marked `console waits`
+//! goes on running in a terminal of its own until the end of the tour; what it prints is compared there. A `sh` block
+//! holds commands alone; the one that starts the gateway is run for real, with ports of the test's own.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -244,7 +244,8 @@ fn matches_line(line: &str, expected: &str) -> bool {
 /// The reader of blocks finds what it must and refuses what differs: without this the test above could be empty.
 #[test]
 fn blocks_are_read_and_compared() {
-    let text = "x\n```sh\ncargo run --release\n```\n```console waits\n$ python3 - <<'END'\na\nEND\nop 8\n```\n```json\n{}\n```\n```console\n$ a \\\n  b\nx…z\n$ c\n```\n";
+    let text = "x\n```sh\ncargo run --release\n```\n```console waits\n$ python3 - <<'END'\na\nEND\nop \
+        8\n```\n```json\n{}\n```\n```console\n$ a \\\n  b\nx…z\n$ c\n```\n";
     let read = blocks(text);
     let commands: Vec<(&str, bool, usize)> =
         read.iter().flat_map(|b| b.steps.iter().map(|s| (s.command.as_str(), b.waits, s.prints.len()))).collect();

@@ -61,7 +61,8 @@ fn heartbeats_count_the_members_of_all_shards() {
     eventually("the count is 4", || (clients[1].heartbeat() == 4).then_some(()));
 }
 
-/// Proves defect C8 is not there: changing to the room one is in already, as its only member, leaves everything as it is.
+/// Proves defect C8 is not there: changing to the room one is in already, as its only member, leaves everything as it
+/// is.
 #[test]
 fn c08_changing_to_the_same_room_stays_in_it() {
     let gateway = Gateway::start();
@@ -78,8 +79,8 @@ fn c08_changing_to_the_same_room_stays_in_it() {
     }
 }
 
-/// Proves defect C9 is not there: whatever a client changed to before it left, it is removed from one room once. The other
-/// members stay reachable and counted.
+/// Proves defect C9 is not there: whatever a client changed to before it left, it is removed from one room once. The
+/// other members stay reachable and counted.
 #[test]
 fn c09_leaving_never_empties_a_room_for_others() {
     let gateway = Gateway::start();
@@ -100,8 +101,8 @@ fn c09_leaving_never_empties_a_room_for_others() {
     }
 }
 
-/// Proves defect C10 is not there: joining a room while its last members leave always ends in the room. Two clients swap
-/// places over and over; after each swap the one that joined is reached.
+/// Proves defect C10 is not there: joining a room while its last members leave always ends in the room. Two clients
+/// swap places over and over; after each swap the one that joined is reached.
 #[test]
 fn c10_joining_while_the_last_member_leaves_ends_in_the_room() {
     let gateway = Start::new().shards(2).run();
@@ -132,8 +133,8 @@ fn c10_joining_while_the_last_member_leaves_ends_in_the_room() {
     }
 }
 
-/// Proves defect C23 is not there: after many clients joined, changed and left from several threads at once, rooms and counts
-/// are exact again.
+/// Proves defect C23 is not there: after many clients joined, changed and left from several threads at once, rooms and
+/// counts are exact again.
 #[test]
 fn c23_counts_are_exact_after_concurrent_changes() {
     let gateway = Start::new().shards(2).run();

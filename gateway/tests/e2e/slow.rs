@@ -48,8 +48,8 @@ fn dropped(cause: &str) -> impl Fn(&metrics::Metrics) -> f64 {
     move |metrics| metrics.sum("halley_drops_total", &[("cause", &cause)])
 }
 
-/// Proves defect C15 is not there: `drop_newest` keeps the first pushes in order, drops what does not fit, counts every drop
-/// by its cause, and goes on when the client reads again.
+/// Proves defect C15 is not there: `drop_newest` keeps the first pushes in order, drops what does not fit, counts every
+/// drop by its cause, and goes on when the client reads again.
 #[test]
 fn c15_drop_newest_keeps_the_oldest_and_counts_the_rest() {
     for transport in Transport::BOTH {
@@ -104,8 +104,8 @@ fn close_ends_the_slow_connection() {
     }
 }
 
-/// One full queue never stops another: members of the slow one's room get everything, in order, as it comes, and heartbeats
-/// are answered.
+/// One full queue never stops another: members of the slow one's room get everything, in order, as it comes, and
+/// heartbeats are answered.
 #[test]
 fn a_slow_member_never_delays_its_room() {
     let gateway = start("drop_newest");
@@ -126,7 +126,10 @@ fn a_slow_member_never_delays_its_room() {
 #[test]
 fn replies_are_never_dropped() {
     let gateway = Start::new()
-        .config("[sockets]\nsend_buffer_bytes = 4096\n[limits]\nframes_per_second = 0\nbytes_per_second = 0\nroom_changes_per_second = 0")
+        .config(
+            "[sockets]\nsend_buffer_bytes = 4096\n[limits]\nframes_per_second = 0\n\
+             bytes_per_second = 0\nroom_changes_per_second = 0",
+        )
         .run();
     let client = slow_reader(&gateway, Transport::Tcp, "asks");
     let Client::Tcp(mut client) = client else { unreachable!("built that way") };

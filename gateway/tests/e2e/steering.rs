@@ -4,8 +4,8 @@ use crate::support::client::End;
 use crate::support::gateway::Start;
 use crate::support::*;
 
-/// With two shards of 10 places every one of the 20 is used, wherever the kernel's hash sends the connections; the 21st is
-/// refused, and a place that gets free is used again.
+/// With two shards of 10 places every one of the 20 is used, wherever the kernel's hash sends the connections; the 21st
+/// is refused, and a place that gets free is used again.
 #[test]
 fn every_slot_of_every_shard_is_usable() {
     let gateway = Start::new().shards(2).config("max_connections = 20").run();

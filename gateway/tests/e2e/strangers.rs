@@ -1,5 +1,6 @@
-//! What strangers may do to the listeners of HTTP and gRPC: hold connections, begin what they never finish, send what becomes
-//! large, read nothing. None of it shuts anybody out, and none of it holds more memory than is configured for it.
+//! What strangers may do to the listeners of HTTP and gRPC: hold connections, begin what they never finish, send what
+//! becomes large, read nothing. None of it shuts anybody out, and none of it holds more memory than is configured for
+//! it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -29,8 +30,8 @@ fn said(to: SocketAddr, words: &[u8], answered: bool) -> TcpStream {
     stream
 }
 
-/// More idle connections than there are places, from one address, and then unfinished headers: health, pushes and metrics are
-/// answered all the time, and that a bound was reached is said once.
+/// More idle connections than there are places, from one address, and then unfinished headers: health, pushes and
+/// metrics are answered all the time, and that a bound was reached is said once.
 #[test]
 fn connections_that_are_held_shut_nobody_out() {
     let gateway = Gateway::with("[ingress]\nhttp_connections_max = 64");
@@ -102,8 +103,8 @@ fn unfinished_requests_hold_no_more_than_their_bound() {
     });
 }
 
-/// Fifteen kilobytes that unpack to eight million empty keys, twenty at once: all are refused, clients are served meanwhile, and
-/// memory stays.
+/// Fifteen kilobytes that unpack to eight million empty keys, twenty at once: all are refused, clients are served
+/// meanwhile, and memory stays.
 #[test]
 fn packed_keys_are_counted_before_they_are_made() {
     let gateway = Gateway::start();

@@ -41,7 +41,8 @@ fn the_upgrade_is_answered_with_goims_lines() {
 #[test]
 fn refused_upgrades_get_an_http_answer() {
     let gateway = Gateway::with("origins = [\"https://app.example\"]");
-    let good = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nOrigin: https://app.example\r\n";
+    let good = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \
+        x3JJHMbDL1EzLkh9GBhXDw==\r\nOrigin: https://app.example\r\n";
     let cases = [
         (format!("GET /sub HTTP/1.1\r\nHost: x\r\n{good}\r\n"), 101),
         (format!("GET /sub?token=1&x=%20 HTTP/1.1\r\nHost: x\r\n{good}\r\n"), 101),
@@ -67,7 +68,8 @@ fn refused_upgrades_get_an_http_answer() {
     }
 }
 
-/// Proves defect C12 is not there: a pong leaves at once, with nothing else to send, and carries the ping's payload (W4, W5).
+/// Proves defect C12 is not there: a pong leaves at once, with nothing else to send, and carries the ping's payload
+/// (W4, W5).
 #[test]
 fn c12_a_pong_leaves_at_once() {
     let gateway = Gateway::start();
@@ -86,8 +88,8 @@ fn c12_a_pong_leaves_at_once() {
     assert_eq!(client.exact(18), [&[0x82, 16][..], &Frame::new(op::SEND_MESSAGE, 3, "").encode()].concat());
 }
 
-/// Proves defect C13 is not there: closing is a handshake with codes, control frames are held to their rules, and any number
-/// of them passes.
+/// Proves defect C13 is not there: closing is a handshake with codes, control frames are held to their rules, and any
+/// number of them passes.
 #[test]
 fn c13_control_frames_follow_rfc_6455() {
     let gateway = Gateway::start();

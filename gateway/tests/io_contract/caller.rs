@@ -1,5 +1,5 @@
-//! A caller that keeps its side of the contract, and checks the other side: each event against what was asked, each byte against
-//! what was written.
+//! A caller that keeps its side of the contract, and checks the other side: each event against what was asked, each
+//! byte against what was written.
 
 use std::collections::HashMap;
 
@@ -237,10 +237,9 @@ impl Caller {
 
     fn note(&mut self, io: &mut dyn Io, event: Event) {
         match event {
-            Event::Woken => return,
+            Event::Woken => {}
             Event::AcceptEnded { .. } => {
                 assert!(std::mem::replace(&mut self.accepting, false), "{event:?} was told before");
-                return;
             }
             Event::Accepted { slot, .. } => {
                 assert!(slot < io.slots() && !self.owners.contains_key(&slot), "{event:?} into a slot in use");
@@ -250,24 +249,23 @@ impl Caller {
                 self.conns.insert(conn, Conn { polled: true, naming: true, ..Conn::default() });
                 io.peer_name(conn);
                 io.poll_readable(conn);
-                return;
             }
-            _ => {}
+            Event::PeerName { conn, .. }
+            | Event::Readable { conn, .. }
+            | Event::Received { conn, .. }
+            | Event::ReceiveEmpty { conn }
+            | Event::ReceiveNoBuffer { conn }
+            | Event::EndOfStream { conn }
+            | Event::ReceiveFailed { conn, .. }
+            | Event::SendShort { conn, .. }
+            | Event::SendFailed { conn, .. }
+            | Event::Writable { conn }
+            | Event::Closed { conn } => self.note_of(io, conn, event),
         }
-        let (Event::PeerName { conn, .. }
-        | Event::Readable { conn, .. }
-        | Event::Received { conn, .. }
-        | Event::ReceiveEmpty { conn }
-        | Event::ReceiveNoBuffer { conn }
-        | Event::EndOfStream { conn }
-        | Event::ReceiveFailed { conn, .. }
-        | Event::SendShort { conn, .. }
-        | Event::SendFailed { conn, .. }
-        | Event::Writable { conn }
-        | Event::Closed { conn }) = event
-        else {
-            unreachable!()
-        };
+    }
+
+    /// What an event of a connection changes.
+    fn note_of(&mut self, io: &mut dyn Io, conn: ConnRef, event: Event) {
         let state = self.conns.get_mut(&conn).unwrap_or_else(|| panic!("{event:?} of a connection that is not"));
         match event {
             Event::PeerName { address, .. } => {

@@ -1,6 +1,6 @@
-//! The contract of `io::Io`, kept by the kernel and by its fake alike: one random script, one caller that keeps its side, one
-//! checker that believes no event it did not ask for. What the fake may do and the kernel never does is fine; the
-//! other way round would make every simulation worthless.
+//! The contract of `io::Io`, kept by the kernel and by its fake alike: one random script, one caller that keeps its
+//! side, one checker that believes no event it did not ask for. What the fake may do and the kernel never does is fine;
+//! the other way round would make every simulation worthless.
 
 #![allow(missing_docs)]
 

@@ -17,8 +17,8 @@ fn is_accepted(rig: &mut Rig) -> bool {
     rig.counts().accepted > before
 }
 
-/// A shard that begins to serve a full neighbour's listener finds the client whose wake-up went to the accept that the neighbour
-/// was cancelling, although nobody else comes.
+/// A shard that begins to serve a full neighbour's listener finds the client whose wake-up went to the accept that the
+/// neighbour was cancelling, although nobody else comes.
 #[test]
 fn a_client_behind_a_cancelled_accept_is_found_when_a_neighbour_takes_over() {
     for cancelling_ms in CANCELLING_MS {
@@ -58,8 +58,8 @@ fn a_client_behind_a_cancelled_accept_is_found_when_a_shard_has_room_again() {
     }
 }
 
-/// More clients than the burst come at once, on one listener or on two: never have more been accepted than the burst, the pace since
-/// then and one per further listener; and none waits longer than the pace asks.
+/// More clients than the burst come at once, on one listener or on two: never have more been accepted than the burst,
+/// the pace since then and one per further listener; and none waits longer than the pace asks.
 #[test]
 fn a_burst_smaller_than_the_rush_paces_the_rest() {
     let (per_second, burst, clients) = (10, 3, 20);

@@ -129,7 +129,8 @@ impl Client {
 
     pub fn say_upgrade(&mut self) {
         self.outgoing.extend(
-            b"GET /sub HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            b"GET /sub HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Version: 13\r\n\
               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
         );
     }
@@ -313,8 +314,8 @@ impl Client {
         }
     }
 
-    /// At the end of a run, when everything that could happen has happened: who is still connected has what it is owed, and
-    /// who has ended was told so, if there was a way to tell.
+    /// At the end of a run, when everything that could happen has happened: who is still connected has what it is owed,
+    /// and who has ended was told so, if there was a way to tell.
     pub fn settle(&mut self, end: ServerEnd) {
         let number = self.number;
         if self.finished || self.wild {

@@ -1,6 +1,6 @@
-//! Who may be ended in a run, and for what. Owns one client's permissions, which the script grants as it acts, and what follows
-//! from them: whoever has none stays, whoever is told a reason is told one of its own, and no reason is counted more often than
-//! there are clients that may end for it.
+//! Who may be ended in a run, and for what. Owns one client's permissions, which the script grants as it acts, and what
+//! follows from them: whoever has none stays, whoever is told a reason is told one of its own, and no reason is counted
+//! more often than there are clients that may end for it.
 
 use halley_gateway::close::CloseReason;
 use halley_gateway::io::sim::ServerEnd;
@@ -50,8 +50,8 @@ pub fn check_client(client: &Client, end: ServerEnd) {
     }
 }
 
-/// When everything has happened: no reason is counted more often than there are clients that may end for it. Most reasons
-/// (failed operations, limits that nobody reaches) are no client's, so they must not be counted at all.
+/// When everything has happened: no reason is counted more often than there are clients that may end for it. Most
+/// reasons (failed operations, limits that nobody reaches) are no client's, so they must not be counted at all.
 pub fn check_totals(clients: &[Client], counts: &Counts) {
     for &reason in CloseReason::ALL {
         let most = clients.iter().filter(|client| client.may_end.allows(reason)).count() as u64;
@@ -60,7 +60,8 @@ pub fn check_totals(clients: &[Client], counts: &Counts) {
     }
 }
 
-/// When everything has happened: of the clients of one key no two are left, and one is unless another reason may have ended it.
+/// When everything has happened: of the clients of one key no two are left, and one is unless another reason may have
+/// ended it.
 pub fn check_shared_key(sharers: &[(&Client, ServerEnd)]) {
     let left = sharers.iter().filter(|(client, end)| client.authenticated && *end == ServerEnd::Open).count();
     assert!(left <= 1, "{left} clients of one key are left");

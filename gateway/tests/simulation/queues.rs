@@ -26,7 +26,8 @@ fn rig(slow_consumer: SlowConsumer) -> Rig {
     rig
 }
 
-/// Push to everybody. What was dropped in the turn of a push must be published when the turn is over: the shard may sleep long.
+/// Push to everybody. What was dropped in the turn of a push must be published when the turn is over: the shard may
+/// sleep long.
 fn push_to_all(rig: &mut Rig) {
     for _ in 0..PUSHES {
         rig.push(ShardTarget::All { per_second: 0 }, FILLER);
@@ -70,7 +71,8 @@ fn drop_newest_drops_what_does_not_fit_the_shard() {
     assert_eq!(got(&rig, 2), (0..=PUSHES).collect::<Vec<_>>(), "who reads misses nothing");
 }
 
-/// A connection makes room in the shard with its own pushes only: when it has none left, the new one is dropped as `shard_full`.
+/// A connection makes room in the shard with its own pushes only: when it has none left, the new one is dropped as
+/// `shard_full`.
 #[test]
 fn drop_oldest_makes_room_with_its_own_pushes() {
     let mut rig = rig(SlowConsumer::DropOldest);
@@ -105,8 +107,8 @@ fn close_ends_those_who_do_not_fit_the_shard() {
     assert_eq!(got(&rig, 2), (0..=PUSHES).collect::<Vec<_>>(), "who reads misses nothing");
 }
 
-/// Pushes that were in the ring before the order to drain are delivered before anybody is sent away, even where the shard takes them
-/// in several turns because queues fill.
+/// Pushes that were in the ring before the order to drain are delivered before anybody is sent away, even where the
+/// shard takes them in several turns because queues fill.
 #[test]
 fn a_drain_waits_for_the_pushes_before_it() {
     let settings = ShardSettings { queue_bytes_max: 1_000, ..Default::default() };
@@ -122,8 +124,8 @@ fn a_drain_waits_for_the_pushes_before_it() {
     assert_eq!((counts.closes[CloseReason::Drain as usize], counts.drops_closed), (1, 0));
 }
 
-/// Paced broadcasts that a drain hurries all arrive, in their order, and do not fill memory meanwhile: as many as fit the queues
-/// leave before the next are taken.
+/// Paced broadcasts that a drain hurries all arrive, in their order, and do not fill memory meanwhile: as many as fit
+/// the queues leave before the next are taken.
 #[test]
 fn hurried_broadcasts_keep_to_the_queues() {
     const LONG: usize = 20_000;

@@ -1,4 +1,5 @@
-//! What a client may send: floods of fragments end by name and in bounded memory, and reading goes on where it had to stop.
+//! What a client may send: floods of fragments end by name and in bounded memory, and reading goes on where it had to
+//! stop.
 
 use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{REPLY_BYTES_MAX, Rate, ShardSettings};
@@ -50,8 +51,8 @@ fn a_flood_of_tiny_fragments_ends_by_its_rate_or_by_its_size() {
     assert_eq!(flood(false, b"", settings()), CloseReason::HandshakeTimeout);
 }
 
-/// A client that asks without reading is read until the replies reach their bound, and no further; when it reads, all that it asked is
-/// answered, in order, and nothing but its reading is needed for that.
+/// A client that asks without reading is read until the replies reach their bound, and no further; when it reads, all
+/// that it asked is answered, in order, and nothing but its reading is needed for that.
 #[test]
 fn a_throttled_receive_resumes() {
     const ASKED: usize = 2_000;
@@ -89,8 +90,9 @@ fn a_throttled_receive_resumes() {
     }
 }
 
-/// How fast a client talks does not depend on how the network cuts what it says: a message counts as the goim frames in it, a
-/// fragment as one, however many pieces it comes in. Empty fragments count too, or they could be sent without end.
+/// How fast a client talks does not depend on how the network cuts what it says: a message counts as the goim frames in
+/// it, a fragment as one, however many pieces it comes in. Empty fragments count too, or they could be sent without
+/// end.
 #[test]
 fn frames_are_counted_and_not_the_pieces_they_come_in() {
     let frames = Rate { per_second: 1, burst: 7 };

@@ -25,8 +25,8 @@ fn expect_reply(rig: &mut Rig, index: usize, reply: i32, seq: i32) {
     rig.clients[index].expected.push_back((reply, seq, Vec::new()));
 }
 
-/// A crowd at the door must not end those who are inside: a refresh that nobody decides leaves the login as it is, and may be tried
-/// again; one that is refused ends the connection.
+/// A crowd at the door must not end those who are inside: a refresh that nobody decides leaves the login as it is, and
+/// may be tried again; one that is refused ends the connection.
 #[test]
 fn an_undecided_refresh_leaves_the_login_as_it_is() {
     let mut rig = Rig::new(16, ShardSettings { auth: AuthMode::Ask, ..Default::default() });
@@ -69,7 +69,8 @@ fn a_token_that_breaks_its_reader_ends_its_connection() {
     }
 }
 
-/// A refresh for which there is not even room to ask stays without an answer, and what comes behind it is handled in its order.
+/// A refresh for which there is not even room to ask stays without an answer, and what comes behind it is handled in
+/// its order.
 #[test]
 fn a_refresh_without_room_to_ask_swaps_nothing() {
     let mut rig = Rig::new(16, ShardSettings { auth: AuthMode::Ask, ..Default::default() });

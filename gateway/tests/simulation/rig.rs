@@ -1,5 +1,5 @@
-//! A shard on a fake kernel on a good day, for tests that play one situation. Time passes as the test says, or as long as the
-//! shard says it would sleep.
+//! A shard on a fake kernel on a good day, for tests that play one situation. Time passes as the test says, or as long
+//! as the shard says it would sleep.
 
 use std::sync::Arc;
 

@@ -14,8 +14,8 @@ const LARGE: usize = 60_000;
 /// What else a push has on TCP: its frame's header and its number.
 const PUSH_OVERHEAD: usize = 16 + 8;
 
-/// A client that reads gets everything, and never more waits for it than the turn's flush takes and one push beyond the half of
-/// its bound: the rest stays in the inbox.
+/// A client that reads gets everything, and never more waits for it than the turn's flush takes and one push beyond the
+/// half of its bound: the rest stays in the inbox.
 #[test]
 fn a_queue_inside_tls_keeps_its_bound() {
     const PUSHES: usize = 60;
@@ -34,7 +34,8 @@ fn a_queue_inside_tls_keeps_its_bound() {
     assert_eq!((rig.counts().queued_bytes, rig.counts().tls_buffered_bytes), (0, 0));
 }
 
-/// Pushes that were encrypted and did not leave are lost with their connection, and counted like those that still waited.
+/// Pushes that were encrypted and did not leave are lost with their connection, and counted like those that still
+/// waited.
 #[test]
 fn pushes_lost_inside_a_record_are_counted() {
     const PUSHES: usize = 50;
@@ -54,8 +55,8 @@ fn pushes_lost_inside_a_record_are_counted() {
     assert_eq!((rig.counts().queued_bytes, rig.counts().tls_buffered_bytes), (0, 0));
 }
 
-/// The end of a connection is said inside TLS (RFC 8446, section 6.1), after what was queued, so that a client can tell it from an
-/// attacker's.
+/// The end of a connection is said inside TLS (RFC 8446, section 6.1), after what was queued, so that a client can tell
+/// it from an attacker's.
 #[test]
 fn the_end_is_said_inside_tls() {
     for queued in [0, 1, LARGE] {
@@ -82,8 +83,8 @@ fn the_end_is_said_inside_tls() {
     }
 }
 
-/// However many TLS handshakes have something to read, a few go on in one turn, each gets its turn, and those that leave meanwhile
-/// cost nobody's.
+/// However many TLS handshakes have something to read, a few go on in one turn, each gets its turn, and those that
+/// leave meanwhile cost nobody's.
 #[test]
 fn tls_handshakes_of_a_turn_are_bounded() {
     const CROWD: usize = 10 * TLS_HANDSHAKES_PER_TURN;
@@ -110,8 +111,8 @@ fn tls_handshakes_of_a_turn_are_bounded() {
     assert!(ended(&rig) >= CROWD as u64 * 7 / 10, "most had their turn");
 }
 
-/// A crowd larger than what can be read in a handshake's time lets as many in as its half, not nobody; and when it is over, who
-/// comes then finds the door free.
+/// A crowd larger than what can be read in a handshake's time lets as many in as its half, not nobody; and when it is
+/// over, who comes then finds the door free.
 #[test]
 fn a_crowd_of_tls_handshakes_still_lets_clients_in() {
     const TURN_MS: u64 = 4;

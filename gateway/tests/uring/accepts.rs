@@ -23,7 +23,8 @@ fn a_multishot_accept_goes_on() {
     assert_eq!(rig.seen, [], "nothing else happened");
 }
 
-/// A full table ends the accept with ENFILE. Armed again after a slot became free, it takes the next client into that slot.
+/// A full table ends the accept with ENFILE. Armed again after a slot became free, it takes the next client into that
+/// slot.
 #[test]
 fn a_full_table_ends_the_accept_and_it_can_be_armed_again() {
     let mut rig = Rig::new(2);
@@ -115,8 +116,8 @@ fn an_overflowing_accept_loses_nobody() {
     assert!(rig.io.counters().completion_overflows > 0);
 }
 
-/// Ten thousand clients come and go through 64 slots, ended by either side: every slot comes back, and a slot is accepted into
-/// only after its `Closed`.
+/// Ten thousand clients come and go through 64 slots, ended by either side: every slot comes back, and a slot is
+/// accepted into only after its `Closed`.
 #[test]
 fn slots_are_used_again_ten_thousand_times() {
     const BATCH: usize = 50;

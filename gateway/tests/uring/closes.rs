@@ -77,8 +77,8 @@ fn close_joins_whatever_is_outstanding() {
     }
 }
 
-/// With one slot, each `Closed` stands before the `Accepted` that uses the slot again, and every event carries the generation of
-/// its own connection.
+/// With one slot, each `Closed` stands before the `Accepted` that uses the slot again, and every event carries the
+/// generation of its own connection.
 #[test]
 fn a_slot_has_one_owner_at_a_time() {
     let mut rig = Rig::new(1);

@@ -6,7 +6,8 @@ use halley_gateway::io::{Event, Io};
 
 use crate::rig::{LISTENER, Rig, pattern};
 
-/// Every byte comes, in order, however it is cut; an edge is enough for all of them; the end is told once it is reached.
+/// Every byte comes, in order, however it is cut; an edge is enough for all of them; the end is told once it is
+/// reached.
 #[test]
 fn everything_received_is_what_was_sent() {
     let mut rig = Rig::new(8);
@@ -140,8 +141,8 @@ fn a_reset_is_a_failure() {
     assert_eq!(error, libc::ECONNRESET);
 }
 
-/// A reset that came right behind data, before anybody looked, has no edge of its own: it is found because the receive that
-/// takes the data says that there is more.
+/// A reset that came right behind data, before anybody looked, has no edge of its own: it is found because the receive
+/// that takes the data says that there is more.
 #[test]
 fn a_reset_behind_data_is_found() {
     let mut rig = Rig::new(8);

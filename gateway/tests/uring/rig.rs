@@ -80,8 +80,8 @@ impl Rig {
         }
     }
 
-    /// A new client, and its connection as the shard would name it. Generations cross a multiple of 2^24, where the part that does not
-    /// travel through the kernel changes.
+    /// A new client, and its connection as the shard would name it. Generations cross a multiple of 2^24, where the
+    /// part that does not travel through the kernel changes.
     pub fn accept(&mut self) -> (ConnRef, TcpStream) {
         let client = TcpStream::connect(self.address).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -111,7 +111,8 @@ impl Rig {
         self.until("Closed", |event| (*event == Event::Closed { conn }).then_some(()));
     }
 
-    /// Receives until the socket is empty or ended, as the edge-triggered poll requires. Returns what came and whether it was the end.
+    /// Receives until the socket is empty or ended, as the edge-triggered poll requires. Returns what came and whether
+    /// it was the end.
     pub fn drain(&mut self, conn: ConnRef) -> (Vec<u8>, bool) {
         let mut bytes = Vec::new();
         loop {

@@ -130,7 +130,8 @@ fn whole_sends_are_silent_and_batched() {
     }
 }
 
-/// A payload is kept alive until the kernel has copied it, and let go of right after: the shard may drop its own reference at once.
+/// A payload is kept alive until the kernel has copied it, and let go of right after: the shard may drop its own
+/// reference at once.
 #[test]
 fn payloads_are_held_for_one_enter() {
     let mut rig = Rig::new(16);
@@ -271,8 +272,8 @@ fn failures_of_sends_come_first() {
     assert!(mixed > 0, "no turn mixed failures with other events: the test proves nothing");
 }
 
-/// A client that has sent FIN but reads on is told of room like any other: its FIN, which ends every poll at once, must not
-/// turn waiting for room into a busy loop.
+/// A client that has sent FIN but reads on is told of room like any other: its FIN, which ends every poll at once, must
+/// not turn waiting for room into a busy loop.
 #[test]
 fn waiting_for_room_is_quiet_after_the_peers_fin() {
     let mut rig = Rig::with(8, Some(4096), |_| {});
@@ -285,7 +286,8 @@ fn waiting_for_room_is_quiet_after_the_peers_fin() {
     let mut received = 0;
     let mut taken = 0;
     for round in 0..10 {
-        // Fill the socket until it takes nothing at all; one `Writable` for what is left of its buffer is fine each time.
+        // Fill the socket until it takes nothing at all; one `Writable` for what is left of its buffer is fine each
+        // time.
         let mut refused = 0;
         let mut tries = 0;
         while refused < 3 {

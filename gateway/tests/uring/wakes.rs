@@ -44,8 +44,8 @@ fn the_doorbell_wakes_a_sleeper() {
     ringer.join().unwrap();
 }
 
-/// A shard's loop against a writer that never pauses: each message is found, although the shard sleeps whenever there is none
-/// and nothing but the bell could wake it.
+/// A shard's loop against a writer that never pauses: each message is found, although the shard sleeps whenever there
+/// is none and nothing but the bell could wake it.
 #[test]
 fn no_wake_up_is_lost_under_load() {
     const MESSAGES: u64 = 200_000;

@@ -1,5 +1,5 @@
-//! Headless Chromium, driven through its DevTools protocol over one WebSocket: open pages, evaluate JavaScript, press keys.
-//! Owns the browser's process and its profile; ends both when dropped.
+//! Headless Chromium, driven through its DevTools protocol over one WebSocket: open pages, evaluate JavaScript, press
+//! keys. Owns the browser's process and its profile; ends both when dropped.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;

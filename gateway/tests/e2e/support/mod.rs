@@ -1,5 +1,5 @@
-//! What the end-to-end tests stand on: the real gateway as a process, and clients of every kind that share no code with it.
-//! Owns processes and sockets of the tests; judges nothing. Every wait has a deadline that only a failure reaches.
+//! What the end-to-end tests stand on: the real gateway as a process, and clients of every kind that share no code with
+//! it. Owns processes and sockets of the tests; judges nothing. Every wait has a deadline that only a failure reaches.
 
 pub mod browser;
 pub mod client;

@@ -81,15 +81,8 @@ impl<C: Choices> World<C> {
             }
             55..68 => {
                 let room = if leave { "" } else { room };
-                // A push that still waits for the shard's attention may come before the change or behind it.
-                for (&number, target) in &self.feed.unseen {
-                    // One that was made before the client came is none of its business: its login is behind it in the
-                    // ring.
-                    let Some(fate) = client.fates.get_mut(number) else { continue };
-                    if *fate == Fate::Due || target == room {
-                        *fate = Fate::Possible;
-                    }
-                }
+                self.unsettle_pushes(index, room);
+                let client = &mut self.clients[index];
                 let seq = client.say(op::CHANGE_ROOM, room.as_bytes(), mask, fragments);
                 client.expected.push_back((op::CHANGE_ROOM_REPLY, seq, room.as_bytes().to_vec()));
                 client.rooms_asked.push_back(room.to_owned());
@@ -116,13 +109,7 @@ impl<C: Choices> World<C> {
                 client.reading = !client.reading;
                 client.deaf = true;
             }
-            88..89 => {
-                client.deaf = true;
-                client.slow = true;
-                let (id, window) = (client.id, self.choices.below(3000));
-                self.shard.io().set_window(id, window);
-                self.narrowed.push(id);
-            }
+            88..89 => self.narrow(index),
             89..91 if client.websocket => {
                 client.say_raw(8, true, &1000u16.to_be_bytes(), mask);
                 client.finished = true;
@@ -141,6 +128,29 @@ impl<C: Choices> World<C> {
             94..97 => self.shutdown(index),
             97..99 => self.reset(index),
             _ => {}
+        }
+    }
+
+    /// From now on the client's window takes little.
+    fn narrow(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.deaf = true;
+        client.slow = true;
+        let (id, window) = (client.id, self.choices.below(3000));
+        self.shard.io().set_window(id, window);
+        self.narrowed.push(id);
+    }
+
+    /// A client is about to change to `room`: a push that still waits for the shard's attention may come before the
+    /// change or behind it. One that was made before the client came is none of its business: its login is behind it in
+    /// the ring.
+    fn unsettle_pushes(&mut self, index: usize, room: &str) {
+        let client = &mut self.clients[index];
+        for (&number, target) in &self.feed.unseen {
+            let Some(fate) = client.fates.get_mut(number) else { continue };
+            if *fate == Fate::Due || target == room {
+                *fate = Fate::Possible;
+            }
         }
     }
 
