@@ -1,5 +1,5 @@
-//! The command line. Owns the flags, which it makes of the settings' schema, the help, and what was asked for; runs nothing.
-//! Next step: `main` carries out the [`Command`].
+//! The command line. Owns the flags, which it makes of the settings' schema, the help, and what was asked for; runs
+//! nothing. Next step: `main` carries out the [`Command`].
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -114,8 +114,8 @@ fn discreet(error: clap::Error) -> clap::Error {
             commands.join(", ")
         ),
         ErrorKind::UnknownArgument => {
-            "an argument was not expected (it is not repeated here, since it may be a secret): a configuration file is named by \
-             --config FILE, and a setting is given as --set SETTING=VALUE"
+            "an argument was not expected (it is not repeated here, since it may be a secret): a configuration file \
+             is named by --config FILE, and a setting is given as --set SETTING=VALUE"
                 .to_owned()
         }
         _ => "an argument or a value of one was not expected (it is not repeated here, since it may be a secret)"
@@ -135,7 +135,10 @@ fn command() -> clap::Command {
         .args(&settings)
         .subcommand(
             clap::Command::new("check-config")
-                .about("Say everything that is wrong with the configuration, and what else should be known; change nothing")
+                .about(
+                    "Say everything that is wrong with the configuration, and what else should be known; change \
+                     nothing",
+                )
                 .args(&settings)
                 .arg(
                     Arg::new("effective")

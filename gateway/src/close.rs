@@ -1,5 +1,6 @@
-//! Every way a connection can end has a name here. Owns the list and what follows from each name: the metric label, the WebSocket close
-//! code, whether the peer, we or the operator caused it. It never closes anything: `conn` and `shard` do.
+//! Every way a connection can end has a name here. Owns the list and what follows from each name: the metric label, the
+//! WebSocket close code, whether the peer, we or the operator caused it. It never closes anything: `conn` and `shard`
+//! do.
 
 use halley_protocol::websocket::CloseCode;
 

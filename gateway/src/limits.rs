@@ -1,5 +1,5 @@
-//! The bounds of the data plane in one place. Owns the compile-time limits with their relations and the run-time settings a
-//! shard works by; reads no file (`config` does, and converts once into these types).
+//! The bounds of the data plane in one place. Owns the compile-time limits with their relations and the run-time
+//! settings a shard works by; reads no file (`config` does, and converts once into these types).
 
 use std::sync::Arc;
 
@@ -11,16 +11,18 @@ pub const TO_SHARD_RING_SLOTS: usize = 4096;
 pub const FROM_SHARD_RING_SLOTS: usize = 4096;
 /// Messages taken from one inbox ring in one turn.
 pub const INBOX_MESSAGES_PER_TURN: usize = 1024;
-/// TLS handshakes read on in one turn: a private key's work takes up to a millisecond, and pushes must not wait for a crowd
-/// of it.
+/// TLS handshakes read on in one turn: a private key's work takes up to a millisecond, and pushes must not wait for a
+/// crowd of it.
 pub const TLS_HANDSHAKES_PER_TURN: usize = 4;
-/// Deadlines handled in one turn, rounded up to whole groups of 256 slots: a crowd that came at once may time out at once.
+/// Deadlines handled in one turn, rounded up to whole groups of 256 slots: a crowd that came at once may time out at
+/// once.
 pub const DEADLINES_PER_TURN: usize = 4096;
 /// Connections started sending in one turn.
 pub const FLUSH_SENDS_PER_TURN: usize = 8192;
 /// Submission entries handed to the kernel in one enter.
 pub const SUBMISSIONS_PER_ENTER: usize = 256;
-/// Reports of a shard for control beyond which logins are refused as `Unavailable`: those of clients that left meanwhile count.
+/// Reports of a shard for control beyond which logins are refused as `Unavailable`: those of clients that left
+/// meanwhile count.
 pub const REPORTS_WAITING_MAX: usize = 16_384;
 /// Entries of a shard's completion queue, a power of two: an accept burst of a whole backlog fits.
 pub const COMPLETION_ENTRIES: u32 = 8192;
@@ -34,11 +36,11 @@ pub const TICK_MS: u64 = 250;
 pub const CLOSE_DEADLINE_MS: u64 = 5_000;
 /// Replies waiting in one connection beyond which we stop reading from it, in bytes.
 pub const REPLY_BYTES_MAX: u32 = 64 * 1024;
-/// How long a question between threads that one turn answers may wait, in milliseconds. A turn takes far less, so what does not
-/// answer is stuck, or waits for what is.
+/// How long a question between threads that one turn answers may wait, in milliseconds. A turn takes far less, so what
+/// does not answer is stuck, or waits for what is.
 pub const ANSWER_MS_MAX: u64 = 2_000;
-/// How long the question for all rooms may wait for its list, in milliseconds. Feed makes it over many turns, beside its other
-/// work, and a list under way is finished before the next begins.
+/// How long the question for all rooms may wait for its list, in milliseconds. Feed makes it over many turns, beside
+/// its other work, and a list under way is finished before the next begins.
 pub const LIST_MS_MAX: u64 = 30_000;
 /// Paced broadcasts under way in one shard; one more finishes the oldest at once.
 pub const PACED_BROADCASTS_MAX: usize = 64;

@@ -1,5 +1,5 @@
-//! The program `halley-gateway`: reads the command line, carries it out, says what went wrong. Everything else is in the
-//! library beside it.
+//! The program `halley-gateway`: reads the command line, carries it out, says what went wrong. Everything else is in
+//! the library beside it.
 
 use std::io::Write as _;
 use std::process::ExitCode;

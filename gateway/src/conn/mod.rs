@@ -42,7 +42,7 @@ pub enum ConnState {
     Registering,
     /// Logged in.
     Online,
-    /// Ending: what is queued goes out, nothing is read any more.
+    /// Ending: what is queued goes out, what still comes is thrown away.
     Closing,
     /// FIN is sent; whatever the peer still sends is thrown away until it closes too.
     Lingering,

@@ -4,7 +4,7 @@
 use halley_protocol::websocket::Profile;
 use halley_protocol::websocket::frame::Decoder;
 
-/// See the module.
+/// What one connection has received and not used yet.
 #[derive(Debug)]
 pub struct Partial {
     /// Bytes as they came, not decoded yet.
@@ -20,7 +20,7 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Nothing waits.
+    /// Without bytes, and without memory; frames are read by the rules of `profile`.
     pub fn new(profile: Profile) -> Partial {
         Partial {
             bytes: Vec::new(),
@@ -31,7 +31,7 @@ impl Partial {
         }
     }
 
-    /// Nothing waits: the memory can go.
+    /// Whether nothing waits, not even the decoder for the rest of a message: the memory can go.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.message.is_empty() && self.frames.is_empty() && self.decoder.is_idle()
     }

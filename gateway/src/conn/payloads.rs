@@ -1,6 +1,6 @@
 //! What a shard's send queues refer to: every reply and every push that waits, once, however many connections wait for
 //! it. Owns the bytes (or one reference to feed's framing of them) and a plain reference count; knows no connection.
-//! `send_queue` holds the ids, `shard::flush` hands the bytes to the kernel.
+//! `send_queue` holds the ids, `shard::flush` and `shard::secure` take the bytes.
 
 use crate::mesh::msg::SharedPayload;
 use crate::table::slab::Slab;
@@ -46,7 +46,7 @@ pub struct Payloads {
 }
 
 impl Payloads {
-    /// None.
+    /// Without entries, and without memory.
     pub fn new() -> Payloads {
         Payloads::default()
     }

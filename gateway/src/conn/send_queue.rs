@@ -1,6 +1,6 @@
 //! What one connection still has to send, in order. Owns ids of payloads and byte counts; never the bytes, never the
-//! socket. Filled by replies and fan-out, emptied by `shard::flush`; a partly sent head stays at the head until its
-//! tail is out.
+//! socket. Filled by replies and fan-out, emptied by `shard::flush` and `shard::secure`; a partly sent head stays at
+//! the head until its tail is out.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,8 @@ type Queue = Box<VecDeque<PayloadId>>;
 /// Spare queues kept at most; beyond, memory goes back.
 pub const SPARE_QUEUES_MAX: usize = 1024;
 
-/// See the module. One waiting item lives in the struct itself, more in a queue borrowed from the shard's spares.
+/// What one connection has to send. One waiting item lives in the struct itself, more in a queue borrowed from the
+/// shard's spares.
 #[derive(Debug)]
 pub struct SendQueue {
     rest: Option<Queue>,
@@ -31,17 +32,17 @@ fn size(payloads: &Payloads, id: PayloadId, websocket: bool) -> u32 {
 }
 
 impl SendQueue {
-    /// Nothing waits.
+    /// Without items, and without memory.
     pub const fn new() -> SendQueue {
         SendQueue { rest: None, head: PayloadId::NONE, head_sent: 0, bytes: 0, reply_bytes: 0 }
     }
 
-    /// Nothing waits.
+    /// Whether nothing is left to hand over.
     pub fn is_empty(&self) -> bool {
         self.head == PayloadId::NONE
     }
 
-    /// Bytes waiting.
+    /// Bytes waiting, of pushes and replies, as they go on the wire before encryption.
     pub fn bytes(&self) -> u32 {
         self.bytes
     }
@@ -51,7 +52,7 @@ impl SendQueue {
         self.reply_bytes
     }
 
-    /// Items waiting.
+    /// Items waiting, a partly sent one among them.
     pub fn len(&self) -> usize {
         usize::from(!self.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }

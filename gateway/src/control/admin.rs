@@ -74,7 +74,7 @@ impl Admin {
         })
     }
 
-    /// How many more traces may begin now.
+    /// Traces that may still begin now.
     pub fn traces_free(&self) -> usize {
         self.traces.available_permits()
     }

@@ -75,7 +75,7 @@ pub struct Shown {
 /// The answer to `GET /v1/connections`.
 #[derive(Debug, Serialize)]
 pub struct Listing {
-    /// How many there are, shown or not.
+    /// Connections that were found, shown or not.
     pub total: u64,
     /// Up to `limit` of them. One that ended meanwhile is left out.
     pub connections: Vec<Shown>,
@@ -162,8 +162,8 @@ impl Directory {
         Ok((total, self.intake.ask(|reply| Request::Name { conns, reply }).await?))
     }
 
-    /// End them all, as `ClosedByOperator`. Returns how many were told to; on failure the number comes with it, and those of a
-    /// key or user may still be ended when feed goes on.
+    /// End them all, as `ClosedByOperator`. Returns how many were told to; on failure the number comes with it, and
+    /// those of a key or user may still be ended when feed goes on.
     pub async fn close(&self, whose: Whose) -> Result<u64, (u64, Failure)> {
         let reason = CloseReason::ClosedByOperator;
         match whose {

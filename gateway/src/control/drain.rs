@@ -1,6 +1,6 @@
-//! Stopping without dropping anybody in silence. Owns the order: no more pushes taken, not ready, those taken handed to the
-//! shards, no more clients let in, clients sent away over a while, then everything else; and the bound on all of it. The shards
-//! do the closing; whoever runs it says when.
+//! Stopping without dropping anybody in silence. Owns the order: no more pushes taken, not ready, those taken handed to
+//! the shards, no more clients let in, clients sent away over a while, then everything else; and the bound on all of
+//! it. The shards do the closing; whoever runs it says when.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::limits::CLOSE_DEADLINE_MS;
 
 /// Time on top of the drain and the closing deadline before connections that are left are given up, in milliseconds.
 const SLACK_MS: u64 = 2_000;
-/// How long pushes that were taken may take to reach the shards before the clients are sent away, in milliseconds. The bus gives
-/// up by itself a little earlier, and says so.
+/// How long pushes that were taken may take to reach the shards before the clients are sent away, in milliseconds. The
+/// bus gives up by itself a little earlier, and says so.
 const BUS_MS_MAX: u64 = 6_000;
 
 /// What a drain works on.
@@ -51,7 +51,8 @@ impl Drain {
         if let Err(error) = self.control.drain(over_ms).await {
             tracing::warn!(%error, "a shard was not told to drain");
         }
-        // After the shards were told, so that they do not take the end of their accepts for a fault; a stuck one is not waited for.
+        // After the shards were told, so that they do not take the end of their accepts for a fault; a stuck one is not
+        // waited for.
         (self.shut_doors)();
         let all_drained = states.wait_for(|states| states.iter().all(|state| state.drained));
         let clean = within(over_ms + CLOSE_DEADLINE_MS + SLACK_MS, all_drained).await;

@@ -1,5 +1,5 @@
-//! Why connections ended, for the log. Owns the comparison of the shards' counters with what was told before: one line for each
-//! party at fault, every 10 seconds at most, however many connections ended. No shard writes a line.
+//! Why connections ended, for the log. Owns the comparison of the shards' counters with what was told before: one line
+//! for each party at fault, every 10 seconds at most, however many connections ended. No shard writes a line.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ impl Ends {
         }
     }
 
-    /// Tell what has ended since the last time: what we could not help as a warning, what was decided as information, what clients
-    /// did for those who look for it.
+    /// Tell what has ended since the last time: what we could not help as a warning, what was decided as information,
+    /// what clients did for those who look for it.
     pub fn tell(&mut self) {
         for (fault, ended) in self.news() {
             match fault {

@@ -43,7 +43,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
 /// What may be asked of the control loop.
 #[derive(Debug)]
 pub enum Command {
-    /// Send one message that has no answer; replied when it is in the shard's ring or next for it.
+    /// Send one message that has no answer; replied when it is in the shard's ring, or in order behind what waits for
+    /// that.
     Send {
         /// Shard index.
         shard: u16,

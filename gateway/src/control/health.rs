@@ -1,5 +1,5 @@
-//! Whether the gateway lives, and whether it wants traffic. Owns the state that `/readyz` answers from and the questions
-//! that `/healthz` asks: a thread lives when it answers. Restarts nothing.
+//! Whether the gateway lives, and whether it wants traffic. Owns the state that `/readyz` answers from and the
+//! questions that `/healthz` asks: a thread lives when it answers. Restarts nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ impl Lifecycle {
     }
 }
 
-/// How long an answer about the threads holds, in milliseconds: whoever may ask as often as he likes costs them one question
-/// in this time.
+/// How long an answer about the threads holds, in milliseconds: whoever may ask as often as he likes costs them one
+/// question in this time.
 pub const HEALTH_MS: u64 = 1_000;
 
 /// Asks the threads, for all who want to know at about the same time; cheap to clone.
@@ -82,8 +82,8 @@ impl Health {
         Health(Arc::new(Inner { last: Mutex::default(), pulses }))
     }
 
-    /// Threads that do not answer: `shard-0`, `feed`, `ingress`, `control`. Empty when all is well. The answer is at most
-    /// [`HEALTH_MS`] old at `now`.
+    /// Threads that do not answer: `shard-0`, `feed`, `ingress`, `control`. Empty when all is well. The answer is at
+    /// most [`HEALTH_MS`] old at `now`.
     pub async fn stuck_threads(&self, now: Instant, control: &ControlHandle, intake: &Intake) -> Vec<String> {
         // Held while asking: who comes meanwhile waits for the same answer.
         let mut last = self.0.last.lock().await;

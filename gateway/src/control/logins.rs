@@ -1,8 +1,8 @@
-//! Signed logins that wait for a decision. Owns two bounded queues for each shard, and the decision itself: who is
-//! not in yet goes first, of some decisions, for a connection that refreshes its login has time until its old token ends; but
-//! never all, or a crowd at the door would end those inside. Touches no ring: `control::node` puts in what shards ask and
-//! carries the answers back, a few in each turn, since a signature takes up to a hundred microseconds and the admin side runs
-//! on the same thread.
+//! Signed logins that wait for a decision. Owns two bounded queues for each shard, and the decision itself: who is not
+//! in yet goes first, of some decisions, for a connection that refreshes its login has time until its old token ends;
+//! but never all, or a crowd at the door would end those inside. Touches no ring: `control::node` puts in what shards
+//! ask and carries the answers back, a few in each turn, since a signature takes up to a hundred microseconds and the
+//! admin side runs on the same thread.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use rand::{Rng, SeedableRng};
 
 use crate::mesh::msg::ConnRef;
 
-/// First logins of one shard that may wait; beyond it they are refused as `Unavailable`. As many as may be in handshake by
-/// default, so it is reached only by who raised that.
+/// First logins of one shard that may wait; beyond it they are refused as `Unavailable`. As many as may be in handshake
+/// by default, so it is reached only by who raised that.
 pub const LOGINS_WAITING_MAX: usize = 16_384;
 /// Refreshes of one shard that may wait, at most one of each connection; beyond it they are refused as `Unavailable`.
 pub const REFRESHES_WAITING_MAX: usize = 16_384;
-/// Age at which a waiting first login is refused undecided, in milliseconds: soon the handshake timeout would end it anyway,
-/// and the time is better spent on those that can still succeed.
+/// Age at which a waiting first login is refused undecided, in milliseconds: soon the handshake timeout would end it
+/// anyway, and the time is better spent on those that can still succeed.
 pub const LOGIN_WAIT_MS_MAX: u64 = 5_000;
 
 /// Of so many decisions one is a refresh's, when any waits.
@@ -63,7 +63,7 @@ pub struct Waiting {
 pub struct Decision {
     /// Who asked.
     pub conn: ConnRef,
-    /// The answer.
+    /// Who the client is, or why it is refused.
     pub result: Result<Box<Identity>, AuthRefusal>,
 }
 
@@ -78,7 +78,7 @@ pub struct LoginQueue {
 }
 
 impl LoginQueue {
-    /// How many wait.
+    /// First logins and refreshes that wait, at most [`LOGINS_WAITING_MAX`] and [`REFRESHES_WAITING_MAX`].
     pub fn len(&self) -> usize {
         self.first.len() + self.refreshes.len()
     }

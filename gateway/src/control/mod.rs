@@ -1,6 +1,6 @@
 //! The control thread: everything about the gateway that is not delivering. Owns admin HTTP, metrics, health, the
 //! decision on signed logins, and the other end of the control rings of every shard; touches no client socket and no
-//! push. Next step: `mesh`, to `shard::inbox`.
+//! push. What it tells a shard goes over `mesh` to `shard::inbox`.
 //!
 //! | file | noun |
 //! |---|---|
@@ -12,6 +12,8 @@
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `access` | the HTTP routes, and what one must be allowed for them |
 //! | `metrics`, `stats`, `health` | what monitoring reads |
+//! | `pulse` | whether a thread still takes turns |
+//! | `ends` | why connections ended, for the log |
 //! | `drain` | stopping in order |
 //! | `steer` | who accepts for whom when shards are full |
 //! | `time` | times as people and programs read them |

@@ -1,5 +1,5 @@
-//! Whether a thread still takes turns. Owns the question and its answer: a task on the thread's runtime answers as soon as it is
-//! polled, so silence means that the thread does not come round. `health` asks.
+//! Whether a thread still takes turns. Owns the question and its answer: a task on the thread's runtime answers as soon
+//! as it is polled, so silence means that the thread does not come round. `health` asks.
 
 use std::time::Duration;
 

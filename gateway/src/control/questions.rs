@@ -1,8 +1,8 @@
 //! Questions to shards that are without answer. Owns who waits for which, their numbers and their bound; sends nothing.
 //! `control::node` opens one for a command, sends its number to the shard, and closes it with what comes back.
 //!
-//! A number says where the question is kept and which of those kept there it is, so that an answer that comes too late finds
-//! nobody.
+//! A number says where the question is kept and which of those kept there it is, so that an answer that comes too late
+//! finds nobody.
 
 use slab::Slab;
 

@@ -1,5 +1,5 @@
-//! What the control loop counts. Owns the names and meanings of its counters: the loop publishes them once per turn and `metrics`
-//! reads them.
+//! What the control loop counts. Owns the names and meanings of its counters: the loop publishes them once per turn and
+//! `metrics` reads them.
 
 use halley_service::counters::Published;
 

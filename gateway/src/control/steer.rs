@@ -1,13 +1,13 @@
-//! Who accepts for whom when shards are full. Owns that decision as a state machine over "full" reports; sends nothing itself:
-//! `control::node` carries the orders to the shards' rings.
+//! Who accepts for whom when shards are full. Owns that decision as a state machine over "full" reports; sends nothing
+//! itself: `control::node` carries the orders to the shards' rings.
 //!
-//! The kernel spreads connections over the shards' listeners by hash, so one shard can be full while another has room. Then every
-//! shard with room accepts on the full one's listeners too. When nobody has room, each refuses on its own listeners, so
-//! that clients hear it at once and try another node.
+//! The kernel spreads connections over the shards' listeners by hash, so one shard can be full while another has room.
+//! Then every shard with room accepts on the full one's listeners too. When nobody has room, each refuses on its own
+//! listeners, so that clients hear it at once and try another node.
 
 use crate::mesh::msg::ControlToShard;
 
-/// See the module.
+/// Who is full, and what the shards were told for it.
 #[derive(Debug)]
 pub struct Steering {
     full: Vec<bool>,

@@ -1,5 +1,5 @@
-//! Who listens to what happens to which connection. Owns the table of sinks and its bound; decides nothing about what is
-//! shown (`trace_stream` does) and never waits for a listener: what a slow one misses is counted for it.
+//! Who listens to what happens to which connection. Owns the table of sinks and its bound; decides nothing about what
+//! is shown (`trace_stream` does) and never waits for a listener: what a slow one misses is counted for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -3,8 +3,9 @@
 //! leaves or the gateway drains.
 //!
 //! A trace may begin before its user connects: `login` is said of who logs in meanwhile, `online` of who was there
-//! before. `queued` is what was put in the send queue: when it leaves is the kernel's business. What comes in the instant
-//! of the login, before the shard knows that somebody watches, is not shown: `traced` says from where on nothing is missed.
+//! before. `queued` is what was put in the send queue: when it leaves is the kernel's business. What comes in the
+//! instant of the login, before the shard knows that somebody watches, is not shown: `traced` says from where on
+//! nothing is missed.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};

@@ -32,8 +32,9 @@ pub enum Event {
         /// Its slot; the shard gives it a generation.
         slot: u32,
     },
-    /// The accept on this listener (multishot or single) ended and is not armed any more. An `errno` is never fatal: the shard
-    /// re-arms it later. `EOVERFLOW` says that a burst of accepts filled the completion queue; none of them is lost.
+    /// The accept on this listener (multishot or single) ended and is not armed any more. An `errno` is never fatal:
+    /// the shard re-arms it later. `EOVERFLOW` says that a burst of accepts filled the completion queue; none of them
+    /// is lost.
     AcceptEnded {
         /// Which listener.
         listener: ListenerId,
@@ -47,7 +48,8 @@ pub enum Event {
         /// `None` when the kernel would not tell (Unix socket, already reset).
         address: Option<SocketAddr>,
     },
-    /// There is something to read (edge-triggered: receive until `ReceiveEmpty` or until `Received` says `more: false`).
+    /// There is something to read (edge-triggered: receive until `ReceiveEmpty` or until `Received` says `more:
+    /// false`).
     Readable {
         /// The connection.
         conn: ConnRef,
@@ -157,8 +159,8 @@ pub trait Io {
     /// Give a received buffer back.
     fn recycle(&mut self, buffer: BufferId);
 
-    /// Send `payload` from byte `from` of its TCP or WebSocket form to the end, without copying. The payload is kept alive until the
-    /// kernel has taken or refused it.
+    /// Send `payload` from byte `from` of its TCP or WebSocket form to the end, without copying. The payload is kept
+    /// alive until the kernel has taken or refused it.
     fn send_payload(&mut self, conn: ConnRef, payload: &SharedPayload, websocket: bool, from: u32);
 
     /// Copy the parts one after another into scratch memory of the turn and send them as one. Returns the bytes queued
@@ -171,9 +173,9 @@ pub trait Io {
     /// Send FIN, keep receiving. No event follows.
     fn shutdown_write(&mut self, conn: ConnRef);
 
-    /// Cancel everything of this connection and close its descriptor. Events of what was outstanding may still come, or be
-    /// swallowed with their buffers given back; [`Event::Closed`] always comes, as the last one of this connection. Sends
-    /// queued before are handed over first, as far as the socket takes them.
+    /// Cancel everything of this connection and close its descriptor. Events of what was outstanding may still come, or
+    /// be swallowed with their buffers given back; [`Event::Closed`] always comes, as the last one of this connection.
+    /// Sends queued before are handed over first, as far as the socket takes them.
     fn close(&mut self, conn: ConnRef);
 
     /// Hand everything queued to the kernel, sleep as `wait` allows, and append what completed to `events`: first

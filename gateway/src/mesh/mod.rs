@@ -1,6 +1,6 @@
 //! Everything that crosses threads on the data plane: the closed message enums, the bounded single-producer
-//! single-consumer rings they travel on, and the doorbell that wakes a sleeping reader. Rings exist only between feed and each shard,
-//! and between control and each shard.
+//! single-consumer rings they travel on, and the doorbell that wakes a sleeping reader. Rings exist only between feed
+//! and each shard, and between control and each shard.
 
 pub mod async_wake;
 pub mod event;

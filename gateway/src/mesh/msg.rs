@@ -1,6 +1,6 @@
 //! The closed vocabulary between threads. Owns the message enums and the identities they carry; holds no queue and no
-//! socket. Messages travel over `mesh::ring`: feed and control write, `shard::inbox` reads; shards write, `feed::node`
-//! and `control::node` read. Shards never talk to each other.
+//! socket. Messages travel over `mesh::ring`: feed and control write, `shard::inbox` reads; `shard::news` writes,
+//! `feed::node` and `control::node` read. Shards never talk to each other.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -214,7 +214,7 @@ pub enum ShardToControl {
         conn: ConnRef,
         /// Body of op 7.
         token: Box<[u8]>,
-        /// Mid and key of a live connection that refreshes its token, else `None`.
+        /// Member id of a live connection that refreshes its token, else `None`.
         refresh: Option<i64>,
     },
     /// The answer to `Describe`; `None` when the connection is gone.
@@ -231,7 +231,7 @@ pub enum ShardToControl {
         /// Up to `limit` members.
         conns: Box<[ConnRef]>,
     },
-    /// Something happened to a traced connection. Lost, and counted, when the ring is full.
+    /// Something happened to a traced connection. Lost, and counted, when too many reports wait for the ring.
     Traced {
         /// The connection.
         conn: ConnRef,

@@ -1,5 +1,6 @@
-//! One end of a ring with its doorbell: what a thread holds to write to, or read from, another thread. Owns batching (write
-//! many, ring once); never waits. What to do when a ring is full is the caller's rule, stated where it writes.
+//! Step 8 of a push on its way out: one end of a ring with its doorbell, which is what a thread holds to write to, or
+//! read from, another thread. Owns batching (write many, ring once); never waits. `ring` keeps the messages, `wake`
+//! rings. What to do when a ring is full is the caller's rule, stated where it writes.
 //!
 //! `tests/mesh_loom.rs` runs this file under loom: name primitives through `super::sync` only.
 
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use super::ring::{Consumer, Producer, ring};
 use super::wake::Doorbell;
 
-/// A bounded ring of `slots` messages (a power of two) from one thread to another. `reader` is the doorbell of the thread
-/// that will hold the [`Receiver`]; all rings into that thread share it.
+/// A bounded ring of `slots` messages (a power of two) from one thread to another. `reader` is the doorbell of the
+/// thread that will hold the [`Receiver`]; all rings into that thread share it.
 ///
 /// # Panics
 /// When `slots` is not a power of two.

@@ -1,6 +1,6 @@
-//! The bounded queue between two threads: one writes, one reads, neither waits. Owns the slots and the two positions; knows
-//! nothing of what travels in it nor of who sleeps (`port` joins it with `wake`). Writes are staged and become visible in
-//! one step, so a batch costs the reader one cache miss on the position instead of one per message.
+//! The bounded queue between two threads: one writes, one reads, neither waits. Owns the slots and the two positions;
+//! knows nothing of what travels in it nor of who sleeps (`port` joins it with `wake`). Writes are staged and become
+//! visible in one step, so a batch costs the reader one cache miss on the position instead of one per message.
 //!
 //! Positions run freely and wrap with `usize`; a slot is `position & mask`. Each side keeps a copy of the other's
 //! position and looks again only when the copy says "full" or "empty".
@@ -138,8 +138,8 @@ impl<T> Consumer<T> {
         if self.is_empty() {
             return None;
         }
-        // SAFETY: head < tail_seen <= tail: the writer's Release of `tail` past this message happened before our Acquire
-        // of it. `head` moves on at once, so the message is read out once.
+        // SAFETY: head < tail_seen <= tail: the writer's Release of `tail` past this message happened before our
+        // Acquire of it. `head` moves on at once, so the message is read out once.
         let message = self.shared.slot(self.head).with_mut(|slot| unsafe { slot.cast::<T>().read() });
         self.head = self.head.wrapping_add(1);
         self.shared.head.store(self.head, Ordering::Release);

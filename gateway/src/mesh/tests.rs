@@ -122,8 +122,8 @@ fn the_doorbell_is_rung_only_for_a_sleeping_reader() {
     clear(&bell);
 }
 
-/// Two writers into one reader that sleeps whenever it finds nothing: every message arrives, in the order of its writer. A
-/// lost wake-up would leave the reader asleep beyond any doubt.
+/// Two writers into one reader that sleeps whenever it finds nothing: every message arrives, in the order of its
+/// writer. A lost wake-up would leave the reader asleep beyond any doubt.
 #[test]
 fn no_wake_up_is_lost_under_load() {
     const MESSAGES: u64 = 200_000;

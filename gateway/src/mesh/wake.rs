@@ -3,9 +3,9 @@
 //! control through tokio.
 //!
 //! No wake-up is lost, because each side puts a sequentially consistent fence between its own write and its look at the
-//! other's: the reader raises the flag, then looks at its rings; the writer publishes, then looks at the flag. At least one
-//! of them sees the other. Every change of the flag is a read-modify-write, so that all of them stand in one order, whoever
-//! makes them; they happen once per sleep, not per message.
+//! other's: the reader raises the flag, then looks at its rings; the writer publishes, then looks at the flag. At least
+//! one of them sees the other. Every change of the flag is a read-modify-write, so that all of them stand in one order,
+//! whoever makes them; they happen once per sleep, not per message.
 //!
 //! `tests/mesh_loom.rs` runs this file under loom: name primitives through `super::sync` and `super::event` only.
 

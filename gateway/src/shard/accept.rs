@@ -1,8 +1,8 @@
 //! Taking connections, and when not to. Owns what is armed on each listener, the accept rate and the order of pending
-//! handshakes; a new connection is handed to `transport` as soon as it has bytes. Accepting many at once stops well before the
-//! descriptor table is full, because a connection accepted into a full table is lost; near the end they are taken one by one.
-//! The accept rate is one bucket a shard, in tokens: it may fall below zero, and tells when it fills, which the small
-//! clocks of `conn::rate` cannot.
+//! handshakes; `receive` takes over as soon as a new connection has bytes. Accepting many at once stops well before the
+//! descriptor table is full, because a connection accepted into a full table is lost; near the end they are taken one
+//! by one. The accept rate is one bucket a shard, in tokens: it may fall below zero, and tells when it fills, which the
+//! small clocks of `conn::rate` cannot.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::mesh::msg::{ConnRef, ShardToControl};
 
 use super::{Application, Core, Listener, Order, Transport};
 
-/// Free slots below which connections are accepted one by one: half the capacity, within these bounds. The upper one is what two
-/// listeners may have queued.
+/// Free slots below which connections are accepted one by one: half the capacity, within these bounds. The upper one is
+/// what two listeners may have queued.
 const MANY_MARGIN: std::ops::RangeInclusive<u32> = 1024..=8192;
 /// Handshakes looked at for one that has not said a word, when one must make room.
 const PENDING_LOOK: usize = 64;
@@ -47,7 +47,7 @@ struct Door {
     not_before_ms: u64,
 }
 
-/// See the module.
+/// The listeners, what is armed on them, and the room there is for what comes in.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     doors: Vec<Door>,
@@ -55,8 +55,8 @@ pub(super) struct Acceptor {
     used: u32,
     /// Handshakes in order of accept; ended ones are skipped when they come to the front.
     pending: VecDeque<ConnRef>,
-    /// Tokens of the accept rate, in thousandths. Below zero when several listeners gave a connection for one token: the
-    /// pace makes up for it.
+    /// Tokens of the accept rate, in thousandths. Below zero when several listeners gave a connection for one token:
+    /// the pace makes up for it.
     tokens: i64,
     refilled_ms: u64,
     refuse_when_full: bool,
@@ -106,9 +106,9 @@ impl Acceptor {
     }
 
     /// Whether to arm every accept anew now. Of several accepts that wait on one listener the kernel wakes one for a
-    /// connection. If that one is being cancelled, the connection stays in the queue and the others sleep on. An accept that
-    /// is armed looks at the queue first, so arming again finds it. The others take a turn or two to cancel theirs; the pauses
-    /// grow in case it is more.
+    /// connection. If that one is being cancelled, the connection stays in the queue and the others sleep on. An accept
+    /// that is armed looks at the queue first, so arming again finds it. The others take a turn or two to cancel
+    /// theirs; the pauses grow in case it is more.
     fn look_again(&mut self, now_ms: u64) -> bool {
         let Some((at_ms, pause_ms)) = self.look_again.filter(|(at_ms, _)| now_ms >= *at_ms) else {
             return false;

@@ -1,5 +1,5 @@
-//! Which ops connections accept, stored once per distinct set: clients of one app all accept the same few. Owns the sets and
-//! their reference counts; a connection holds a 4-byte id.
+//! Which ops connections accept, stored once per distinct set: clients of one app all accept the same few. Owns the
+//! sets and their reference counts; a connection holds a 4-byte id.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -19,7 +19,7 @@ struct Set {
     references: u32,
 }
 
-/// See the module.
+/// Sets of ops by number, equal ones once.
 #[derive(Debug)]
 pub struct AcceptSets {
     sets: Slab<Set, SEGMENT_SETS>,

@@ -1,6 +1,6 @@
-//! What clients' WebSocket messages are to a shard. Owns the choice between goim, which a gateway serves, and what a test of the
-//! connection code puts in its place; `transport` asks, and acts by the answer. It is a type, so the choice is made
-//! when the program is built.
+//! What clients' WebSocket messages are to a shard. Owns the choice between goim, which a gateway serves, and what a
+//! test of the connection code puts in its place; `transport` asks, and acts by the answer. It is a type, so the choice
+//! is made when the program is built.
 
 /// What connections are served with.
 pub trait Application {

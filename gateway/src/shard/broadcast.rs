@@ -1,5 +1,6 @@
-//! Pushes to everybody. Owns the paced ones under way: each walks the slots once, at its rate, and one of the same op never
-//! overtakes another. The table is bounded: one more than fits finishes the oldest at once.
+//! Step 10 of a push on its way out, when it is for everybody. Owns the paced ones under way: each walks the slots
+//! once, at its rate, and one of the same op never overtakes another. The table is bounded: one more than fits finishes
+//! the oldest at once.
 
 use std::collections::VecDeque;
 
@@ -93,8 +94,8 @@ impl<A: Application> Core<A> {
         }
     }
 
-    /// Move every paced broadcast on as far as its rate allows. While a queue is half full only the oldest goes on: each turn adds
-    /// one push of it to a connection at most, and then flushes.
+    /// Move every paced broadcast on as far as its rate allows. While a queue is half full only the oldest goes on:
+    /// each turn adds one push of it to a connection at most, and then flushes.
     pub(super) fn broadcast_paced(&mut self) {
         if self.broadcasts.paced.is_empty() {
             return;

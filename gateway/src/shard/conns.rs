@@ -8,7 +8,7 @@ use crate::mesh::msg::ConnRef;
 /// Slots of one segment.
 pub const SEGMENT_SLOTS: u32 = 256;
 
-/// See the module.
+/// The connections of one shard, by slot.
 #[derive(Debug, Default)]
 pub struct Conns {
     segments: Vec<Box<[Conn]>>,

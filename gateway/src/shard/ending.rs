@@ -1,6 +1,7 @@
-//! How connections end. Owns the goodbye: what is queued goes out, a WebSocket close frame last, then FIN, then whatever
-//! the peer still sends is thrown away until it closes too or a deadline passes (unread bytes would turn our close into a
-//! reset that destroys the frame). A slot is free again only when the kernel says `Closed`. Also owns timeouts and drain.
+//! How connections end. Owns the goodbye: what is queued goes out, a WebSocket close frame last, then FIN, then
+//! whatever the peer still sends is thrown away until it closes too or a deadline passes (unread bytes would turn our
+//! close into a reset that destroys the frame). A slot is free again only when the kernel says `Closed`. Also owns
+//! timeouts and drain.
 
 use halley_protocol::websocket::CloseCode;
 use halley_protocol::websocket::frame::close_frame;
@@ -22,7 +23,7 @@ pub(super) struct Drain {
     over_ms: u64,
     /// Connections still to be ended, in random order; none is accepted any more.
     slots: Vec<u32>,
-    /// How many there were.
+    /// Connections when it began: the measure of how many are due.
     total: u64,
     told: bool,
 }
@@ -241,8 +242,8 @@ impl<A: Application> Core<A> {
     }
 }
 
-/// What a browser is told when it is turned away before its upgrade, where no close frame can say it. A handshake that takes too
-/// long ends without a byte, as in goim (§1.3).
+/// What a browser is told when it is turned away before its upgrade, where no close frame can say it. A handshake that
+/// takes too long ends without a byte, as in goim (§1.3).
 fn refusal(reason: CloseReason) -> Option<&'static [u8]> {
     match reason {
         CloseReason::AddressLimit => {

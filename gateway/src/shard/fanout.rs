@@ -1,5 +1,6 @@
-//! A push becomes items in send queues. Owns who gets it and what happens when a queue is full; a room's members all get it in this
-//! one call, whatever their number, and only flushing is spread over turns. Allocates nothing once its tables are warm.
+//! Step 10 of a push on its way out: it becomes items in send queues. Owns who gets it and what happens when a queue is
+//! full; `flush` sends. A room's members all get it in this one call, whatever their number. Allocates nothing once its
+//! tables are warm.
 
 use crate::close::CloseReason;
 use crate::conn::payloads::PayloadId;
@@ -71,8 +72,8 @@ impl<A: Application> Core<A> {
         }
     }
 
-    /// Queue a push, or drop one by the policy; false when the connection must end for it. A connection that the kernel takes
-    /// from is never full: its queue leaves with this turn's flush.
+    /// Queue a push, or drop one by the policy; false when the connection must end for it. A connection that the kernel
+    /// takes from is never full: its queue leaves with this turn's flush.
     fn offer(&mut self, slot: u32, id: PayloadId) -> bool {
         let conn = self.conns.at(slot);
         let websocket = conn.flags.has(Flags::WEBSOCKET);

@@ -1,6 +1,7 @@
-//! Send queues → kernel, and what came back. Owns the sends of one turn: at most one per connection, what waits leaving as
-//! one. Success comes back as silence, so items are taken off when they are handed over and put back, in order, if the
-//! kernel took less; nothing is sent on a stalled connection before it is writable again.
+//! Step 11 of a push on its way out: send queues → kernel, and what came back. Owns the sends of one turn: at most one
+//! per connection, what waits leaving as one. Success comes back as silence, so items are taken off when they are
+//! handed over and put back, in order, if the kernel took less. Nothing is sent on a stalled connection before it is
+//! writable again.
 
 use crate::conn::payloads::PayloadId;
 use crate::conn::{ConnState, Flags};

@@ -1,6 +1,6 @@
-//! What each goim operation of a client does (goim §1.2). Owns the effect of ops 2 to 17 on one connection, the client's
-//! rates after login, and what authority refuses; bytes come from `transport`, op 7 goes on to `login`, replies go to the
-//! send queue in the order of the requests.
+//! Step 6 of a frame on its way in: what each goim operation of a client does (goim §1.2). Owns the effect of ops 2 to
+//! 17 on one connection, the client's rates after login, and what authority refuses. Bytes come from `transport`, op 7
+//! goes on to `login`, replies go to the send queue in the order of the requests.
 
 use halley_protocol::goim::{Frame, HEADER_BYTES, op};
 use halley_protocol::login::{ACCEPTS_MAX, NAME_BYTES_MAX};
@@ -89,8 +89,8 @@ impl<A: Application> Core<A> {
         self.reply(slot, frame, op::HEARTBEAT_REPLY, &online.to_be_bytes());
     }
 
-    /// Op 12. The reply names the room the connection is in afterwards: the one asked for, or, when that is refused, the
-    /// one it stays in.
+    /// Op 12. The reply names the room the connection is in afterwards: the one asked for, or, when that is refused,
+    /// the one it stays in.
     fn change_room(&mut self, slot: u32, frame: Frame<'_>) {
         if let Err(exceeded) = self.conns.at(slot).buckets.room_change(&self.settings, self.now.us) {
             return self.end(slot, rate_reason(exceeded));
@@ -232,8 +232,8 @@ fn rate_reason(exceeded: Exceeded) -> CloseReason {
     }
 }
 
-/// The body of ops 14 and 16: base-10 int32 joined by `,`, no blanks; one bad part discards the whole (goim §1.8). Empty = no
-/// change.
+/// The body of ops 14 and 16: base-10 int32 joined by `,`, no blanks; one bad part discards the whole (goim §1.8).
+/// Empty = no change.
 fn parse_ops(body: &[u8]) -> Option<Vec<i32>> {
     if body.is_empty() {
         return None;

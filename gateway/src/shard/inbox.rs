@@ -1,6 +1,6 @@
-//! What feed and control say, in the order they said it. Owns the budget of one turn and which message means what; it
-//! stops early when a connection's queue grows faster than it is flushed, so that a burst is never mistaken for a slow
-//! reader.
+//! Step 9 of a push on its way out: what feed and control say, in the order they said it. Owns the budget of one turn
+//! and which message means what; pushes go on to `fanout`. It stops early when a connection's queue grows faster than
+//! it is flushed, so that a burst is never mistaken for a slow reader.
 
 use crate::limits::INBOX_MESSAGES_PER_TURN;
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToControl, TraceEvent};
@@ -97,7 +97,8 @@ impl<A: Application> Core<A> {
                 if let Some(found) = self.conns.get(conn) {
                     if on {
                         found.flags.set(Flags::TRACED);
-                        // One for each command of control, whose number is bounded; without it a trace never says `traced`.
+                        // One for each command of control, whose number is bounded; without it a trace never says
+                        // `traced`.
                         self.reports.push_back(ShardToControl::Traced { conn, event: TraceEvent::Began });
                     } else {
                         found.flags.clear(Flags::TRACED);

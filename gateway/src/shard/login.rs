@@ -1,6 +1,6 @@
-//! Op 7: from token to auth reply. Owns the order decide → tell the directory → reply → join the room, so that no push
-//! can come before the reply and none is missed after it (C11); decides on open tokens itself and asks control about others.
-//! A login is a state of its connection, never a wait of the shard.
+//! Step 7 of a frame on its way in: op 7, from token to auth reply. Owns the order decide → tell the directory → reply
+//! → join the room, so that no push can come before the reply and none is missed after it (C11). Decides on open tokens
+//! itself and asks control about others. A login is a state of its connection, never a wait of the shard.
 
 use halley_protocol::goim::{Frame, op};
 use halley_protocol::login::open::open;

@@ -1,12 +1,12 @@
 //! One shard: its connections, rooms, timers and counters, on one thread and one ring, shared with nobody.
 //!
-//! [`Shard`] owns the kernel seam, the rings to feed and control, and a [`Core`]. The core is a pure function of the
-//! events, messages, times and the seed handed in: it asks for kernel work by [`Order`]s and queued sends, which the shard carries
-//! out at fixed points of the turn. So a simulation can replay it. One file per phase:
+//! [`Shard`] owns the kernel seam, the rings to feed and control, and a [`Core`]. The core is a function of the events,
+//! messages, times and the seed handed in, so a simulation can replay it. It asks for kernel work by [`Order`]s, which
+//! `turn` carries out at fixed points; accepting and flushing are lent the seam for their phase. One file per phase:
 //!
 //! | file | phase or noun |
 //! |---|---|
-//! | `turn` | the order of the phases; the only caller of `Io` |
+//! | `turn` | the order of the phases; carries orders to the kernel, and enters it |
 //! | `accept` | taking connections, and when not to |
 //! | `receive` | when a connection is read, and when it must wait |
 //! | `transport` | bytes → upgrade, WebSocket messages, goim frames |
@@ -20,7 +20,7 @@
 //! | `secure` | the same through TLS, and received bytes before `transport` |
 //! | `ending` | closing: goodbye, linger, reuse |
 //! | `news` | what feed and control must know |
-//! | `conns`, `rooms`, `accepts`, `timers`, `stats` | tables |
+//! | `conns`, `rooms`, `accepts`, `quota`, `timers`, `stats` | tables |
 
 mod accept;
 pub mod accepts;

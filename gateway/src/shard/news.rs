@@ -1,6 +1,7 @@
-//! What feed and control must know, told when their rings have room and kept until then. Owns the order: rooms before the logins that
-//! want them, so that feed knows a room when it allows a login into it. What is kept is one state per slot, so it is bounded by
-//! the slots.
+//! Step 8 of a frame on its way in: what feed and control must know, told when their rings have room and kept until
+//! then. Owns the order: rooms before the logins that want them, so that feed knows a room when it allows a login into
+//! it. What is kept is bounded: of rooms and connections one state a slot, of receipts and answers as many as were
+//! asked for.
 
 use crate::conn::{ConnState, Flags};
 use crate::mesh::msg::{ConnRef, ShardToControl, ShardToFeed, TraceEvent};

@@ -1,6 +1,6 @@
 //! Connections per source address over all shards. Owns the one table that shards share; it is touched at accept and at
-//! the end of a connection, only while the limit is on, and never on the delivery path. It is in parts, each behind a lock of its own,
-//! so that a shard waits for no other one's part to grow.
+//! the end of a connection, only while the limit is on, and never on the delivery path. It is in parts, each behind a
+//! lock of its own, so that a shard waits for no other one's part to grow.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,7 +17,7 @@ fn block(address: IpAddr) -> u128 {
     }
 }
 
-/// See the module. At most one entry per connection.
+/// Connections by source address: at most one entry per connection.
 #[derive(Debug)]
 pub struct AddressQuota {
     parts: [Mutex<HashMap<u128, u32>>; PARTS],

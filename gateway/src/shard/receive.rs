@@ -1,5 +1,6 @@
-//! When a connection is read, and when not: readiness, one receive at a time, and waiting while a request is being decided or
-//! replies pile up, and how many TLS handshakes go on in one turn. Owns no bytes: what came goes to `transport`, through `secure` where there is TLS.
+//! Step 3 of a frame on its way in: when a connection is read, and when not. Owns readiness, one receive at a time,
+//! waiting while a request is being decided or replies pile up, and how many TLS handshakes go on in one turn. Owns no
+//! bytes: what came goes to `transport`, through `secure` where there is TLS.
 
 use crate::close::CloseReason;
 use crate::conn::tls::TlsProgress;
@@ -65,9 +66,9 @@ impl<A: Application> Core<A> {
         }
     }
 
-    /// Read on the handshakes whose turn it is; the others keep their bytes in the kernel. Each waits here once at most. Those
-    /// that were answered go before fresh ones, or a crowd of these would let nobody finish in time; one place is the fresh ones',
-    /// or slow talkers among the others would let nobody in.
+    /// Read on the handshakes whose turn it is; the others keep their bytes in the kernel. Each waits here once at
+    /// most. Those that were answered go before fresh ones, or a crowd of these would let nobody finish in time; one
+    /// place is the fresh ones', or slow talkers among the others would let nobody in.
     pub(super) fn shake_hands(&mut self) {
         let mut place = 0;
         while place < TLS_HANDSHAKES_PER_TURN

@@ -1,5 +1,5 @@
 //! The rooms of one shard and who is in them. Owns names, member lists, counts and what feed has been told; touches no
-//! queue. `inbound` changes membership, `fanout` reads it, `news` tells feed, `inbox` brings feed's answers.
+//! queue. `inbound` and `login` change membership, `fanout` reads it, `news` tells feed, `inbox` brings feed's answers.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -22,7 +22,7 @@ pub struct Members {
 }
 
 impl Members {
-    /// How many.
+    /// Members, of whom each is a connection of this shard.
     pub fn len(&self) -> usize {
         match self.segments.split_last() {
             Some((last, full)) => full.len() * SEGMENT_MEMBERS + last.len(),
@@ -30,7 +30,7 @@ impl Members {
         }
     }
 
-    /// Nobody.
+    /// Whether the room has no member here; it may be held open.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
@@ -120,12 +120,12 @@ impl Rooms {
         Rooms::default()
     }
 
-    /// Rooms that exist.
+    /// Rooms that have members here or are held open.
     pub fn len(&self) -> u32 {
         self.rooms.len()
     }
 
-    /// None exists.
+    /// Whether no room has members here or is held open.
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty()
     }

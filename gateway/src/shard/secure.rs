@@ -1,6 +1,7 @@
-//! TLS connections: ciphertext → `transport`, send queue → ciphertext. Owns when a session is fed and drained, and what
-//! its failure means for the connection; the session itself is `conn::tls`. At most one record's worth of the queue
-//! waits as ciphertext, so the queue's bound still holds.
+//! Step 4 of a frame on its way in, and step 11 of a push on its way out, where there is TLS: ciphertext → `transport`,
+//! send queue → ciphertext. Owns when a session is fed and drained, and what its failure means for the connection; the
+//! session itself is `conn::tls`. At most one record's worth of the queue waits as ciphertext, so the queue's bound
+//! still holds.
 
 use crate::close::CloseReason;
 use crate::conn::tls::{TlsError, TlsProgress, TlsSession};

@@ -1,4 +1,5 @@
-//! What one shard counts. Owns the names and meanings of its counters: the shard publishes them once per turn and control reads them.
+//! What one shard counts. Owns the names and meanings of its counters: the shard publishes them once per turn and
+//! control reads them.
 
 use halley_service::counters::Published;
 
@@ -14,7 +15,7 @@ pub const AUTH_REFUSALS: usize = AuthRefusal::ALL.len();
 halley_service::counters! {
     /// One shard's own counters, of which it works on plain integers.
     pub struct Counts {
-        /// Gauge: connections in the slab, whatever their state.
+        /// Gauge: connections, whatever their state.
         pub connections: u64,
         /// Gauge: connections that logged in.
         pub authenticated: u64,
@@ -52,7 +53,7 @@ halley_service::counters! {
         pub replies: u64,
         /// Sends started.
         pub sends: u64,
-        /// Bytes handed to the kernel.
+        /// Bytes that the kernel took.
         pub bytes_out: u64,
         /// Sends that the kernel took only in part, or not at all for now.
         pub sends_short: u64,
@@ -64,15 +65,15 @@ halley_service::counters! {
         pub drops_shard_full: u64,
         /// Pushes still queued when their connection ended.
         pub drops_closed: u64,
-        /// Ops 12 and 14 beyond the client's authority.
+        /// Ops 12 refused: the room is beyond the client's authority, or no name of a room.
         pub denied_rooms: u64,
-        /// As above, for op 14.
+        /// Ops asked for by op 14 and refused: beyond the client's authority, or one too many.
         pub denied_ops: u64,
         /// Upstream messages (op 4 and unknown ops) answered.
         pub upstream: u64,
         /// Heartbeats answered.
         pub heartbeats: u64,
-        /// Trace events lost because control's ring was full.
+        /// Trace events lost because too many reports waited for control's ring.
         pub traces_lost: u64,
         /// Turns of the loop.
         pub turns: u64,
@@ -88,7 +89,7 @@ halley_service::counters! {
         pub ring_overflows: u64,
         /// Receives without a free buffer.
         pub ring_no_buffers: u64,
-        /// Gauge: messages waiting in the ring from feed at the last look.
+        /// Gauge: messages taken from feed's ring in the last turn.
         pub inbox_depth: u64,
         /// Times news for feed, or reports for control, found their ring full and were kept for the next turn.
         pub news_deferred: u64,

@@ -1,5 +1,5 @@
-//! When connections time out. Owns one 4-byte tick per slot, grouped so that a sweep skips groups with nothing due; knows
-//! nothing of what a deadline means (`shard::turn` asks the connection).
+//! When connections time out. Owns one 4-byte tick per slot, grouped so that a sweep skips groups with nothing due;
+//! knows nothing of what a deadline means (`ending` asks the connection).
 
 /// Slots of one group.
 const GROUP_SLOTS: usize = 256;
@@ -33,8 +33,8 @@ impl Deadlines {
         group.earliest = group.earliest.min(tick);
     }
 
-    /// Collect the slots whose deadline is `now` or earlier, and forget those deadlines. Stops at the first group with something
-    /// due once `due` has `at_most` slots; returns whether that was not so.
+    /// Collect the slots whose deadline is `now` or earlier, and forget those deadlines. Stops at the first group with
+    /// something due once `due` has `at_most` slots; returns whether that was not so.
     pub fn sweep(&mut self, now: u32, at_most: usize, due: &mut Vec<u32>) -> bool {
         for (index, group) in self.groups.iter_mut().enumerate() {
             if group.earliest > now {

@@ -1,5 +1,6 @@
-//! From received bytes to frames: upgrade request, WebSocket messages, goim frames. Owns what is decoded at once and what is kept
-//! until it is whole, or until `receive` lets it go on; whole frames go to `inbound`. Nothing is copied unless it must wait.
+//! Step 5 of a frame on its way in: upgrade request, WebSocket messages, goim frames. Owns what is decoded at once and
+//! what is kept until it is whole, or until `receive` lets it go on; whole frames go to `inbound`. Copies nothing but
+//! what must wait.
 
 use halley_protocol::goim::{self, Decoded, Frame, FrameError};
 use halley_protocol::websocket::CloseCode;
@@ -127,7 +128,8 @@ impl<A: Application> Core<A> {
                     Ok((_, Item::Incomplete)) => break,
                     Ok((consumed, item)) => {
                         let frames = match item {
-                            // The goim frames in a whole message are counted one by one, whatever it was cut into on its way.
+                            // The goim frames in a whole message are counted one by one, whatever it was cut into on
+                            // its way.
                             Item::Data { end: true, .. } => 0,
                             // A fragment counts, empty or not, when it is whole; a piece of one does not.
                             Item::Data { .. } => u32::from(!decoder.is_inside_frame()),
@@ -244,8 +246,8 @@ impl<A: Application> Core<A> {
         }
     }
 
-    /// The frames of a message, as far as nothing must wait; returns the bytes taken, all of them when no further frame is
-    /// whole.
+    /// The frames of a message, as far as nothing must wait; returns the bytes taken, all of them when no further frame
+    /// is whole.
     fn message_frames(&mut self, slot: u32, message: &[u8]) -> usize {
         let mut taken = 0;
         let Ok(frames) = goim::decode_message(message) else { return message.len() };

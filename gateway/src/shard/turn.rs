@@ -1,5 +1,7 @@
-//! The turn: reap → inbox → timers → flush → news → submit and wait, in this order, each phase with a budget. Owns the order and
-//! is the only place that talks to the kernel seam; decides nothing about connections itself.
+//! Step 2 of a frame on its way in: the turn. Its phases are reap → inbox → timers → paced broadcasts → drain → accepts
+//! → goodbyes → TLS handshakes → orders → flush → news → submit and wait, in this order; those that could take long
+//! have a budget. Owns the order, carries out what the core has ordered, and is the only place that enters the kernel;
+//! decides nothing about connections itself.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -110,8 +112,8 @@ impl<I: Io, A: Application> Shard<I, A> {
         self.core.orders = orders;
     }
 
-    /// Enter the kernel. Before sleeping, announce it and look at the rings once more: a writer that saw us awake rang no
-    /// bell.
+    /// Enter the kernel. Before sleeping, announce it and look at the rings once more: a writer that saw us awake rang
+    /// no bell.
     fn sleep(&mut self, wait: Wait) {
         let asleep = matches!(wait, Wait::AtMost(_));
         let mut wait = wait;

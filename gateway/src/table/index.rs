@@ -3,8 +3,8 @@
 
 use hashbrown::HashTable;
 
-/// Hashes to values of 32 bits, in `PARTS` parts, a power of two. Of ten million entries in 512 parts a growing part moves about
-/// 20,000; an empty part takes 32 bytes.
+/// Hashes to values of 32 bits, in `PARTS` parts, a power of two. Of ten million entries in 512 parts a growing part
+/// moves about 20,000; an empty part takes 32 bytes.
 #[derive(Debug)]
 pub struct Index<V, const PARTS: usize = 512> {
     parts: Box<[HashTable<V>]>,
@@ -12,18 +12,18 @@ pub struct Index<V, const PARTS: usize = 512> {
 }
 
 impl<V: Copy, const PARTS: usize> Index<V, PARTS> {
-    /// Nothing.
+    /// Without values: takes 32 bytes a part.
     pub fn new() -> Index<V, PARTS> {
         const { assert!(PARTS.is_power_of_two()) };
         Index { parts: std::iter::repeat_with(HashTable::new).take(PARTS).collect(), entries: 0 }
     }
 
-    /// How many.
+    /// Values in all parts.
     pub fn len(&self) -> u64 {
         self.entries
     }
 
-    /// Nothing is in it.
+    /// Whether no part holds a value.
     pub fn is_empty(&self) -> bool {
         self.entries == 0
     }
@@ -63,8 +63,8 @@ impl<V: Copy, const PARTS: usize> Index<V, PARTS> {
         }
     }
 
-    /// The part of a hash. Takes bits from the middle: the table itself tells its entries apart by the lowest bits and the top
-    /// seven.
+    /// The part of a hash. Takes bits from the middle: the table itself tells its entries apart by the lowest bits and
+    /// the top seven.
     fn part(hash: u64) -> usize {
         usize::try_from((hash >> 40) & (PARTS as u64 - 1)).expect("smaller than PARTS")
     }

@@ -1,11 +1,11 @@
-//! First in, first out, of small things. Owns fixed segments, of which the emptied ones are used again: growing copies one segment at
-//! most, and a queue that has once been long allocates nothing when it is so again.
+//! First in, first out, of small things. Owns fixed segments, of which the emptied ones are used again: growing copies
+//! one segment at most, and a queue that has once been long allocates nothing when it is so again.
 
 use std::collections::VecDeque;
 
 const SEGMENT_ITEMS: usize = 1024;
 
-/// See the module. The first segment starts small, since most queues are.
+/// Items in the order in which they came. The first segment starts small, since most queues are.
 #[derive(Debug)]
 pub struct Queue<T> {
     /// At least one; only the last one has room, and only the only one may be empty.
@@ -17,17 +17,17 @@ pub struct Queue<T> {
 }
 
 impl<T: Copy> Queue<T> {
-    /// Nothing.
+    /// Without items; allocates for its list of segments only.
     pub fn new() -> Queue<T> {
         Queue { segments: VecDeque::from([Vec::new()]), gone: 0, spares: Vec::new(), len: 0 }
     }
 
-    /// How many.
+    /// Items waiting.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Nothing waits.
+    /// Whether no item waits; emptied segments may be kept.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

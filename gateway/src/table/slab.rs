@@ -1,5 +1,5 @@
-//! Things without a slot of their own, named by a number. Owns fixed segments with a list through the free cells; never moves
-//! what it holds, and never gives a segment back: what left makes room for what comes.
+//! Things without a slot of their own, named by a number. Owns fixed segments with a list through the free cells; never
+//! moves what it holds, and never gives a segment back: what left makes room for what comes.
 
 const NO_CELL: u32 = u32::MAX;
 
@@ -18,17 +18,17 @@ enum Cell<T> {
 }
 
 impl<T, const CELLS: usize> Slab<T, CELLS> {
-    /// Nothing.
+    /// Without things, and without a segment until the first one comes.
     pub fn new() -> Slab<T, CELLS> {
         Slab { segments: Vec::new(), free: NO_CELL, len: 0 }
     }
 
-    /// How many.
+    /// Things in it, fewer than 2³² - 1.
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// Nothing is in it.
+    /// Whether everything that came has left.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

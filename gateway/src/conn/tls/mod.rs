@@ -104,8 +104,8 @@ impl TlsSession {
         Ok(())
     }
 
-    /// Say that nothing more will be sent, so that the peer can tell our end from an attacker's. Does nothing before the
-    /// handshake is over, when it was said already, or after an error.
+    /// Say that nothing more will be sent, so that the peer can tell our end from an attacker's. Does nothing before
+    /// the handshake is over, when it was said already, or after an error.
     pub fn close_notify(&mut self) {
         if !self.may_send() {
             return;
@@ -181,8 +181,8 @@ impl TlsSession {
         self.wire.progress
     }
 
-    /// Whether the handshake is under way and its first answer is made: unless that asked for another try, the private key's work,
-    /// its costly half, is done.
+    /// Whether the handshake is under way and its first answer is made: unless that asked for another try, the private
+    /// key's work, its costly half, is done.
     pub fn is_answered(&self) -> bool {
         self.wire.answered
     }

@@ -278,7 +278,8 @@ fn no_peer_makes_a_session_keep_more_than_a_record() {
     }
 }
 
-/// Before the handshake is over nobody was let in: a record that is whole only beyond 8 KiB is refused when so much has come.
+/// Before the handshake is over nobody was let in: a record that is whole only beyond 8 KiB is refused when so much has
+/// come.
 #[test]
 fn a_handshake_holds_half_a_record_at_most() {
     let files = Files::new(&["localhost"]);

@@ -1,4 +1,5 @@
-//! The metrics of the TLS certificates. Owns their names; the dates are those of the certificates in use, also after a reload.
+//! The metrics of the TLS certificates. Owns their names; the dates are those of the certificates in use, also after a
+//! reload.
 
 use std::sync::Arc;
 

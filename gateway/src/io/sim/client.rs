@@ -1,5 +1,5 @@
-//! The clients of the fake kernel, as a test drives them: connect, write, read, close, vanish. Owns their ends of the virtual
-//! sockets; what the server notices of it is queued as events on its side, in `mod`.
+//! The clients of the fake kernel, as a test drives them: connect, write, read, close, vanish. Owns their ends of the
+//! virtual sockets; what the server notices of it is queued as events on its side, in `mod`.
 
 use std::collections::VecDeque;
 
@@ -41,8 +41,8 @@ impl SimIo {
         self.connect_unheard(listener, window_bytes)
     }
 
-    /// Client: connect to a listener on which a neighbour's accept is just being cancelled. Of the accepts that wait on one
-    /// listener the kernel has woken that one: the client waits in the backlog until an accept looks there.
+    /// Client: connect to a listener on which a neighbour's accept is just being cancelled. Of the accepts that wait on
+    /// one listener the kernel has woken that one: the client waits in the backlog until an accept looks there.
     pub fn connect_unheard(&mut self, listener: usize, window_bytes: usize) -> ClientId {
         let id = ClientId(self.clients.len());
         self.clients.push(Client {

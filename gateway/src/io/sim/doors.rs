@@ -1,5 +1,5 @@
-//! The listeners of the fake kernel: who waits at each, the accept that is armed on it, and when that one looks at the backlog. Owns
-//! which slot a connection gets, which follows no rule.
+//! The listeners of the fake kernel: who waits at each, the accept that is armed on it, and when that one looks at the
+//! backlog. Owns which slot a connection gets, which follows no rule.
 
 use std::collections::VecDeque;
 

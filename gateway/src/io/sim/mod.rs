@@ -1,11 +1,11 @@
-//! A seeded fake kernel for tests of shard code. Owns virtual sockets with finite windows, the clients at their other ends, and every
-//! unpleasant thing the real kernel may do: short sends, full sockets, resets, late and interleaved completions, polls that
-//! end, receives without a buffer, accepts that fail. It never sleeps, and it panics when its caller breaks an obligation of [`Io`].
-//! All chance comes from one seed, so a run can be replayed.
+//! A seeded fake kernel for tests of shard code. Owns virtual sockets with finite windows, the clients at their other
+//! ends, and every unpleasant thing the real kernel may do: short sends, full sockets, resets, late and interleaved
+//! completions, polls that end, receives without a buffer, accepts that fail. It never sleeps, and it panics when its
+//! caller breaks an obligation of [`Io`]. All chance comes from one seed, so a run can be replayed.
 //!
-//! Order is kept as the kernel keeps it: events of one socket come in the order in which they happened, failed sends come in the turn
-//! of their send, and events of different sockets may come in any order and any number of turns later. A slot may be accepted
-//! into again in the very turn of its `Closed`, after it.
+//! Order is kept as the kernel keeps it: events of one socket come in the order in which they happened, failed sends
+//! come in the turn of their send, and events of different sockets may come in any order and any number of turns later.
+//! A slot may be accepted into again in the very turn of its `Closed`, after it.
 //!
 //! ```
 //! use halley_gateway::io::sim::{Faults, SimIo};
@@ -43,7 +43,7 @@ use doors::{Accepting, Door};
 pub use faults::Faults;
 use sockets::Socket;
 
-/// See the module.
+/// The fake kernel of one shard, with its clients.
 #[derive(Debug)]
 pub struct SimIo {
     random: SmallRng,

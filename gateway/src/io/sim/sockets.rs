@@ -1,5 +1,5 @@
-//! The virtual sockets of the fake kernel, as the server has them. Owns what is armed on each, what it has been sent, and the
-//! events that are still to be told; checks that its caller keeps to the rules of [`super::Io`].
+//! The virtual sockets of the fake kernel, as the server has them. Owns what is armed on each, what it has been sent,
+//! and the events that are still to be told; checks that its caller keeps to the rules of [`super::Io`].
 
 use std::collections::VecDeque;
 

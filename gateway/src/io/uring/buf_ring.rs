@@ -1,6 +1,6 @@
-//! The provided receive buffers: memory shared with the kernel, which picks a free buffer when data is there, so that an idle
-//! connection has none. Owns the ring of free buffers and the buffers; which connection a buffer was filled for is
-//! in the completion. All of it is touched at creation: receiving adds no memory later.
+//! The provided receive buffers: memory shared with the kernel, which picks a free buffer when data is there, so that
+//! an idle connection has none. Owns the ring of free buffers and the buffers; which connection a buffer was filled for
+//! is in the completion. All of it is touched at creation: receiving adds no memory later.
 
 #![allow(unsafe_code)]
 
@@ -36,8 +36,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, of this length, and nothing refers to it any more: a `BufRing` is dropped after the
-        // ring that it is registered with.
+        // SAFETY: the mapping is ours, of this length, and nothing refers to it any more: a `BufRing` is dropped after
+        // the ring that it is registered with.
         unsafe { libc::munmap(self.address.as_ptr().cast(), self.bytes) };
     }
 }
@@ -90,8 +90,8 @@ impl BufRing {
     pub(super) fn bytes(&mut self, buffer: BufferId, bytes: u32) -> &mut [u8] {
         assert!(self.lent[usize::from(buffer.0)] && bytes <= self.buffer_bytes, "buffer {} holds no data", buffer.0);
         let start = self.address(buffer.0);
-        // SAFETY: the buffer is `buffer_bytes` long and initialised (fresh mappings are zero); while it is lent the kernel
-        // does not write to it, and `&mut self` lets nobody else at it.
+        // SAFETY: the buffer is `buffer_bytes` long and initialised (fresh mappings are zero); while it is lent the
+        // kernel does not write to it, and `&mut self` lets nobody else at it.
         unsafe { std::slice::from_raw_parts_mut(start, bytes as usize) }
     }
 
@@ -115,7 +115,8 @@ impl BufRing {
         let position = usize::from(self.tail & (self.count - 1));
         // SAFETY: `position` is below `count`, so this is inside the mapping.
         let mut entry = unsafe { self.entries.address.cast::<BufRingEntry>().add(position) };
-        // SAFETY: the entry is initialised (fresh mappings are zero), and the kernel reads it only once it is published.
+        // SAFETY: the entry is initialised (fresh mappings are zero), and the kernel reads it only once it is
+        // published.
         let entry = unsafe { entry.as_mut() };
         entry.set_addr(address.expose_provenance() as u64);
         entry.set_len(self.buffer_bytes);

@@ -1,5 +1,6 @@
-//! What the kernel's answers mean. Owns the translation of completions into events and the bookkeeping of what has ended; it
-//! queues no request, because it runs while the kernel's answers are being read. The events go to `turn`'s caller.
+//! What the kernel's answers mean. Owns the translation of completions into events and the bookkeeping of what has
+//! ended; it queues no request, because it runs while the kernel's answers are being read. The events go to `turn`'s
+//! caller.
 
 use io_uring::cqueue;
 
@@ -125,8 +126,8 @@ impl UringIo {
         match (completion.outcome(), buffer) {
             (Ok(0), _) => Event::EndOfStream { conn },
             (Ok(bytes), Some(buffer)) => {
-                // Only TCP says what is left, and of what is left it counts a FIN but not a reset, whose edge may be over. A full
-                // buffer may have left something in any case.
+                // Only TCP says what is left, and of what is left it counts a FIN but not a reset, whose edge may be
+                // over. A full buffer may have left something in any case.
                 let more = cqueue::sock_nonempty(completion.flags)
                     || bytes == self.buffers.buffer_bytes()
                     || facts.has(Facts::ENDING)
@@ -143,7 +144,8 @@ impl UringIo {
         }
     }
 
-    /// Without room it was a FIN that ended the poll, and would end any that follows: one that stays must watch from now on.
+    /// Without room it was a FIN that ended the poll, and would end any that follows: one that stays must watch from
+    /// now on.
     fn room_polled(&mut self, conn: ConnRef, outcome: Result<u32, Errno>, is_last: bool) {
         let facts = &mut self.slots.at(conn.slot).facts;
         let has_room = outcome.is_err() || outcome.is_ok_and(ops::has_room);

@@ -1,5 +1,5 @@
-//! The listening sockets of a ring and the one accept that may be armed on each. Owns what is armed; `completions` notes when it
-//! has ended, and whether to arm again is the caller's choice.
+//! The listening sockets of a ring and the one accept that may be armed on each. Owns what is armed; `completions`
+//! notes when it has ended, and whether to arm again is the caller's choice.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;

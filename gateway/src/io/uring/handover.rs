@@ -1,5 +1,6 @@
-//! Handing over: what is queued goes to the kernel, what has completed comes back. Owns the loop around the enter, the requests that
-//! earlier completions made necessary, and the moment at which a close has happened; `completions` says what each answer means.
+//! Handing over: what is queued goes to the kernel, what has completed comes back. Owns the loop around the enter, the
+//! requests that earlier completions made necessary, and the moment at which a close has happened; `completions` says
+//! what each answer means.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -44,8 +45,8 @@ impl UringIo {
         self.outgoing.release();
     }
 
-    /// A close runs inside the enter that takes it: what the kernel has taken is closed. Told before anything that this enter
-    /// completed, because that may be an accept into the same slot.
+    /// A close runs inside the enter that takes it: what the kernel has taken is closed. Told before anything that this
+    /// enter completed, because that may be an accept into the same slot.
     fn settle_closes(&mut self) {
         if self.closes.is_empty() {
             return;

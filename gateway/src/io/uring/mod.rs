@@ -1,14 +1,15 @@
-//! The kernel seam on io_uring. Owns one ring with its direct descriptors and receive buffers, turns the requests of a
-//! shard into submission entries; `handover` gives them to the kernel in batches, `completions` turns what comes back into events.
-//! It decides nothing about connections. One thread makes it and uses it.
+//! Step 1 of a frame on its way in, and step 12 of a push on its way out: the kernel seam on io_uring. Owns one ring
+//! with its direct descriptors and receive buffers, turns the requests of a shard into submission entries; `handover`
+//! gives them to the kernel in batches, `completions` turns what comes back into events. It decides nothing about
+//! connections. One thread makes it and uses it.
 //!
 //! Why it is built this way, in terms of what the kernel does:
 //! - An idle connection has one multishot poll armed and no buffer; a receive never waits and takes a provided buffer.
 //! - A send never waits and completes only when it was short or failed, so a delivery that works costs one entry and no
 //!   completion, and its memory need only outlive the enter (`outgoing`).
 //! - Closing a descriptor under an armed poll would send no FIN: `close` ends the polls, waits for everything
-//!   outstanding of that slot (`slots`), and closes then. The close itself runs inside its enter, so the slot is free when
-//!   that has returned.
+//!   outstanding of that slot (`slots`), and closes then. The close itself runs inside its enter, so the slot is free
+//!   when that has returned.
 
 mod buf_ring;
 mod completions;
@@ -139,8 +140,8 @@ impl UringIo {
         })
     }
 
-    /// Makes room for one entry. Whatever the entry points to must be prepared after this, because it may enter the kernel
-    /// and release what earlier entries pointed to.
+    /// Makes room for one entry. Whatever the entry points to must be prepared after this, because it may enter the
+    /// kernel and release what earlier entries pointed to.
     #[inline]
     fn reserve(&mut self) {
         if self.ring.is_full() {

@@ -1,5 +1,5 @@
-//! Where the kernel writes peers' addresses. Owns a fixed number of places with stable addresses, each for one question at a
-//! time, and reads what was written there. Asking is in `ops`, the answer goes out as an event.
+//! Where the kernel writes peers' addresses. Owns a fixed number of places with stable addresses, each for one question
+//! at a time, and reads what was written there. Asking is in `ops`, the answer goes out as an event.
 
 #![allow(unsafe_code)]
 
@@ -17,7 +17,7 @@ pub(super) const IPV6_BYTES: u32 = 28;
 /// Room for the larger of the two.
 type Place = [u8; IPV6_BYTES as usize];
 
-/// See the module.
+/// Places for peers' addresses, each asked about once at a time.
 pub(super) struct Names {
     places: Box<[UnsafeCell<Place>]>,
     free: Vec<u16>,
@@ -54,7 +54,8 @@ impl Names {
     }
 }
 
-/// An address as the kernel writes it (ip(7), ipv6(7)). An IPv4 client of a dual-stack listener is named by its IPv4 address.
+/// An address as the kernel writes it (ip(7), ipv6(7)). An IPv4 client of a dual-stack listener is named by its IPv4
+/// address.
 fn parse(name: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes([*name.first()?, *name.get(1)?]);
     let port = u16::from_be_bytes([*name.get(2)?, *name.get(3)?]);

@@ -1,5 +1,5 @@
-//! The requests as the kernel reads them. Owns one constructor per operation and the meaning of `user_data`; queues nothing
-//! and keeps no memory. `mod` pushes what is built here, `completions` reads the names back.
+//! The requests as the kernel reads them. Owns one constructor per operation and the meaning of `user_data`; queues
+//! nothing and keeps no memory. `mod` pushes what is built here, `completions` reads the names back.
 
 #![allow(unsafe_code)]
 
@@ -95,8 +95,8 @@ pub(super) fn cancel_accept(kind: Kind, listener: u16) -> Entry {
     cancel(listener_data(kind, listener))
 }
 
-/// End a poll of this connection. By `user_data`, because the kernel finds that in a hash table, while looking for a descriptor walks
-/// everything that is armed.
+/// End a poll of this connection. By `user_data`, because the kernel finds that in a hash table, while looking for a
+/// descriptor walks everything that is armed.
 pub(super) fn cancel_poll(kind: Kind, conn: ConnRef) -> Entry {
     cancel(user_data(kind, conn))
 }
@@ -107,8 +107,8 @@ fn cancel(target: u64) -> Entry {
     opcode::AsyncCancel2::new(builder).build().flags(Flags::SKIP_SUCCESS).user_data(user_data(Kind::Cancel, nobody))
 }
 
-/// What a readiness poll reports once no more than the rest of the data is to come. Errors wake every poll, but are reported only
-/// where they are asked for.
+/// What a readiness poll reports once no more than the rest of the data is to come. Errors wake every poll, but are
+/// reported only where they are asked for.
 const ENDS: libc::c_short = libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
 
 /// Whether the result of a readiness poll tells of FIN or an error.
@@ -130,7 +130,8 @@ pub(super) fn poll_doorbell(fd: Fd) -> Entry {
     opcode::PollAdd::new(fd, mask(libc::POLLIN)).multi(true).build().user_data(user_data(Kind::Doorbell, nobody))
 }
 
-/// One poll for room to send, or for an error. Where the peer has sent FIN it ends at once, room or not: FIN ends every poll.
+/// One poll for room to send, or for an error. Where the peer has sent FIN it ends at once, room or not: FIN ends every
+/// poll.
 pub(super) fn poll_writable(conn: ConnRef) -> Entry {
     opcode::PollAdd::new(Fixed(conn.slot), mask(ROOM)).build().user_data(user_data(Kind::PollWritable, conn))
 }
@@ -165,8 +166,8 @@ pub(super) fn receive(conn: ConnRef) -> Entry {
         .user_data(user_data(Kind::Receive, conn))
 }
 
-/// One send that completes only when the kernel did not take all of it. Without MSG_WAITALL a short send would count as a
-/// success and its missing bytes would never be told; MSG_DONTWAIT ends it before the enter returns.
+/// One send that completes only when the kernel did not take all of it. Without MSG_WAITALL a short send would count as
+/// a success and its missing bytes would never be told; MSG_DONTWAIT ends it before the enter returns.
 #[inline]
 pub(super) fn send(conn: ConnRef, bytes: *const u8, length: u32) -> Entry {
     opcode::Send::new(Fixed(conn.slot), bytes, length)
@@ -176,8 +177,8 @@ pub(super) fn send(conn: ConnRef, bytes: *const u8, length: u32) -> Entry {
         .user_data(user_data(Kind::Send, conn))
 }
 
-/// Ask for the peer's address: `getsockopt(SOL_SOCKET, SO_PEERNAME)` on a direct descriptor. `name` takes `length` bytes,
-/// which must not exceed what the address family has.
+/// Ask for the peer's address: `getsockopt(SOL_SOCKET, SO_PEERNAME)` on a direct descriptor. `name` takes `length`
+/// bytes, which must not exceed what the address family has.
 pub(super) fn peer_name(conn: ConnRef, name: *mut u8, length: u32) -> Entry {
     const GETSOCKOPT: u32 = 2;
     const COMMAND_WORD: usize = 2;

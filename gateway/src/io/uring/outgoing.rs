@@ -1,5 +1,6 @@
-//! Memory that queued sends point into. Owns copies made for one send each and a reference to every payload sent without
-//! copying, both only until the enter that took the entries has returned: every send is done by then. It builds no entry.
+//! Memory that queued sends point into. Owns copies made for one send each and a reference to every payload sent
+//! without copying, both only until the enter that took the entries has returned: every send is done by then. It builds
+//! no entry.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ const CHUNKS_MAX: usize = 16;
 /// References looked at before one more is kept: flushing walks connections whose next payload is mostly the same.
 const LOOK_BACK: usize = 4;
 
-/// See the module.
+/// What the sends queued since the last enter point into.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     /// Never shrinks and its boxes never move. The last one in use is `chunks[chunk]`, filled up to `used`.
@@ -32,8 +33,8 @@ impl Outgoing {
         self.chunk + 1 < CHUNKS_MAX
     }
 
-    /// Copies the parts one after another and returns where they lie. Parts that do not fit into [`SEND_COPY_BYTES_MAX`] are left
-    /// out, possibly in their middle.
+    /// Copies the parts one after another and returns where they lie. Parts that do not fit into
+    /// [`SEND_COPY_BYTES_MAX`] are left out, possibly in their middle.
     pub(super) fn copy(&mut self, parts: &mut dyn Iterator<Item = &[u8]>) -> &[u8] {
         let mut start = self.used;
         for part in parts {
@@ -89,7 +90,8 @@ fn chunk() -> Box<[u8]> {
 mod tests {
     use super::*;
 
-    /// Copies of one enter neither move nor overlap, whatever their sizes, and each holds its parts' bytes up to the limit.
+    /// Copies of one enter neither move nor overlap, whatever their sizes, and each holds its parts' bytes up to the
+    /// limit.
     #[test]
     fn copies_stay_where_they_are_until_released() {
         let mut outgoing = Outgoing::new();

@@ -1,14 +1,14 @@
 //! Why io_uring cannot run here, in words for the person who starts the gateway. Owns the mapping from what the kernel
-//! answered, and what the host says about itself, to one sentence with the cause and the cure. It changes nothing on the
-//! host; `ring` and `mod` call it when a step of the start fails.
+//! answered, and what the host says about itself, to one sentence with the cause and the cure. It changes nothing on
+//! the host; `ring` and `mod` call it when a step of the start fails.
 
 use std::fmt;
 
 use super::super::Errno;
 use crate::limits::TABLE_SLOTS_MAX;
 
-/// Oldest kernel that has all the gateway needs: the peer's address of a direct descriptor (6.7) and a release in which it is
-/// dependable.
+/// Oldest kernel that has all the gateway needs: the peer's address of a direct descriptor (6.7) and a release in which
+/// it is dependable.
 pub const KERNEL_MIN: KernelVersion = KernelVersion { major: 6, minor: 8 };
 
 /// Version of a Linux kernel, without patch level.

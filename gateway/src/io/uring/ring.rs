@@ -1,6 +1,6 @@
 //! The submission and the completion queue, and the one function that enters the kernel. Owns setup with its flags, the
-//! registered descriptor of the ring, batching and the handling of what an enter can answer; knows no connection. Entries
-//! come from `ops`, completions go to `completions`.
+//! registered descriptor of the ring, batching and the handling of what an enter can answer; knows no connection.
+//! Entries come from `ops`, completions go to `completions`.
 
 #![allow(unsafe_code)]
 
@@ -47,7 +47,8 @@ pub(super) struct Ring {
     ring: IoUring,
     /// Index of the ring in the table of this thread's registered rings: saves a descriptor look-up per enter.
     registered: Option<u32>,
-    /// The kernel can be told that a sleeping shard is idle, where tools would otherwise show a processor that waits for a disk.
+    /// The kernel can be told that a sleeping shard is idle, where tools would otherwise show a processor that waits
+    /// for a disk.
     idle_is_idle: bool,
     pub(super) enters: u64,
     pub(super) submissions: u64,
@@ -97,8 +98,8 @@ impl Ring {
         let idle_is_idle = ring.params().is_feature_no_iowait();
         let mut ring = Ring { ring, registered: None, idle_is_idle, enters: 0, submissions: 0 };
         ring.registered = ring.register_itself();
-        // Only shutdowns run on kernel worker threads (no kernel does them inline): one worker of each kind is enough. A
-        // kernel that cannot bound them starts more for a while, and nothing else changes.
+        // Only shutdowns run on kernel worker threads (no kernel does them inline): one worker of each kind is enough.
+        // A kernel that cannot bound them starts more for a while, and nothing else changes.
         let _ = ring.ring.submitter().register_iowq_max_workers(&mut [1, 1]);
         Ok(ring)
     }
@@ -149,8 +150,8 @@ impl Ring {
     /// When the queue is full: the caller asks [`Ring::is_full`] first.
     #[inline]
     pub(super) fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: whatever the entry points to stays valid until the kernel has consumed it: scratch memory, payloads and
-        // names are kept by `UringIo` at least until the enter that takes the entry has returned.
+        // SAFETY: whatever the entry points to stays valid until the kernel has consumed it: scratch memory, payloads
+        // and names are kept by `UringIo` at least until the enter that takes the entry has returned.
         let pushed = unsafe { self.ring.submission().push(entry) };
         assert!(pushed.is_ok(), "the submission queue has room: it was asked");
     }
@@ -182,8 +183,8 @@ impl Ring {
             }
             None => libc::c_long::from(self.ring.as_raw_fd()),
         };
-        // SAFETY: the ring is ours; `pointer` is null or points to `arguments`, whose `timespec` is alive too, and both are
-        // only read during the call.
+        // SAFETY: the ring is ours; `pointer` is null or points to `arguments`, whose `timespec` is alive too, and both
+        // are only read during the call.
         let answer = unsafe {
             libc::syscall(libc::SYS_io_uring_enter, ring, queued, completions_min, flags.bits(), pointer, bytes)
         };

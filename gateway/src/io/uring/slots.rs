@@ -1,6 +1,6 @@
-//! What is outstanding in the kernel for each direct descriptor. Owns one small cell per slot, in segments allocated when the
-//! kernel first uses one of their slots; decides nothing. `mod` notes what begins, `completions` what has ended, and the two
-//! together make close a join: nothing outstanding, then the descriptor goes.
+//! What is outstanding in the kernel for each direct descriptor. Owns one small cell per slot, in segments allocated
+//! when the kernel first uses one of their slots; decides nothing. `mod` notes what begins, `completions` what has
+//! ended, and the two together make close a join: nothing outstanding, then the descriptor goes.
 
 use super::ops;
 use crate::mesh::msg::ConnRef;
@@ -71,7 +71,7 @@ pub(super) struct Slot {
 /// Slots of one segment.
 const SEGMENT: usize = 4096;
 
-/// All of them.
+/// The cells of all slots that were ever accepted into.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
     segments: Vec<Box<[Slot; SEGMENT]>>,
