@@ -1,9 +1,8 @@
 //! What one shard counts. Owns the names and meanings of its counters: the shard publishes them once per turn and
 //! control reads them.
 
-use halley_service::counters::Published;
-
 use halley_protocol::login::AuthRefusal;
+use halley_service::counters::Published;
 
 use crate::close::CloseReason;
 
