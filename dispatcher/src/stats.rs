@@ -1,9 +1,8 @@
 //! What the dispatcher counts. Owns the counters and their metric labels; renders nothing: the gateway's `/metrics`
 //! reads them. Written by the ingress and the consumer; a reader sees each number, not one instant.
 
-use halley_service::counters::Counter;
-
 use halley_protocol::push::Target;
+use halley_service::counters::Counter;
 
 /// What a push is addressed to, as metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
-//! What a process counts and others look at meanwhile. Owns the two ways to share numbers without a lock: one thread works on plain
-//! integers and publishes them whole ([`Published`], made by [`counters!`](crate::counters)), or several threads add to one
-//! ([`Counter`]). Knows no name under which they are shown: whoever has counted gives them names.
+//! What a process counts and others look at meanwhile. Owns the two ways to share numbers without a lock: one thread
+//! works on plain integers and publishes them whole ([`Published`], made by [`counters!`](crate::counters)), or several
+//! threads add to one ([`Counter`]). Knows no name under which they are shown: whoever has counted gives them names.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -111,7 +111,8 @@ pub trait Counts {
     fn load(shared: &Self::Shared) -> Self;
 }
 
-/// The copy of one thread's counters that others read, on cache lines of its own: publishing slows nobody down who writes beside it.
+/// The copy of one thread's counters that others read, on cache lines of its own: publishing slows nobody down who
+/// writes beside it.
 #[derive(Debug)]
 pub struct Published<C: Counts>(CachePadded<C::Shared>);
 

@@ -61,7 +61,7 @@ impl ConnState {
         self.is_handshake() || self == ConnState::Online
     }
 
-    /// The word for people.
+    /// What `GET /v1/connections` calls it.
     pub fn label(self) -> &'static str {
         match self {
             ConnState::Free | ConnState::Gone => "closed",
@@ -134,15 +134,15 @@ impl Flags {
     }
 }
 
-/// No room.
+/// The index that names no room.
 pub const NO_ROOM: u32 = u32::MAX;
 
 /// What a login keeps until the auth reply is out.
 #[derive(Debug)]
 pub struct PendingLogin {
-    /// Header fields of the op 7 to answer.
+    /// Version of the op 7, echoed in its reply.
     pub version: i16,
-    /// Echoed in the reply.
+    /// Sequence number of the op 7, echoed in its reply.
     pub seq: i32,
     /// Who logs in, once decided.
     pub identity: Identity,
@@ -157,18 +157,18 @@ pub struct PendingLogin {
 pub enum PendingRequest {
     /// Op 12 into a room that feed does not know of yet.
     ChangeRoom {
-        /// Header field.
+        /// Version of the request, echoed in its reply.
         version: i16,
-        /// Header field.
+        /// Sequence number of the request, echoed in its reply.
         seq: i32,
         /// The room, held open.
         room: u32,
     },
     /// A second op 7 with a fresh token.
     Refresh {
-        /// Header field.
+        /// Version of the request, echoed in its reply.
         version: i16,
-        /// Header field.
+        /// Sequence number of the request, echoed in its reply.
         seq: i32,
     },
 }
@@ -195,7 +195,7 @@ pub struct Conn {
     pub tls: Option<Box<TlsSession>>,
     /// The login under way.
     pub login: Option<Box<PendingLogin>>,
-    /// See [`Extra`].
+    /// What only some connections have, made on demand.
     pub extra: Option<Box<Extra>>,
     /// Member id, 0 for none.
     pub mid: i64,
@@ -203,9 +203,9 @@ pub struct Conn {
     port: u16,
     /// Yes-or-no facts.
     pub flags: Flags,
-    /// See [`ConnState`].
+    /// Where it stands between accept and reuse of its slot.
     pub state: ConnState,
-    /// See [`ConnRef`].
+    /// Number of times the slot was taken, wrapping: tells its owners apart.
     pub generation: u32,
     /// Index of the room, [`NO_ROOM`] for none.
     pub room: u32,
@@ -215,13 +215,13 @@ pub struct Conn {
     pub accepts: u32,
     /// Index of the send under way in this turn's flights.
     pub flight: u32,
-    /// Pushes dropped.
+    /// Pushes dropped since its accept because it read too slowly.
     pub drops: u32,
     /// Seconds since the Unix epoch at accept.
     pub accepted_unix_s: u32,
     /// Tick of the last heartbeat or login.
     pub heartbeat_tick: u32,
-    /// Token buckets.
+    /// Token buckets of frames, bytes and changes of room.
     pub buckets: Buckets,
 }
 

@@ -1,6 +1,6 @@
-//! What one connection still has to send, in order. Owns ids of payloads and byte counts; never the bytes, never the
-//! socket. Filled by replies and fan-out, emptied by `shard::flush` and `shard::secure`; a partly sent head stays at
-//! the head until its tail is out.
+//! Step 10 of a push on its way out: what one connection still has to send, in order. Owns ids of payloads and byte
+//! counts; never the bytes, never the socket. Filled by replies and fan-out, emptied by `shard::flush` and
+//! `shard::secure`; a partly sent head stays at the head until its tail is out.
 
 use std::collections::VecDeque;
 

@@ -124,7 +124,7 @@ pub enum ShardToFeed {
     },
     /// How many connections a push matched in this shard.
     Receipt {
-        /// As asked.
+        /// Copied from the push.
         id: ReceiptId,
         /// Connections that were given the push, or would have been.
         matched: u32,
@@ -219,14 +219,14 @@ pub enum ShardToControl {
     },
     /// The answer to `Describe`; `None` when the connection is gone.
     Described {
-        /// As asked.
+        /// Copied from the question.
         request: u64,
         /// The connection now.
         info: Option<Box<ConnInfo>>,
     },
     /// The answer to `Members`.
     Members {
-        /// As asked.
+        /// Copied from the question.
         request: u64,
         /// Up to `limit` members.
         conns: Box<[ConnRef]>,
@@ -295,7 +295,7 @@ pub enum TraceEvent {
     },
     /// A push was dropped.
     Dropped {
-        /// As [`TraceEvent::Queued`].
+        /// Operation of the push.
         op: i32,
         /// Size on the wire.
         bytes: u32,

@@ -1,6 +1,7 @@
-//! The bounded queue between two threads: one writes, one reads, neither waits. Owns the slots and the two positions;
-//! knows nothing of what travels in it nor of who sleeps (`port` joins it with `wake`). Writes are staged and become
-//! visible in one step, so a batch costs the reader one cache miss on the position instead of one per message.
+//! Step 8 of a push on its way out: the bounded queue between two threads. One writes, one reads, neither waits. Owns
+//! the slots and the two positions; knows nothing of what travels in it nor of who sleeps (`port` joins it with
+//! `wake`). Writes are staged and become visible in one step, so a batch costs the reader one cache miss on the
+//! position instead of one per message.
 //!
 //! Positions run freely and wrap with `usize`; a slot is `position & mask`. Each side keeps a copy of the other's
 //! position and looks again only when the copy says "full" or "empty".

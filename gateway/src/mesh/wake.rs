@@ -1,6 +1,6 @@
-//! The doorbell of one reading thread: a sleep flag and an eventfd. Owns the order of "I sleep" against "there is
-//! something"; a writer pays a syscall only when the reader sleeps. Shards poll the eventfd in their ring, feed and
-//! control through tokio.
+//! Step 8 of a push on its way out: the doorbell of one reading thread, a sleep flag and an eventfd. Owns the order of
+//! "I sleep" against "there is something"; a writer pays a syscall only when the reader sleeps. Shards poll the eventfd
+//! in their ring, feed and control through tokio.
 //!
 //! No wake-up is lost, because each side puts a sequentially consistent fence between its own write and its look at the
 //! other's: the reader raises the flag, then looks at its rings; the writer publishes, then looks at the flag. At least

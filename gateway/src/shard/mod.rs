@@ -105,13 +105,13 @@ pub struct ShardLinks {
 
 /// What a shard is made of, its kernel seam and rings aside.
 pub struct ShardParts<A> {
-    /// Its index.
+    /// Its index among the shards.
     pub index: u16,
     /// Its own listeners first, then those of its neighbours.
     pub listeners: Vec<Listener>,
     /// Connections it holds at most; the `Io` has [`crate::limits::SPARE_SLOTS`] more descriptors.
     pub capacity: u32,
-    /// What it works by.
+    /// What it works by, until control sends others.
     pub settings: Arc<ShardSettings>,
     /// Connections per source address, all shards together.
     pub quota: Arc<AddressQuota>,

@@ -72,7 +72,7 @@ impl Members {
 pub struct Room {
     /// Full room key.
     pub name: Box<str>,
-    /// See [`RoomRef`].
+    /// Number of the room among all that there were, wrapping: tells the owners of its slot apart.
     pub generation: u32,
     /// Members here.
     pub members: Members,

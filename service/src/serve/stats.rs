@@ -1,5 +1,5 @@
-//! What the listeners of a process count. Owns the counters of each listener and their sum over listeners of one kind; who shows
-//! them gives them names.
+//! What the listeners of a process count. Owns the counters of each listener and their sum over listeners of one kind;
+//! who shows them gives them names.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
