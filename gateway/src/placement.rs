@@ -1,5 +1,5 @@
-//! Where shards run and how many connections they may hold. Owns the decision, made once at start from what the process may use:
-//! CPUs (affinity and quota), the limit on open files. `node` starts the threads by it.
+//! Where shards run and how many connections they may hold. Owns the decision, made once at start from what the process
+//! may use: CPUs (affinity and quota), the limit on open files. `node` starts the threads by it.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ pub const AUTO_CONNECTIONS_MAX: u32 = 1_000_000;
 /// Places in a ring's table that leave room for one client. Descriptors of the process (rings, listeners, gRPC and HTTP
 /// connections, files) are under the same limit, but are not counted against a ring's table.
 const SLOTS_MIN: u32 = SPARE_SLOTS + 1;
-/// Descriptors that the process has open besides those of its shards and its listeners: the runtimes of its threads, standard
-/// streams, signals, the ready file.
+/// Descriptors that the process has open besides those of its shards and its listeners: the runtimes of its threads,
+/// standard streams, signals, the ready file.
 const FILES_OF_PROCESS: u32 = 28;
 /// Descriptors of a shard besides its listeners: the ring and the doorbell.
 const FILES_OF_SHARD: u32 = 2;
@@ -97,8 +97,8 @@ impl fmt::Display for Note {
             Note::TooFewFiles { wanted, fit, open_files, shards } => {
                 write!(
                     f,
-                    "max_connections = {wanted} does not fit, {fit} do: a shard holds at most as many connections as the limit \
-                     on open files ({open_files}) allows, less {SPARE_SLOTS}; "
+                    "max_connections = {wanted} does not fit, {fit} do: a shard holds at most as many connections as \
+                     the limit on open files ({open_files}) allows, less {SPARE_SLOTS}; "
                 )?;
                 let raise = |f: &mut fmt::Formatter<'_>, limit: u32| {
                     write!(f, "raise it to {limit} (LimitNOFILE={limit} in the systemd unit, or `ulimit -Hn {limit}`)")
@@ -120,8 +120,9 @@ impl fmt::Display for Note {
             }
             Note::FewerPlaces { wanted, fit, open_files } => write!(
                 f,
-                "http_listen, grpc_listen and admin_listen hold {fit} connections together instead of {wanted}: raise the limit \
-                 on open files to {open_files} (LimitNOFILE={open_files} in the systemd unit, or `ulimit -Hn {open_files}`)"
+                "http_listen, grpc_listen and admin_listen hold {fit} connections together instead of {wanted}: raise \
+                 the limit on open files to {open_files} (LimitNOFILE={open_files} in the systemd unit, or `ulimit -Hn \
+                 {open_files}`)"
             ),
             Note::NotPinned { parallelism, cpus } => write!(
                 f,
@@ -143,8 +144,8 @@ pub struct Wish {
 }
 
 impl Machine {
-    /// Look at this process, and raise its soft limit on open files to the hard one: the low soft limit protects programs that use
-    /// `select`, and this one does not.
+    /// Look at this process, and raise its soft limit on open files to the hard one: the low soft limit protects
+    /// programs that use `select`, and this one does not.
     pub fn detect() -> Machine {
         let files = rustix::process::getrlimit(Resource::Nofile);
         if files.current != files.maximum {
@@ -209,10 +210,10 @@ impl fmt::Display for NotEnoughFiles {
         let needed = self.needed();
         write!(
             f,
-            "the limit on open files is {open_files}, at least {needed} are needed: {own} for rings, listeners and threads and \
-             {FILES_SPARE} kept for HTTP and gRPC connections, and no fewer than {SLOTS_MIN}, since a shard holds as many clients as \
-             the limit less {SPARE_SLOTS} that are kept for turning clients away; set LimitNOFILE={needed} or more in the \
-             systemd unit, or `ulimit -n {needed}`"
+            "the limit on open files is {open_files}, at least {needed} are needed: {own} for rings, listeners and \
+             threads and {FILES_SPARE} kept for HTTP and gRPC connections, and no fewer than {SLOTS_MIN}, since a \
+             shard holds as many clients as the limit less {SPARE_SLOTS} that are kept for turning clients away; set \
+             LimitNOFILE={needed} or more in the systemd unit, or `ulimit -n {needed}`"
         )
     }
 }
@@ -224,8 +225,8 @@ impl NotEnoughFiles {
     }
 }
 
-/// Whether the limit on open files lets so many shards run, each with so many listeners of clients, beside so many listeners of
-/// the process. Asked before anything is opened, so that one sentence has the whole answer.
+/// Whether the limit on open files lets so many shards run, each with so many listeners of clients, beside so many
+/// listeners of the process. Asked before anything is opened, so that one sentence has the whole answer.
 pub fn check_files(
     machine: &Machine,
     shards: usize,
@@ -244,8 +245,9 @@ fn own_files(shards: usize, client_listeners: usize, other_listeners: usize) -> 
     FILES_OF_PROCESS.saturating_add(count(shards).saturating_mul(of_shard)).saturating_add(count(other_listeners))
 }
 
-/// Places for the connections of HTTP and gRPC listeners, each of which should have as many as `wanted` says: less where the
-/// limit on open files does not let all of them be taken at once, so that connections never take the last descriptor. Asked after
+/// Places for the connections of HTTP and gRPC listeners, each of which should have as many as `wanted` says: less
+/// where the limit on open files does not let all of them be taken at once, so that connections never take the last
+/// descriptor. Asked after
 /// [`check_files`].
 pub fn share_files(
     machine: &Machine,
@@ -265,7 +267,8 @@ pub fn share_files(
     (parts, Some(Note::FewerPlaces { wanted: all, fit, open_files: own + all }))
 }
 
-/// Keep the calling thread on one CPU. Without the right to do so the thread runs where the kernel likes, which costs speed only.
+/// Keep the calling thread on one CPU. Without the right to do so the thread runs where the kernel likes, which costs
+/// speed only.
 pub fn pin(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);

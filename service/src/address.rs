@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-/// Peers that share a bound: an IPv4 address, an IPv6 /64 (one customer usually has a whole one), or this machine's sockets.
+/// Peers that share a bound: an IPv4 address, an IPv6 /64 (one customer usually has a whole one), or this machine's
+/// sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AddressBlock {
     /// Whoever comes over a Unix-domain socket.

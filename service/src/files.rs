@@ -1,6 +1,6 @@
-//! Files that a configuration names. Owns reading them within a bound that does not believe what the file system says about their
-//! size (a pipe has none, a device no end), and knowing which one a thread reads: where reading hangs, that is what people must
-//! be told. Whoever must not hang sends an [`Errand`] to a thread of its own.
+//! Files that a configuration names. Owns reading them within a bound that does not believe what the file system says
+//! about their size (a pipe has none, a device no end), and knowing which one a thread reads: where reading hangs, that
+//! is what people must be told. Whoever must not hang sends an [`Errand`] to a thread of its own.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -33,8 +33,8 @@ thread_local! {
 /// How long a pipe may say nothing: longer than anybody waits for the answer, who then says what he waited for.
 const PIPE_WITHIN: Timespec = Timespec { tv_sec: 12, tv_nsec: 0 };
 
-/// A file, or what is in its place and says something in time. Opening a pipe waits for nobody: one that nobody writes to would hold
-/// its reader for ever, even after another file has taken its path.
+/// A file, or what is in its place and says something in time. Opening a pipe waits for nobody: one that nobody writes
+/// to would hold its reader for ever, even after another file has taken its path.
 struct Source(File);
 
 impl io::Read for Source {
@@ -77,7 +77,8 @@ pub enum Writers {
     Everybody,
 }
 
-/// Who beside its owner may write this file, by its mode; `None` also for what is no plain file, or cannot be looked at.
+/// Who beside its owner may write this file, by its mode; `None` also for what is no plain file, or cannot be looked
+/// at.
 pub fn writers(path: &Path) -> Option<Writers> {
     let _reading = Reading::begin(path);
     let about = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
@@ -91,7 +92,8 @@ pub fn writers(path: &Path) -> Option<Writers> {
     }
 }
 
-/// The sentence about a file that holds a secret, or decides who is trusted, and that others may write; `what` names the setting.
+/// The sentence about a file that holds a secret, or decides who is trusted, and that others may write; `what` names
+/// the setting.
 pub fn loose(what: &str, path: &Path) -> Option<String> {
     let who = match writers(path)? {
         Writers::Group => "its group",
@@ -133,7 +135,8 @@ impl fmt::Display for Late {
         match self {
             Late::Hangs(time, Some(path)) => write!(
                 f,
-                "reading {} is not over after {} s: it is a pipe that nobody writes to, or on a file system that does not answer",
+                "reading {} is not over after {} s: it is a pipe that nobody writes to, or on a file system that does \
+                 not answer",
                 Plain(path.display()),
                 time.as_secs()
             ),
@@ -148,7 +151,8 @@ impl fmt::Display for Late {
 
 impl std::error::Error for Late {}
 
-/// Work that reads files, on a thread of its own. No runtime waits for it: one that hangs goes on behind whoever has given up.
+/// Work that reads files, on a thread of its own. No runtime waits for it: one that hangs goes on behind whoever has
+/// given up.
 #[derive(Debug)]
 pub struct Errand<T> {
     answer: oneshot::Receiver<Result<T, Contained>>,
@@ -157,8 +161,8 @@ pub struct Errand<T> {
 }
 
 impl<T: Send + 'static> Errand<T> {
-    /// Begin. Fails when there is no thread for it. Libraries that read what is in the files panic for themselves: nothing of
-    /// `work` is left then, and whoever asked goes on by what it has.
+    /// Begin. Fails when there is no thread for it. Libraries that read what is in the files panic for themselves:
+    /// nothing of `work` is left then, and whoever asked goes on by what it has.
     pub fn begin(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Errand<T>> {
         let (sender, answer) = oneshot::channel();
         let reading = Current::default();

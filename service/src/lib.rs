@@ -3,7 +3,8 @@
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
 //! - [`signals`]: what signals do, from the first moment on.
-//! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were meant.
+//! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were
+//!   meant.
 //! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`log`]: the lines a program writes about itself.

@@ -1,9 +1,10 @@
-//! Files that this process wrote and that go away with it: a ready file, a socket file. Owns which they are, each by its path, its
-//! device and its inode, so that no end of the process removes what a successor has put in its place. An orderly end drops the
-//! values; every other end that the process has a say in (a failure, a panic, a second stop) calls [`remove_all`].
+//! Files that this process wrote and that go away with it: a ready file, a socket file. Owns which they are, each by
+//! its path, its device and its inode, so that no end of the process removes what a successor has put in its place. An
+//! orderly end drops the values; every other end that the process has a say in (a failure, a panic, a second stop)
+//! calls [`remove_all`].
 //!
-//! An inode number may be given to another file once nobody holds the old one. So whoever has an [`OwnFile`] keeps the file open,
-//! or the socket bound, until it is dropped.
+//! An inode number may be given to another file once nobody holds the old one. So whoever has an [`OwnFile`] keeps the
+//! file open, or the socket bound, until it is dropped.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -80,7 +81,8 @@ pub struct OwnFile {
 }
 
 impl OwnFile {
-    /// A file that `make` puts there, with its path and what it is: no end comes between its being there and its being known.
+    /// A file that `make` puts there, with its path and what it is: no end comes between its being there and its being
+    /// known.
     pub fn create<T>(make: impl FnOnce() -> io::Result<(T, PathBuf, Identity)>) -> io::Result<(T, OwnFile)> {
         or_the_end(FILES.create(make))
     }
@@ -120,8 +122,8 @@ impl Drop for OwnFile {
     }
 }
 
-/// What came of a claim. When it failed because the process is ending, that end is waited for: it has the better word, and is not to
-/// be overtaken by ours.
+/// What came of a claim. When it failed because the process is ending, that end is waited for: it has the better word,
+/// and is not to be overtaken by ours.
 fn or_the_end<T>(claimed: io::Result<T>) -> io::Result<T> {
     if claimed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {
         thread::sleep(END_WITHIN);
@@ -129,9 +131,9 @@ fn or_the_end<T>(claimed: io::Result<T>) -> io::Result<T> {
     claimed
 }
 
-/// Remove every file of ours: the process is about to end without dropping anything. From now on nothing can be claimed, so that
-/// nothing is written behind its back. When two ends meet, the second returns only when the first has removed everything. Does not
-/// panic, and waits for nobody longer than a second, not for a file system either.
+/// Remove every file of ours: the process is about to end without dropping anything. From now on nothing can be
+/// claimed, so that nothing is written behind its back. When two ends meet, the second returns only when the first has
+/// removed everything. Does not panic, and waits for nobody longer than a second, not for a file system either.
 pub fn remove_all() {
     FILES.remove_all();
 }
@@ -366,7 +368,8 @@ mod tests {
         }
     }
 
-    /// A file is known from its first moment on: an end that comes while it is made waits until it is, and nothing is made after it.
+    /// A file is known from its first moment on: an end that comes while it is made waits until it is, and nothing is
+    /// made after it.
     #[test]
     fn no_end_comes_between_making_a_file_and_knowing_it() {
         let (folder, files) = (Folder::new(), files());

@@ -1,10 +1,10 @@
 //! What a panic ends. Owns the process's panic hook and the one exception from it. A panic is our bug, and it ends the
-//! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer, or on
-//! a file that the configuration names ([`contain`]): its panic ends that peer's connection, or that reading, is counted,
-//! and is logged by [`tell`], once a minute at most.
+//! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer, or
+//! on a file that the configuration names ([`contain`]): its panic ends that peer's connection, or that reading, is
+//! counted, and is logged by [`tell`], once a minute at most.
 //!
-//! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with [`Ours`]
-//! and [`ours`], so that its panics end the process as everywhere else.
+//! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with
+//! [`Ours`] and [`ours`], so that its panics end the process as everywhere else.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -57,9 +57,9 @@ impl fmt::Display for Contained {
 
 impl std::error::Error for Contained {}
 
-/// Let every panic outside [`contain`] end the process with `exit_code`, after `last_words`, which must wait for nobody, and one
-/// sentence on standard error, which begins with `program`. `RUST_BACKTRACE=1` adds where it came from. Whoever reads standard
-/// error is not waited for longer than 2 seconds.
+/// Let every panic outside [`contain`] end the process with `exit_code`, after `last_words`, which must wait for
+/// nobody, and one sentence on standard error, which begins with `program`. `RUST_BACKTRACE=1` adds where it came from.
+/// Whoever reads standard error is not waited for longer than 2 seconds.
 pub fn end_process(program: &'static str, exit_code: i32, last_words: fn()) {
     std::panic::set_hook(Box::new(move |panic| {
         if CONTAINED.get() {
@@ -113,7 +113,8 @@ impl Drop for Within {
     }
 }
 
-/// Let `library` work on a peer's bytes, or on a file. After an error whatever `work` touched must be used no more, only dropped.
+/// Let `library` work on a peer's bytes, or on a file. After an error whatever `work` touched must be used no more,
+/// only dropped.
 pub fn contain<T>(library: &'static str, work: impl FnOnce() -> T) -> Result<T, Contained> {
     let within = Within::new(true);
     let result = catch_unwind(AssertUnwindSafe(work));

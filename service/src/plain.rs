@@ -1,11 +1,11 @@
-//! Text that a terminal or a log may be given: what a stranger wrote must not begin a line of its own, move the cursor or turn the
-//! direction of what follows. Owns which characters those are and how they are shown instead: as Rust writes them in a literal
-//! (`\n`, `\u{1b}`), or as JSON does (`\u001b`).
+//! Text that a terminal or a log may be given: what a stranger wrote must not begin a line of its own, move the cursor
+//! or turn the direction of what follows. Owns which characters those are and how they are shown instead: as Rust
+//! writes them in a literal (`\n`, `\u{1b}`), or as JSON does (`\u001b`).
 
 use std::fmt::{self, Write};
 
-/// Whether a character is shown as it is. Others are control characters (ESC, newline, C1), the ends of lines and paragraphs of
-/// Unicode, and those that change the direction of text (UAX #9).
+/// Whether a character is shown as it is. Others are control characters (ESC, newline, C1), the ends of lines and
+/// paragraphs of Unicode, and those that change the direction of text (UAX #9).
 pub fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -36,7 +36,8 @@ impl<W: Write> Write for PlainWriter<W> {
     }
 }
 
-/// A line of JSON with every other character escaped; its last newline stays. They stand in strings only, so it means the same.
+/// A line of JSON with every other character escaped; its last newline stays. They stand in strings only, so it means
+/// the same.
 pub fn json_line(line: &str) -> String {
     let (line, end) = line.strip_suffix('\n').map_or((line, ""), |line| (line, "\n"));
     let mut escaped = String::with_capacity(line.len() + end.len());
@@ -59,7 +60,8 @@ fn pieces(text: &str) -> impl Iterator<Item = (&str, Option<char>)> {
     })
 }
 
-/// The text in quotes and escaped, with `…` for what is beyond `characters_max`: a name that somebody else chose, in a sentence.
+/// The text in quotes and escaped, with `…` for what is beyond `characters_max`: a name that somebody else chose, in a
+/// sentence.
 pub fn quoted(text: &str, characters_max: usize) -> String {
     match text.char_indices().nth(characters_max) {
         Some((at, _)) => {

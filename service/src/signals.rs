@@ -1,6 +1,6 @@
-//! What signals do, from the first moment of a server process on. Owns the thread that takes them, which waits for no runtime, no
-//! other thread and no reader of the log, and what is remembered before the process serves. What stopping and reloading are
-//! is up to whoever takes the [`Wish`]es.
+//! What signals do, from the first moment of a server process on. Owns the thread that takes them, which waits for no
+//! runtime, no other thread and no reader of the log, and what is remembered before the process serves. What stopping
+//! and reloading are is up to whoever takes the [`Wish`]es.
 //!
 //! | when | SIGTERM, SIGINT | SIGHUP |
 //! |---|---|---|
@@ -9,12 +9,13 @@
 //! | once it is ready | [`Wish::Stop`] | [`Wish::Reload`]; several that wait are one |
 //! | after the first stop | ends at once, with 0 | ignored, and said |
 //!
-//! Every delivery of a stop counts, however close to another: each writes a byte of its own. Two that the kernel merges, because
-//! no thread took the first yet, are one for everybody.
+//! Every delivery of a stop counts, however close to another: each writes a byte of its own. Two that the kernel
+//! merges, because no thread took the first yet, are one for everybody.
 //!
-//! What would kill the process by mistake ([`IGNORED`], real-time signals) is ignored, and said once in a while. Left as they are:
-//! SIGQUIT and SIGABRT, which dump a core for who wants one; those of a program that cannot go on (SIGSEGV, SIGBUS, SIGILL,
-//! SIGFPE); and SIGPIPE, which Rust ignores and the kernel sends for every write to a peer that is gone.
+//! What would kill the process by mistake ([`IGNORED`], real-time signals) is ignored, and said once in a while. Left
+//! as they are: SIGQUIT and SIGABRT, which dump a core for who wants one; those of a program that cannot go on
+//! (SIGSEGV, SIGBUS, SIGILL, SIGFPE); and SIGPIPE, which Rust ignores and the kernel sends for every write to a peer
+//! that is gone.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -146,8 +147,8 @@ impl Desk {
     }
 }
 
-/// A SIGHUP that comes before [`Signals::take`] kills nobody and is remembered: for the first statement of a program that becomes
-/// a server, since whoever rotates certificates does not know when it was started.
+/// A SIGHUP that comes before [`Signals::take`] kills nobody and is remembered: for the first statement of a program
+/// that becomes a server, since whoever rotates certificates does not know when it was started.
 #[derive(Debug)]
 pub struct Early(Arc<AtomicBool>);
 
@@ -181,8 +182,9 @@ impl Wishes {
 }
 
 impl Signals {
-    /// Take the signals over, for the rest of the process's life. An end that nothing else prepares calls `last_words` first,
-    /// which should not wait for anybody. As long as there is no log, what is said of the end begins with `program`.
+    /// Take the signals over, for the rest of the process's life. An end that nothing else prepares calls `last_words`
+    /// first, which should not wait for anybody. As long as there is no log, what is said of the end begins with
+    /// `program`.
     pub fn take(early: &Early, program: &'static str, last_words: fn()) -> io::Result<(Signals, Wishes)> {
         let (desk, wishes) = Desk::new();
         let desk = Arc::new(Mutex::new(desk));
@@ -244,7 +246,8 @@ impl Line {
         match self {
             Line::Useless(signal) => tracing::warn!(
                 signal = name(signal),
-                "this signal has no meaning here and is ignored: send SIGHUP to read the configuration again, SIGTERM to stop"
+                "this signal has no meaning here and is ignored: send SIGHUP to read the configuration again, SIGTERM \
+                 to stop"
             ),
             Line::TooLate => tracing::warn!("SIGHUP is ignored: stopping has begun, and nothing is reloaded any more"),
             Line::Last(why, written) => {
@@ -295,8 +298,8 @@ impl Voice {
     }
 }
 
-/// Writes a sentence to standard error, where there is no log yet, on a thread of its own: it may be a pipe that nobody reads.
-/// Whether there is one.
+/// Writes a sentence to standard error, where there is no log yet, on a thread of its own: it may be a pipe that nobody
+/// reads. Whether there is one.
 fn write_plainly(program: &'static str, why: &'static str, written: SyncSender<()>) -> bool {
     let write = move || {
         let _ = writeln!(io::stderr(), "{program}: {why}");

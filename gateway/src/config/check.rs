@@ -1,5 +1,5 @@
-//! Settings judged together: what contradicts itself, and what is dangerous. Owns the rule that a danger must be asked for by
-//! name, and the sentences that say so, all of them at once; single values were judged when they were read.
+//! Settings judged together: what contradicts itself, and what is dangerous. Owns the rule that a danger must be asked
+//! for by name, and the sentences that say so, all of them at once; single values were judged when they were read.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,8 +11,8 @@ use halley_service::log;
 use super::schema::Config;
 use super::words::{Auth, HttpRoutes, Insecure};
 
-/// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the server and
-/// the place in the log.
+/// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the
+/// server and the place in the log.
 const ENVELOPE_BYTES: u64 = 4096;
 
 /// Refuses what cannot work, and what is dangerous without having been asked for.
@@ -287,8 +287,8 @@ fn bodies(config: &Config) -> Vec<Finding> {
     // One address holds half of it at most.
     let sentence = || {
         format!(
-            "ingress.body_bytes_max ({one}) is above half of ingress.bodies_bytes_max ({all}), which is what one address may \
-             hold: lower it"
+            "ingress.body_bytes_max ({one}) is above half of ingress.bodies_bytes_max ({all}), which is what one \
+             address may hold: lower it"
         )
     };
     let about = ["ingress.body_bytes_max", "ingress.bodies_bytes_max"];
@@ -307,8 +307,8 @@ fn bus(config: &Config) -> Vec<Finding> {
     let needed = u64::from(one) + ENVELOPE_BYTES;
     let sentence = || {
         format!(
-            "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and its \
-             envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
+            "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and \
+             its envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
         )
     };
     let about = ["ingress.body_bytes_max", "ingress.bus_bytes_max"];
@@ -319,8 +319,8 @@ fn log_level(config: &Config) -> Vec<Finding> {
     let level = &config.log.level;
     let sentence = || {
         format!(
-            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the program, as in \
-             \"info,halley_gateway::control=debug\""
+            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the \
+             program, as in \"info,halley_gateway::control=debug\""
         )
     };
     (!log::is_level(level)).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()

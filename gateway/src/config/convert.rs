@@ -1,5 +1,5 @@
-//! Run-time types made of a configuration: the only place that knows both. Owns unit conversions and derived values; a setting
-//! that a part needs reaches it through here, once at start and once per reload.
+//! Run-time types made of a configuration: the only place that knows both. Owns unit conversions and derived values; a
+//! setting that a part needs reaches it through here, once at start and once per reload.
 
 use std::path::Path;
 use std::time::Duration;

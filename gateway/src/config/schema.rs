@@ -1,6 +1,6 @@
-//! Every setting: its name, type, default, bounds and meaning, once. Owns nothing else; the reference file, `--help`, the
-//! environment variables and the errors are made of this list. Next step: `load` fills it, `check` looks at it as a whole,
-//! `convert` makes run-time types of it.
+//! Every setting: its name, type, default, bounds and meaning, once. Owns nothing else; the reference file, `--help`,
+//! the environment variables and the errors are made of this list. Next step: `load` fills it, `check` looks at it as a
+//! whole, `convert` makes run-time types of it.
 
 #![allow(
     rustdoc::bare_urls,
@@ -11,14 +11,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use halley_service::config::key::Section;
-use halley_service::config::schema::{Finding, Schema};
 use halley_service::config::value::address::ListenAddress;
 use halley_service::config::value::text::Secret;
 use halley_service::log::LogFormat;
 use halley_service::settings;
 
-use super::check;
 use super::origin::{HostName, Origin};
 use super::words::{Auth, HttpRoutes, Insecure, WebSocketProfile};
 use crate::feed::directory::LimitPolicy;
@@ -33,8 +30,9 @@ fn local(port: u16) -> Vec<SocketAddr> {
 pub const PROGRAM: &str = "halley-gateway";
 
 settings! {
-    /// Where the gateway listens and how big it is. An address is an IP address with a port: 127.0.0.1:3101, [::1]:3101;
-    /// 0.0.0.0 means every IPv4 address, [::] every IPv6 and IPv4 address of this machine, and port 0 a free one.
+    /// Where the gateway listens and how big it is. An address is an IP address with a port: 127.0.0.1:3101,
+    /// [::1]:3101; 0.0.0.0 means every IPv4 address, [::] every IPv6 and IPv4 address of this machine, and port 0 a
+    /// free one.
     "" general: General {
         /// Clients that speak goim's frames over TCP.
         restart tcp_listen: Vec<SocketAddr> = local(3101);
@@ -46,23 +44,24 @@ settings! {
         restart wss_listen: Vec<SocketAddr> = Vec::new();
         /// Pushing over HTTP (/goim/push/..., /v1/push), counts, the demo page, and what admin_listen serves.
         restart http_listen: Vec<SocketAddr> = local(3111);
-        /// What http_listen serves: "push" is pushing, "read" counts, metrics and traces, "admin" looking at connections and
-        /// ending them, "demo" the demo page. /healthz, /readyz and /goim/nodes/weighted are always there.
+        /// What http_listen serves: "push" is pushing, "read" counts, metrics and traces, "admin" looking at
+        /// connections and ending them, "demo" the demo page. /healthz, /readyz and /goim/nodes/weighted are always
+        /// there.
         restart http_routes: Vec<HttpRoutes> =
             vec![HttpRoutes::Push, HttpRoutes::Read, HttpRoutes::Admin, HttpRoutes::Demo];
         /// gRPC: goim's Comet service, for jobs, and the Push service.
         restart grpc_listen: Vec<SocketAddr> = local(3109);
-        /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for a
-        /// socket file that only this user may open; a relative path begins in the working directory.
+        /// The admin side alone: /metrics, /healthz, /readyz, /v1/connections, /v1/trace. An address, or unix:/path for
+        /// a socket file that only this user may open; a relative path begins in the working directory.
         restart admin_listen: Vec<ListenAddress> = Vec::new();
         /// How logins are decided: "open" believes goim's unsigned JSON token, "jwt" checks a signed one, see [jwt].
         restart auth: Auth = Auth::Open;
-        /// Bearer tokens that allow everything: looking at connections and ending them, and what the others below allow. Each
-        /// has at least 16 characters, letters, digits and - . _ ~ + / =; several may be given, so that they can be rotated.
-        /// As soon as any token is set here or below, every request over TCP that is not open to all shows one, from this
-        /// machine too; a unix: socket of admin_listen needs none. Without any, what needs one is for this machine: requests
-        /// from 127.0.0.1 or ::1 that bear no mark of a proxy. Tokens and files of them that a variable or a flag gives and
-        /// that are empty are refused.
+        /// Bearer tokens that allow everything: looking at connections and ending them, and what the others below
+        /// allow. Each has at least 16 characters, letters, digits and - . _ ~ + / =; several may be given, so that
+        /// they can be rotated. As soon as any token is set here or below, every request over TCP that is not open to
+        /// all shows one, from this machine too; a unix: socket of admin_listen needs none. Without any, what needs one
+        /// is for this machine: requests from 127.0.0.1 or ::1 that bear no mark of a proxy. Tokens and files of them
+        /// that a variable or a flag gives and that are empty are refused.
         live admin_token: Vec<Secret> = Vec::new();
         /// File with tokens that allow everything, one a line, no comments. Read again on SIGHUP, as the files below.
         live admin_token_file: PathBuf = PathBuf::new();
@@ -70,18 +69,20 @@ settings! {
         live push_token: Vec<Secret> = Vec::new();
         /// File with more of them, one a line.
         live push_token_file: PathBuf = PathBuf::new();
-        /// Bearer tokens that allow reading: counts (/goim/online/..., /v1/online, /goim/nodes/instances), metrics, traces.
+        /// Bearer tokens that allow reading: counts (/goim/online/..., /v1/online, /goim/nodes/instances), metrics,
+        /// traces.
         live read_token: Vec<Secret> = Vec::new();
         /// File with more of them, one a line.
         live read_token_file: PathBuf = PathBuf::new();
-        /// Bearer tokens that goim's Comet service asks for, in the metadata "authorization". Jobs of goim send none: without
-        /// one here whoever reaches grpc_listen may push through it, so keep that on loopback or in a private network.
+        /// Bearer tokens that goim's Comet service asks for, in the metadata "authorization". Jobs of goim send none:
+        /// without one here whoever reaches grpc_listen may push through it, so keep that on loopback or in a private
+        /// network.
         live comet_token: Vec<Secret> = Vec::new();
         /// File with more of them, one a line.
         live comet_token_file: PathBuf = PathBuf::new();
-        /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed tokens,
-        /// "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS, "plain_http"
-        /// lets tokens come over HTTP, which has none either.
+        /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed
+        /// tokens, "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS,
+        /// "plain_http" lets tokens come over HTTP, which has none either.
         restart insecure: Vec<Insecure> = Vec::new();
         /// Threads that serve clients, each with a ring of its own. 0 = one for every CPU this process may use.
         restart shards: u32 = 0, in 0..=256;
@@ -90,19 +91,21 @@ settings! {
         /// Client connections at once, all shards together. 0 = as many as the limit on open files allows, which counts
         /// per shard, and at most 1,000,000.
         restart max_connections: u32 = 0, in 0..=16_000_000;
-        /// How strictly WebSocket clients are read: "goim" takes unmasked frames, does not look for UTF-8 in text and upgrades
-        /// HTTP/1.0, requests without Host and keys of any form, as goim's clients may need it; "strict" follows RFC 6455.
+        /// How strictly WebSocket clients are read: "goim" takes unmasked frames, does not look for UTF-8 in text and
+        /// upgrades HTTP/1.0, requests without Host and keys of any form, as goim's clients may need it; "strict"
+        /// follows RFC 6455.
         live websocket_profile: WebSocketProfile = WebSocketProfile::Goim;
         /// Values of the Origin header from which browsers may connect, as browsers write them: scheme and host, the
         /// port if it is not the scheme's own, and no more, such as "https://app.example.org"; apps send their own,
         /// such as "capacitor://localhost", and pages without an origin "null". No wildcard is known. Empty = all.
         live origins: Vec<Origin> = Vec::new();
-        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits it is as a
-        /// rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service manager room for it.
+        /// How long SIGTERM takes to send clients away, spread evenly, in seconds. 0 = at once. Until the process exits
+        /// it is as a rule up to 5 s more, up to 30 s more if the bus is full or a shard is stuck: leave a service
+        /// manager room for it.
         live drain_seconds: u32 = 10, in 0..=3600;
-        /// File that gets the bound addresses as JSON once every listener accepts, for its owner to read (mode 0600), and that goes
-        /// away with the process. It is locked (flock) as long as a gateway serves by it. A file that is there and that no
-        /// gateway has written is left alone, and nothing starts. Empty = none.
+        /// File that gets the bound addresses as JSON once every listener accepts, for its owner to read (mode 0600),
+        /// and that goes away with the process. It is locked (flock) as long as a gateway serves by it. A file that is
+        /// there and that no gateway has written is left alone, and nothing starts. Empty = none.
         restart ready_file: PathBuf = PathBuf::new();
     }
 
@@ -116,11 +119,11 @@ settings! {
         live max_connections_per_mid: u32 = 0, in 0..=65_536;
         /// Which one goes when a user has too many: "close_oldest" or "reject_new".
         live when_mid_full: LimitPolicy = LimitPolicy::CloseOldest;
-        /// Connections of one source address (IPv4 address or IPv6 /64) at once. 0 = no limit: many phones may share one
-        /// address.
+        /// Connections of one source address (IPv4 address or IPv6 /64) at once. 0 = no limit: many phones may share
+        /// one address.
         live max_connections_per_address: u32 = 0, in 0..=16_000_000;
-        /// Connections of one shard that have not logged in yet. Beyond it one of the 64 oldest ends: the oldest that has
-        /// not said a word, or else the oldest.
+        /// Connections of one shard that have not logged in yet. Beyond it one of the 64 oldest ends: the oldest that
+        /// has not said a word, or else the oldest.
         live max_pending_handshakes: u32 = 16_384, in 1..=16_000_000;
         /// Time for TLS, upgrade and login together, in milliseconds.
         live handshake_timeout_ms: u64 = 8_000, in 250..=600_000;
@@ -152,8 +155,8 @@ settings! {
         live queue_bytes_max: u32 = 64 * 1024, in 1_024..=1_073_741_824;
         /// Bytes of pushes that may wait in one shard, all its connections together.
         live shard_queue_bytes_max: u64 = 256 * 1024 * 1024, in 65_536..=1_099_511_627_776;
-        /// What happens beyond either: "drop_newest" drops the new push, as goim does, "drop_oldest" makes room for it, "close"
-        /// ends the connection.
+        /// What happens beyond either: "drop_newest" drops the new push, as goim does, "drop_oldest" makes room for it,
+        /// "close" ends the connection.
         live slow_consumer: SlowConsumer = SlowConsumer::DropNewest;
     }
 
@@ -163,7 +166,8 @@ settings! {
         restart backlog: u32 = 4096, in 1..=65_535;
         /// Send small messages at once (TCP_NODELAY).
         restart nodelay: bool = true;
-        /// Probe silent connections after this many seconds (SO_KEEPALIVE). 0 = never; heartbeats find dead clients too.
+        /// Probe silent connections after this many seconds (SO_KEEPALIVE). 0 = never; heartbeats find dead clients
+        /// too.
         restart keepalive_seconds: u32 = 0, in 0..=32_767;
         /// Seconds between probes.
         restart keepalive_interval_seconds: u32 = 15, in 1..=32_767;
@@ -180,18 +184,18 @@ settings! {
         restart ipv6_only: bool = false;
     }
 
-    /// Signed tokens, for auth = "jwt": HS256 with a secret; RS256, ES256, EdDSA with public keys. A claim name that begins
-    /// with / is a path into nested claims: "/user/id". A token in which such a path leads through something else than
-    /// an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
+    /// Signed tokens, for auth = "jwt": HS256 with a secret; RS256, ES256, EdDSA with public keys. A claim name that
+    /// begins with / is a path into nested claims: "/user/id". A token in which such a path leads through something
+    /// else than an object is refused, and so is one whose rooms, ops, aud, iss, exp or nbf is null.
     "jwt" jwt: Jwt {
-        /// The secret of HS256, at least 32 bytes. What is public is none: a public key, a certificate or a JWKS document,
-        /// here or in secret_file, is refused.
+        /// The secret of HS256, at least 32 bytes. What is public is none: a public key, a certificate or a JWKS
+        /// document, here or in secret_file, is refused.
         live secret: Secret = Secret::default();
         /// File with the secret of HS256. Empty = none.
         live secret_file: PathBuf = PathBuf::new();
         /// Files with public keys, PEM or JWKS. They are read again on SIGHUP. Keys of a JWKS that cannot be used are
-        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes, a public key with
-        /// its private part) refuses the whole file.
+        /// left out, which is said; one that is too weak (RSA below 2048 bits, a secret below 32 bytes, a public key
+        /// with its private part) refuses the whole file.
         live key_files: Vec<PathBuf> = Vec::new();
         /// Accepted values of iss. Empty = it is not looked at.
         live issuers: Vec<String> = Vec::new();
@@ -201,14 +205,16 @@ settings! {
         live leeway_seconds: u64 = 30, in 0..=3_600;
         /// Claims that must be there. Without "exp" in it, tokens without end are let in.
         live required: Vec<String> = vec!["exp".to_owned()];
-        /// Claim with the user (mid), a whole number. Absent = 0, nobody: pushes to users do not reach the connection. Name it
-        /// in required to refuse such tokens.
+        /// Claim with the user (mid), a whole number. Absent = 0, nobody: pushes to users do not reach the connection.
+        /// Name it in required to refuse such tokens.
         live claim_mid: String = "mid".to_owned();
         /// Claim with the connection key. Absent = a key is made.
         live claim_key: String = "key".to_owned();
-        /// Claim with the room to join at login. It must be among those that claim_rooms allows, or the login is refused.
+        /// Claim with the room to join at login. It must be among those that claim_rooms allows, or the login is
+        /// refused.
         live claim_room: String = "room_id".to_owned();
-        /// Claim with the operations wanted at login. They must be among those that claim_ops allows, or the login is refused.
+        /// Claim with the operations wanted at login. They must be among those that claim_ops allows, or the login is
+        /// refused.
         live claim_accepts: String = "accepts".to_owned();
         /// Claim with patterns of the rooms that may be joined, at login and later. Absent = every room; null is
         /// refused.
@@ -257,7 +263,8 @@ settings! {
         live heartbeat_seconds: u32 = 240, in 1..=86_400;
         /// Heartbeat periods after which a silent client is gone.
         live heartbeat_max: u32 = 2, in 1..=100;
-        /// Longest wait of clients before they reconnect, in seconds. This and the next three are only passed on to clients.
+        /// Longest wait of clients before they reconnect, in seconds. This and the next three are only passed on to
+        /// clients.
         restart backoff_max_seconds: u32 = 300;
         /// Their first wait, in seconds.
         restart backoff_base_seconds: u32 = 3;
@@ -275,8 +282,9 @@ settings! {
         restart recipients_max: u32 = 10_000, in 1..=1_000_000;
         /// Keys that one call of goim's Comet service may name. A job of goim puts all keys of a push into one.
         restart push_keys_max: u32 = 250_000, in 1_000..=4_000_000;
-        /// Bytes that requests may hold in memory at once, over HTTP and gRPC: bodies as they arrive, headers beyond 16 KiB,
-        /// long answers until they are read. One address holds half of it at most, and so do headers and answers together.
+        /// Bytes that requests may hold in memory at once, over HTTP and gRPC: bodies as they arrive, headers beyond 16
+        /// KiB, long answers until they are read. One address holds half of it at most, and so do headers and answers
+        /// together.
         restart bodies_bytes_max: u64 = 64 * 1024 * 1024, in 65_536..=1_099_511_627_776;
         /// Connections to each of http_listen at once. Idle ones make room for new ones, longest idle first.
         restart http_connections_max: u32 = 4_096, in 16..=1_000_000;
@@ -284,8 +292,9 @@ settings! {
         restart http_connections_per_address: u32 = 0, in 0..=1_000_000;
         /// Connections to each of grpc_listen at once; half of them from one address at most.
         restart grpc_connections_max: u32 = 1_024, in 16..=1_000_000;
-        /// Host names, without port, by which programs on this machine may ask without a token: the demo page under another
-        /// name than an IP address or localhost, for one. Behind a proxy set tokens instead: everybody comes by that name.
+        /// Host names, without port, by which programs on this machine may ask without a token: the demo page under
+        /// another name than an IP address or localhost, for one. Behind a proxy set tokens instead: everybody comes by
+        /// that name.
         live page_hosts: Vec<HostName> = Vec::new();
         /// Pushes that may wait on the embedded bus. Beyond it callers are told to come back later.
         restart bus_records_max: u32 = 65_536, in 1..=16_777_216;
@@ -302,21 +311,8 @@ settings! {
     }
 }
 
-impl Schema for Config {
-    const PROGRAM: &'static str = PROGRAM;
-    const FILE_NAME: &'static str = "halley.toml";
-    const REFERENCE_HEAD: &'static str = REFERENCE_HEAD;
-
-    fn sections() -> &'static [Section<Config>] {
-        SECTIONS
-    }
-
-    fn findings(&self) -> Vec<Finding> {
-        check::findings(self)
-    }
-}
-
-const REFERENCE_HEAD: &str = "\
+/// What stands before the first section of the reference file.
+pub const REFERENCE_HEAD: &str = "\
 # Halley gateway: every setting with its default. Remove the # before a setting to change it.
 #
 # Settings come from four places, later ones win:

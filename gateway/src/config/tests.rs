@@ -1,5 +1,5 @@
-//! Proves that every layer is read in its order, that what is wrong is said with its place and the nearest right name, and that
-//! dangers are refused unless asked for; all of it at once, and without repeating what may be a secret.
+//! Proves that every layer is read in its order, that what is wrong is said with its place and the nearest right name,
+//! and that dangers are refused unless asked for; all of it at once, and without repeating what may be a secret.
 
 use halley_service::config::changes::{Changes, merge};
 use halley_service::config::load::{self, Flag, Sources};
@@ -96,7 +96,8 @@ fn an_unknown_name_is_refused_with_its_line_and_the_nearest_known_one() {
         ("[nodes]\nregion = 3", "test.toml, line 1: there is no section [nodes]; did you mean [node]?"),
         (
             "queue_bytes_max = 3",
-            "test.toml, line 1: there is no setting \"queue_bytes_max\"; \"queue_bytes_max\" stands in the section [queues]",
+            "test.toml, line 1: there is no setting \"queue_bytes_max\"; \"queue_bytes_max\" stands in the section \
+             [queues]",
         ),
         (
             "[node]\nshards = 3",
@@ -135,7 +136,8 @@ fn a_wrong_value_is_refused_with_its_line_and_what_is_wanted() {
         ("shards = -1", "test.toml, line 1: shards must be between 0 and 4294967295"),
         (
             "\n[queues]\nslow_consumer = \"drop_new\"",
-            "test.toml, line 3: queues.slow_consumer must be \"drop_newest\" or \"drop_oldest\" or \"close\", not \"drop_new\"; did you mean \"drop_newest\"?",
+            "test.toml, line 3: queues.slow_consumer must be \"drop_newest\" or \"drop_oldest\" or \"close\", not \
+             \"drop_new\"; did you mean \"drop_newest\"?",
         ),
         (
             "tcp_listen = \":3101\"",

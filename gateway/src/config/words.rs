@@ -1,5 +1,5 @@
-//! The settings that are words. Owns the closed lists that only the configuration knows, and the words of those that the data
-//! plane and feed work by; each list stands once.
+//! The settings that are words. Owns the closed lists that only the configuration knows, and the words of those that
+//! the data plane and feed work by; each list stands once.
 
 use halley_service::words;
 

@@ -98,7 +98,7 @@ pub struct ServiceSockets {
     pub admin: Vec<AdminListener>,
 }
 
-/// See the module.
+/// All sockets of the process, bound and not yet served.
 #[derive(Debug)]
 pub struct Listeners {
     shards: ShardSockets,

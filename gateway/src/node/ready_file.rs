@@ -21,7 +21,7 @@ const BYTES_MAX: u64 = 1024 * 1024;
 /// What every gateway's file holds, whatever else another version adds.
 const LISTS: [&str; 7] = ["tcp", "ws", "tls", "wss", "http", "grpc", "admin"];
 
-/// See the module.
+/// The file before it is written; none where no path is configured.
 #[derive(Debug)]
 pub struct ReadyFile(Option<Prepared>);
 

@@ -35,7 +35,7 @@ impl Up {
     }
 }
 
-/// See the module.
+/// Threads that were started, and the reports that they still owe: two each.
 pub struct Threads {
     reports: Receiver<Report>,
     sender: SyncSender<Report>,

@@ -1,5 +1,5 @@
-//! Wrong tokens. Owns counting them, saying them in the log, and making whoever shows them wait, longer from time to time. Nobody
-//! who shows a right token waits, whatever others at his address do.
+//! Wrong tokens. Owns counting them, saying them in the log, and making whoever shows them wait, longer from time to
+//! time. Nobody who shows a right token waits, whatever others at his address do.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ const ADDRESSES_MAX: usize = 1024;
 /// connections: each further guess costs a connection, and nobody with a right token is kept out by those who guess.
 const WAITING_MAX: usize = 256;
 
-/// See the module.
+/// Who has shown wrong tokens, and who waits for an answer to one; at most 1,024 addresses and 256 answers.
 #[derive(Debug)]
 pub struct Failures {
     total: AtomicU64,

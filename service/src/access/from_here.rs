@@ -1,5 +1,6 @@
-//! What a request without a token tells about where it comes from. Owns the three questions that are asked of it: is it from this
-//! machine, by no proxy; has it a name for us that is ours; is no web page of others behind it. Decides nothing.
+//! What a request without a token tells about where it comes from. Owns the three questions that are asked of it: is it
+//! from this machine, by no proxy; has it a name for us that is ours; is no web page of others behind it. Decides
+//! nothing.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,7 +46,8 @@ const OWN_HEADERS: &[HeaderName] = &[
     header::USER_AGENT,
 ];
 
-/// More of them, without constants: browsers, curl, Prometheus, and what tracing libraries add (W3C Trace Context, Baggage).
+/// More of them, without constants: browsers, curl, Prometheus, and what tracing libraries add (W3C Trace Context,
+/// Baggage).
 const OWN_NAMES: &[&str] = &[
     "baggage",
     "grpc-accept-encoding",
@@ -73,8 +75,8 @@ const OWN_BEGINNINGS: &[&str] = &["sec-ch-", "sec-fetch-", "sec-websocket-"];
 /// Characters of a header's name that an answer repeats.
 const SHOWN_CHARACTERS_MAX: usize = 40;
 
-/// Why a request without a token is not taken. Its text is a clause; it never tells how to look like a program on this machine,
-/// since who reads it may stand behind a proxy that would then let everybody in.
+/// Why a request without a token is not taken. Its text is a clause; it never tells how to look like a program on this
+/// machine, since who reads it may stand behind a proxy that would then let everybody in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFromHere {
     /// The peer is not 127.0.0.1 or ::1.
@@ -121,8 +123,8 @@ pub fn this_machine(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFrom
     own_host(caller, hosts)
 }
 
-/// Whether a request knows us by a name of ours, and no page of others is behind it. A name that its owner can point to our
-/// address (DNS rebinding) is none.
+/// Whether a request knows us by a name of ours, and no page of others is behind it. A name that its owner can point to
+/// our address (DNS rebinding) is none.
 pub fn own_host(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFromHere> {
     if !is_own_host(caller.host(), hosts) {
         return Err(NotFromHere::Host);
@@ -130,9 +132,9 @@ pub fn own_host(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFromHere
     no_foreign_page(caller, hosts)
 }
 
-/// Whether no web page of another site is behind a request. Browsers say so in `Origin`, or in `Sec-Fetch-Site` where the former
-/// is left away (Fetch Metadata Request Headers §2.3). No list of sites lets others in, as one does for WebSocket
-/// upgrades.
+/// Whether no web page of another site is behind a request. Browsers say so in `Origin`, or in `Sec-Fetch-Site` where
+/// the former is left away (Fetch Metadata Request Headers §2.3). No list of sites lets others in, as one does for
+/// WebSocket upgrades.
 pub fn no_foreign_page(caller: &Caller<'_>, hosts: &[String]) -> Result<(), NotFromHere> {
     let host = caller.host();
     let own_origin = match caller.headers.get(ORIGIN).map(|origin| origin.to_str()) {

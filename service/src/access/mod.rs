@@ -1,16 +1,16 @@
-//! Who may ask for what. Owns that one decision for every listener and transport: it reads the headers that tell who asks, and
-//! answers nothing itself; transports turn a [`Denied`] into their own words.
+//! Who may ask for what. Owns that one decision for every listener and transport: it reads the headers that tell who
+//! asks, and answers nothing itself; transports turn a [`Denied`] into their own words.
 //!
 //! A program names what may be asked for ([`Scope`]) and which tokens allow it ([`Token`]).
 //! - A Unix-domain socket is free: its file says who may open it.
-//! - As soon as any token is configured, nobody over TCP is believed to be "this machine", loopback included: a proxy on this
-//!   machine looks just the same. Whoever asks shows a token that allows what he asks for.
-//! - Without any token, what needs one is for this machine: the peer is 127.0.0.1 or ::1, the request bears no mark of a proxy,
-//!   the name in `Host` is ours, and no web page of others is behind it.
+//! - As soon as any token is configured, nobody over TCP is believed to be "this machine", loopback included: a proxy
+//!   on this machine looks just the same. Whoever asks shows a token that allows what he asks for.
+//! - Without any token, what needs one is for this machine: the peer is 127.0.0.1 or ::1, the request bears no mark of
+//!   a proxy, the name in `Host` is ours, and no web page of others is behind it.
 //!
-//! Any mark of a proxy counts, known or not: a request may carry only headers that programs and browsers send by themselves, and
-//! speaks HTTP/1.1 at least ([`from_here`]). A proxy that leaves no mark at all cannot be told from a program on this machine
-//! (RFC 9110 §7.6.3 asks every proxy for `Via`, few leave it); only tokens help against that.
+//! Any mark of a proxy counts, known or not: a request may carry only headers that programs and browsers send by
+//! themselves, and speaks HTTP/1.1 at least ([`from_here`]). A proxy that leaves no mark at all cannot be told from a
+//! program on this machine (RFC 9110 §7.6.3 asks every proxy for `Via`, few leave it); only tokens help against that.
 
 pub mod failures;
 pub mod from_here;
@@ -225,14 +225,16 @@ impl Access {
         self.tokens == other.tokens
     }
 
-    /// Let everybody have this without a token, but no web page of others: a browser inside the network must not be made to.
+    /// Let everybody have this without a token, but no web page of others: a browser inside the network must not be
+    /// made to.
     #[must_use]
     pub fn open_to_all(mut self, scope: Scope) -> Access {
         self.open |= 1 << scope.bit;
         self
     }
 
-    /// Ask for a token for this only if one that allows nothing else is configured: those who need it cannot all show one.
+    /// Ask for a token for this only if one that allows nothing else is configured: those who need it cannot all show
+    /// one.
     #[must_use]
     pub fn lenient_for(mut self, scope: Scope) -> Access {
         self.lenient |= 1 << scope.bit;
@@ -265,7 +267,8 @@ impl Access {
         self.open & bit == 0 && !self.tokens.is_empty()
     }
 
-    /// Whether this caller may. Wrong tokens are counted here; making whoever shows them wait is [`Failures::slow_down`]'s.
+    /// Whether this caller may. Wrong tokens are counted here; making whoever shows them wait is
+    /// [`Failures::slow_down`]'s.
     pub fn check(&self, caller: &Caller<'_>, scope: Scope) -> Result<Role, Denied> {
         let denied = |reason| Err(Denied { reason, scope });
         if caller.peer == Peer::Unix {

@@ -1,4 +1,5 @@
-//! The rules of access as listeners share them. Owns the rules of now, which a reload replaces, and counting who was turned away.
+//! The rules of access as listeners share them. Owns the rules of now, which a reload replaces, and counting who was
+//! turned away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

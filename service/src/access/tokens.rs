@@ -1,5 +1,6 @@
-//! Bearer tokens. Owns what a token may look like, how several stand in a file, how they are found in a header, and comparing
-//! them in a time that tells nothing but their length. Which setting they come from, and what they allow, the program says.
+//! Bearer tokens. Owns what a token may look like, how several stand in a file, how they are found in a header, and
+//! comparing them in a time that tells nothing but their length. Which setting they come from, and what they allow, the
+//! program says.
 
 use std::fmt;
 
@@ -52,7 +53,8 @@ impl fmt::Display for TokenError {
         match self {
             TokenError::Short(count) => write!(
                 f,
-                "has {count} characters, at least {TOKEN_CHARACTERS_MIN} are needed: `openssl rand -hex 24` makes a token"
+                "has {count} characters, at least {TOKEN_CHARACTERS_MIN} are needed: `openssl rand -hex 24` makes a \
+                 token"
             ),
             TokenError::Long(count) => write!(f, "has {count} characters, at most {TOKEN_CHARACTERS_MAX} are allowed"),
             TokenError::Character => {

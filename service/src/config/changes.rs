@@ -1,5 +1,5 @@
-//! What a reload changes. Owns the comparison of an old and a new configuration: what may change while the program runs is
-//! taken over, what needs a restart keeps its value and is named.
+//! What a reload changes. Owns the comparison of an old and a new configuration: what may change while the program runs
+//! is taken over, what needs a restart keeps its value and is named.
 
 use super::key::{Key, Reload};
 use super::schema::Schema;

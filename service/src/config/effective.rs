@@ -1,5 +1,5 @@
-//! The settings in force, all layers together, as `check-config --effective` prints them. Owns their form, which is that of the
-//! file, and that no secret is in it.
+//! The settings in force, all layers together, as `check-config --effective` prints them. Owns their form, which is
+//! that of the file, and that no secret is in it.
 
 use std::fmt::Write as _;
 

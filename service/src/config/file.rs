@@ -1,5 +1,5 @@
-//! The configuration file: TOML with the settings of a [`Schema`]. Owns reading it and finding what is wrong in it, each with
-//! its line. No problem holds a value, except of a setting that is known and no secret.
+//! The configuration file: TOML with the settings of a [`Schema`]. Owns reading it and finding what is wrong in it,
+//! each with its line. No problem holds a value, except of a setting that is known and no secret.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Settings that were meant by names that do not exist. Owns the hint that a sentence about such a name ends with; what is
-//! like what, `nearest` says.
+//! Settings that were meant by names that do not exist. Owns the hint that a sentence about such a name ends with; what
+//! is like what, `nearest` says.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! What a program knows about one setting, and the macro that makes settings known. Owns the shape of a schema; a program
-//! fills it, and `load`, `reference` and the command line walk it, so that a setting is written down in one place only.
+//! What a program knows about one setting, and the macro that makes settings known. Owns the shape of a schema; a
+//! program fills it, and `load`, `reference` and the command line walk it, so that a setting is written down in one
+//! place only.
 
 use toml::de::DeValue;
 

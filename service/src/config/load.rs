@@ -1,6 +1,7 @@
-//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and finding what
-//! is wrong in the environment and on the command line; what the file says `file` reads, and the schema judges settings in
-//! the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all at once.
+//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and finding
+//! what is wrong in the environment and on the command line; what the file says `file` reads, and the schema judges
+//! settings in the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all
+//! at once.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -232,8 +233,8 @@ impl<C: Schema> Draft<C> {
     }
 }
 
-/// Whether a setting is a secret, or names a file of secrets. Given from outside and empty, it is one that has not come where it
-/// should, and "none" would open what it is to close.
+/// Whether a setting is a secret, or names a file of secrets. Given from outside and empty, it is one that has not come
+/// where it should, and "none" would open what it is to close.
 fn is_secret<C: Schema>(key: &Key<C>) -> bool {
     key.secret || key.path().strip_suffix("_file").and_then(C::find).is_some_and(|of| of.secret)
 }

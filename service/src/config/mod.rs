@@ -1,6 +1,6 @@
-//! The configuration of a program: what can be set, where settings come from, and what is wrong with them. Owns everything
-//! between the text a person wrote and the program's own [`Schema`]; opens no socket, starts nothing, and knows no setting.
-//! The program judges settings together and makes its run-time types of them.
+//! The configuration of a program: what can be set, where settings come from, and what is wrong with them. Owns
+//! everything between the text a person wrote and the program's own [`Schema`]; opens no socket, starts nothing, and
+//! knows no setting. The program judges settings together and makes its run-time types of them.
 //!
 //! | file | noun |
 //! |---|---|

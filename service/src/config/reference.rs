@@ -1,5 +1,5 @@
-//! The reference file of a program: every setting with its meaning, bounds and default, as `default-config` prints it. Owns
-//! its form; it is made of the schema alone, so it cannot fall behind.
+//! The reference file of a program: every setting with its meaning, bounds and default, as `default-config` prints it.
+//! Owns its form; it is made of the schema alone, so it cannot fall behind.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! What a program says of its configuration. Owns the seam between the machinery here and the program's settings; holds no
-//! setting. `settings!` makes the sections, `load` fills them.
+//! What a program says of its configuration. Owns the seam between the machinery here and the program's settings; holds
+//! no setting. `settings!` makes the sections, `load` fills them.
 
 use super::key::{Key, Section};
 

@@ -1,6 +1,6 @@
-//! What a program writes about itself, to standard error. Owns the level of log lines, which changes while it runs, and the
-//! bound on how many of one kind are written: a flood of equal lines would hide the others and cost more than what it tells
-//! about. Their form is made in `lines`.
+//! What a program writes about itself, to standard error. Owns the level of log lines, which changes while it runs, and
+//! the bound on how many of one kind are written: a flood of equal lines would hide the others and cost more than what
+//! it tells about. Their form is made in `lines`.
 
 mod lines;
 
@@ -59,8 +59,8 @@ impl Level {
     }
 }
 
-/// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen. Lines of the target
-/// `asked_for` are never left out: an operator has asked for each.
+/// Begin to write log lines to standard error. Once per process; later calls change nothing that is seen. Lines of the
+/// target `asked_for` are never left out: an operator has asked for each.
 pub fn start(level: &str, format: LogFormat, asked_for: &'static str) -> Level {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info")));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());

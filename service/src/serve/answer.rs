@@ -26,7 +26,7 @@ impl From<Held> for HeldByAnswer {
     }
 }
 
-/// See the module.
+/// A body under way to the peer, which counts against the budget until it is written.
 pub(super) struct Answer {
     body: Body,
     /// What a frame of `body` has left.

@@ -7,7 +7,7 @@ use super::places::Place;
 use super::stream::Clocks;
 use crate::access::Peer;
 
-/// See the module.
+/// What all exchanges of one connection share.
 pub(super) struct Connection {
     pub(super) place: Place,
     pub(super) share: Share,

@@ -16,7 +16,7 @@ use crate::access::Peer;
 /// Wait after an accept that failed, for want of descriptors for one: it would fail again at once.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// A listening socket, of TCP or of a socket file.
 pub trait Listener: Send + Sync + 'static {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;

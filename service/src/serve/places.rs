@@ -183,7 +183,7 @@ pub enum Admission {
 }
 
 impl Places {
-    /// So many.
+    /// No connection yet, and these bounds on how many there may be.
     pub fn new(limits: PlaceLimits) -> Places {
         let (table, freed, counts) = (Mutex::default(), Notify::new(), Counts::default());
         Places(Arc::new(Inner { limits, table, freed, counts }))

@@ -45,7 +45,7 @@ pub(super) enum Turn {
     Denied,
 }
 
-/// See the module.
+/// How far one connection is with its exchange; written by its task, read by whoever needs its place.
 #[derive(Debug)]
 pub(super) struct Progress {
     speech: Speech,

@@ -55,7 +55,7 @@ enum Closing {
     Closed,
 }
 
-/// See the module.
+/// A socket whose reads and writes are counted, and cut into turns.
 pub(super) struct Stream<S> {
     io: S,
     clocks: Clocks,

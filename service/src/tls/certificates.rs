@@ -1,6 +1,7 @@
-//! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client asks
-//! for (goim §1.13: several pairs, selected by SNI), knowing when they are valid, and replacing them while connections
-//! live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Makes no session.
+//! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client
+//! asks for (goim §1.13: several pairs, selected by SNI), knowing when they are valid, and replacing them while
+//! connections live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Makes
+//! no session.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! TLS as a server: who we are to clients. Owns certificates, their keys, and replacing them while connections live; makes no
-//! connection. What speaks TLS on a socket takes a [`ServerConfig`] from here, and nobody else makes one.
+//! TLS as a server: who we are to clients. Owns certificates, their keys, and replacing them while connections live;
+//! makes no connection. What speaks TLS on a socket takes a [`ServerConfig`] from here, and nobody else makes one.
 
 pub mod certificates;
 

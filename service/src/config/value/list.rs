@@ -1,5 +1,5 @@
-//! Several values in one setting. Owns their separators: an array in the file, commas in an environment variable; a flag may
-//! be repeated.
+//! Several values in one setting. Owns their separators: an array in the file, commas in an environment variable; a
+//! flag may be repeated.
 
 use toml::de::DeValue;
 

@@ -1,5 +1,5 @@
-//! Numbers as settings. Owns how they are written: whole ones with underscores, in the file in hexadecimal too; fractions are
-//! finite. Bounds are the setting's.
+//! Numbers as settings. Owns how they are written: whole ones with underscores, in the file in hexadecimal too;
+//! fractions are finite. Bounds are the setting's.
 
 use toml::de::DeValue;
 

@@ -1,5 +1,5 @@
-//! Bytes and times with their unit: "64KiB", "10s". Owns which unit a setting's name stands for, since the unit is its last
-//! word, and how a text becomes a whole number of it; bounds are the setting's.
+//! Bytes and times with their unit: "64KiB", "10s". Owns which unit a setting's name stands for, since the unit is its
+//! last word, and how a text becomes a whole number of it; bounds are the setting's.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! A closed list of words as a setting. Owns the macro that makes an enum one; the enums and their words are the program's.
+//! A closed list of words as a setting. Owns the macro that makes an enum one; the enums and their words are the
+//! program's.
 
 #[doc(hidden)]
 pub use toml::de::DeValue;
