@@ -1,8 +1,8 @@
-//! Step 4 of the way out: goim's `Comet` service, as jobs call it (goim §2.3). Owns goim's argument rules with their
-//! error texts, what its messages mean as pushes and what they weigh; a call is answered when its push is in the
-//! shards' rings, so calls that a job makes one after another keep their order (goim's defects C14, C16 and C17 end
-//! here). It hears only of callers who may push and of messages that are whole: [`halley_service::serve::grpc`] sees to
-//! both. Next: `feed::intake`.
+//! Step 5 of a push on its way out, when a stock job makes it: goim's `Comet` service, as jobs call it (goim §2.3).
+//! Owns goim's argument rules with their error texts, what its messages mean as pushes and what they weigh; a call is
+//! answered when its push is in the shards' rings, so calls that a job makes one after another keep their order (goim's
+//! defects C14, C16 and C17 end here). It hears only of callers who may push and of messages that are whole:
+//! [`halley_service::serve::grpc`] sees to both. Next: `feed::intake`.
 
 use std::sync::Arc;
 

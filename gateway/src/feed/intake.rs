@@ -1,6 +1,6 @@
-//! The door into the feed thread. Owns the closed list of what others may ask of feed and the bounded channel it
-//! travels on; frames and routes nothing itself. The Comet service, the admin side and the dispatcher's gateway hold
-//! an [`Intake`]; `feed::node` is the only receiver.
+//! Step 6 of a push on its way out: the door into the feed thread. Owns the closed list of what others may ask of feed
+//! and the bounded channel it travels on; frames and routes nothing itself. The Comet service, the admin side and the
+//! dispatcher's gateway hold an [`Intake`]; `feed::node` is the only receiver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,5 @@
-//! What others ask of feed. Owns the request under way: one that goes no further because a ring is full is kept, and no
-//! further one is read, so requests take effect in the order in which they came.
+//! Step 6 of a push on its way out: what others ask of feed. Owns the request under way: one that goes no further
+//! because a ring is full is kept, and no further one is read, so requests take effect in the order in which they came.
 
 use halley_protocol::push::{Delivery, Target};
 use tokio::sync::{mpsc, oneshot};

@@ -1,5 +1,5 @@
-//! Which shards and connections a push is for. Owns the look into the directory, and the split of a broadcast's speed;
-//! writes to no ring. Next: `deliver`.
+//! Step 7 of a push on its way out: which shards and connections a push is for. Owns the look into the directory, and
+//! the split of a broadcast's speed; writes to no ring. Next: `deliver`.
 
 use halley_protocol::push::Target;
 

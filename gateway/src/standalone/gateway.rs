@@ -1,5 +1,6 @@
-//! The gateway of this process, as the dispatcher sees it. Owns the translation between the dispatcher's seam and
-//! feed's questions; keeps nothing, and waits only for feed. Next step on the way out: `feed::intake`.
+//! Step 5 of a push on its way out: the gateway of this process, as the dispatcher sees it. Owns the translation
+//! between the dispatcher's seam and feed's questions; keeps nothing, and waits only for feed. Next step on the way
+//! out: `feed::intake`.
 
 use std::sync::Arc;
 

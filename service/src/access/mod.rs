@@ -1,5 +1,6 @@
-//! Who may ask for what. Owns that one decision for every listener and transport: it reads the headers that tell who
-//! asks, and answers nothing itself; transports turn a [`Denied`] into their own words.
+//! Step 1 of a push on its way out, as of every request: who may ask for what. Owns that one decision for every
+//! listener and transport: it reads the headers that tell who asks, and answers nothing itself; transports turn a
+//! [`Denied`] into their own words.
 //!
 //! A program names what may be asked for ([`Scope`]) and which tokens allow it ([`Token`]).
 //! - A Unix-domain socket is free: its file says who may open it.

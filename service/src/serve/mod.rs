@@ -1,5 +1,6 @@
-//! Serving HTTP and gRPC to anybody who connects. Owns the one accept loop of every such listener and what its connections share:
-//! the bounds on them, the budget of bytes, the counters, the end. It binds nothing, and knows no route and no method.
+//! Step 1 of a push on its way out, as of every request: serving HTTP and gRPC to anybody who connects. Owns the one
+//! accept loop of every such listener and what its connections share: the bounds on them, the budget of bytes, the
+//! counters, the end. It binds nothing, and knows no route and no method.
 //!
 //! | file | noun |
 //! |---|---|
@@ -60,8 +61,8 @@ const ACCEPTS_AT_ONCE: usize = 16;
 /// Time after which somebody may be made to leave who was not before.
 const ADMIT_RETRY: Duration = Duration::from_millis(50);
 
-/// Times for HTTP: a connection may be idle longer than the 90 s after which common clients give up theirs, so that they close
-/// first and no request meets a closed one.
+/// Times for HTTP: a connection may be idle longer than the 90 s after which common clients give up theirs, so that
+/// they close first and no request meets a closed one.
 pub const HTTP_CLOCKS: Clocks = Clocks {
     head: Duration::from_secs(10),
     idle: Duration::from_secs(120),
@@ -193,7 +194,8 @@ pub async fn serve<L: Listener>(
     let _ = tokio::time::timeout(limits.finish_within, all).await;
 }
 
-/// A place, waited for if need be; `None` when the connection must not wait. That a bound was reached is said once in a while.
+/// A place, waited for if need be; `None` when the connection must not wait. That a bound was reached is said once in a
+/// while.
 async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) -> Option<Place> {
     let tell = |consequence: &str| {
         if stats.may_tell() {
