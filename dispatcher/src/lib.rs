@@ -5,6 +5,8 @@
 //! bus; the ack follows their acceptance. [`registry`] knows who is online, [`discovery`] how clients find a gateway,
 //! [`receipts`] bring the number of matched connections back, [`stats`] count, [`assemble`] wires all of it.
 
+#![warn(unreachable_pub)]
+
 pub mod assemble;
 pub mod bus;
 pub mod consume;

@@ -104,7 +104,7 @@ struct Common {
 }
 
 /// Do what the command line says.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     match Cli::parse().command {
         Command::BareRing(options) => bare_ring::run(&options),
         Command::Fanout { subject, options, common } => {

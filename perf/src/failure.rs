@@ -1,18 +1,18 @@
-//! Why a measurement could not be made, as one sentence for the person who asked for it. Nothing in this crate reacts to
-//! kinds of failure: a run either counts or is thrown away, so there is one kind.
+//! Why a measurement could not be made, as one sentence for the person who asked for it. Nothing in this crate reacts
+//! to kinds of failure: a run either counts or is thrown away, so there is one kind.
 
 use std::fmt;
 
 /// One sentence, with what to do where that is known.
 #[derive(Debug)]
-pub struct Failure(String);
+pub(crate) struct Failure(String);
 
 /// Of everything here that can fail.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     /// From a finished sentence.
-    pub fn new(sentence: impl Into<String>) -> Failure {
+    pub(crate) fn new(sentence: impl Into<String>) -> Failure {
         Failure(sentence.into())
     }
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Failure {
 }
 
 /// Says what was being done when an error came up.
-pub trait Doing<T> {
+pub(crate) trait Doing<T> {
     /// `doing` continues "cannot ...".
     fn doing<S: fmt::Display>(self, doing: impl FnOnce() -> S) -> Result<T>;
 }

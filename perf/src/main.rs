@@ -2,6 +2,8 @@
 //! absolute numbers do not travel. Owns the scenarios, the baselines they are compared with, and the client side; takes
 //! nothing from the gateway's own code, so that a fault there cannot hide here. Reports go to `perf/results/`.
 
+#![warn(unreachable_pub)]
+
 use std::process::ExitCode;
 
 mod baselines;

@@ -1,5 +1,5 @@
-//! What a person gets to see: progress while it runs, and a Markdown report with the host and the command in it, since a
-//! number without them says nothing. Owns no measurement.
+//! What a person gets to see: progress while it runs, and a Markdown report with the host and the command in it, since
+//! a number without them says nothing. Owns no measurement.
 
 use std::fmt;
 use std::fs;
@@ -9,12 +9,12 @@ use std::process::Command;
 use crate::failure::{Doing, Result};
 
 /// One line on standard error. Never coloured, so that it reads the same in a file.
-pub fn progress(line: &str) {
+pub(crate) fn progress(line: &str) {
     eprintln!("{line}");
 }
 
 /// Print a report, and write it to `output` if there is one.
-pub fn publish(title: &str, body: &str, output: Option<&Path>) -> Result<()> {
+pub(crate) fn publish(title: &str, body: &str, output: Option<&Path>) -> Result<()> {
     let report = format!("# {title}\n\n{}\n{body}", host());
     print!("{report}");
     if let Some(path) = output {
@@ -52,7 +52,7 @@ fn revision() -> Option<String> {
 static STARTED_LOAD: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
 /// Remember the load of the host before we add to it.
-pub fn note_start() {
+pub(crate) fn note_start() {
     let _ = started_load();
 }
 
@@ -61,18 +61,18 @@ fn started_load() -> &'static str {
 }
 
 /// A Markdown table.
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// With these column titles.
-    pub fn new(titles: &[&str]) -> Table {
+    pub(crate) fn new(titles: &[&str]) -> Table {
         Table { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()] }
     }
 
     /// Add a row with as many cells as there are titles.
-    pub fn row(&mut self, cells: &[String]) {
+    pub(crate) fn row(&mut self, cells: &[String]) {
         assert_eq!(cells.len(), self.rows[0].len(), "a row has a cell for each title");
         self.rows.push(cells.to_vec());
     }

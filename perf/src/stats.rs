@@ -3,7 +3,7 @@
 
 /// Smallest, middle and largest of a set of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The smallest.
     pub min: f64,
     /// The middle one, or the mean of the two in the middle.
@@ -14,7 +14,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of samples in any order; `None` when there are none, or when one is not a number.
-    pub fn of(samples: &[f64]) -> Option<Spread> {
+    pub(crate) fn of(samples: &[f64]) -> Option<Spread> {
         let mut sorted = samples.to_vec();
         if sorted.iter().any(|sample| sample.is_nan()) {
             return None;
@@ -28,13 +28,13 @@ impl Spread {
 }
 
 /// `numerator / denominator` as the numbers of a report, where none of anything is 0.
-pub fn ratio(numerator: f64, denominator: f64) -> f64 {
+pub(crate) fn ratio(numerator: f64, denominator: f64) -> f64 {
     if denominator == 0.0 { 0.0 } else { numerator / denominator }
 }
 
 /// A count as a number to reckon with. Counts here stay far below the 2^53 where precision would end.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub fn number(count: u64) -> f64 {
+pub(crate) fn number(count: u64) -> f64 {
     count as f64
 }
 

@@ -1,26 +1,26 @@
-//! The bytes of the measured traffic, written and read here without the gateway's own codec: goim frames (goim §1.1), the
-//! login (goim §1.6) and just enough of a WebSocket client (RFC 6455). Nothing here touches a socket.
+//! The bytes of the measured traffic, written and read here without the gateway's own codec: goim frames (goim §1.1),
+//! the login (goim §1.6) and just enough of a WebSocket client (RFC 6455). Nothing here touches a socket.
 
 /// Bytes of a frame header.
-pub const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 /// The op of every measured push.
-pub const PUSH_OP: i32 = 1000;
+pub(crate) const PUSH_OP: i32 = 1000;
 /// Login, its reply, and a batch of frames.
-pub const AUTH_OP: i32 = 7;
+pub(crate) const AUTH_OP: i32 = 7;
 /// Reply to a login.
-pub const AUTH_REPLY_OP: i32 = 8;
+pub(crate) const AUTH_REPLY_OP: i32 = 8;
 /// A body made of whole frames.
-pub const RAW_OP: i32 = 9;
+pub(crate) const RAW_OP: i32 = 9;
 /// Bytes of the answer to a login on the TCP transport: a frame without body.
-pub const LOGIN_REPLY_BYTES: usize = HEADER_BYTES;
+pub(crate) const LOGIN_REPLY_BYTES: usize = HEADER_BYTES;
 
 /// The upgrade that every WebSocket client sends first. The key is RFC 6455's example: nothing here needs it random.
-pub const UPGRADE: &str = "GET /sub HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub(crate) const UPGRADE: &str = "GET /sub HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// How a client talks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// Bare goim frames.
     Tcp,
     /// goim frames in binary WebSocket messages.
@@ -28,7 +28,7 @@ pub enum Transport {
 }
 
 /// A whole frame, version 1.
-pub fn frame(op: i32, seq: i32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(op: i32, seq: i32, body: &[u8]) -> Vec<u8> {
     let pack = u32::try_from(HEADER_BYTES + body.len()).expect("a measured frame is small");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend(pack.to_be_bytes());
@@ -41,7 +41,7 @@ pub fn frame(op: i32, seq: i32, body: &[u8]) -> Vec<u8> {
 }
 
 /// The op of the frame that `bytes` begins with, and its length; `None` while the header is not whole.
-pub fn frame_header(bytes: &[u8]) -> Option<(i32, usize)> {
+pub(crate) fn frame_header(bytes: &[u8]) -> Option<(i32, usize)> {
     let header = bytes.first_chunk::<HEADER_BYTES>()?;
     let pack = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
     let op = i32::from_be_bytes([header[8], header[9], header[10], header[11]]);
@@ -49,16 +49,14 @@ pub fn frame_header(bytes: &[u8]) -> Option<(i32, usize)> {
 }
 
 /// The login of client `index`: a key of 36 bytes as logic itself makes them, a mid, a room and one accepted op.
-pub fn login(index: u32, room: &str) -> Vec<u8> {
-    let token = format!(
-        r#"{{"mid":{mid},"key":"{index:08x}-0000-4000-8000-{index:012x}","room_id":"{room}","platform":"perf","accepts":[{PUSH_OP}]}}"#,
-        mid = u64::from(index) + 1,
-    );
+pub(crate) fn login(index: u32, room: &str) -> Vec<u8> {
+    let (mid, key) = (u64::from(index) + 1, format!("{index:08x}-0000-4000-8000-{index:012x}"));
+    let token = format!(r#"{{"mid":{mid},"key":"{key}","room_id":"{room}","platform":"perf","accepts":[{PUSH_OP}]}}"#);
     frame(AUTH_OP, 1, token.as_bytes())
 }
 
 /// A masked binary message of a client (RFC 6455 §5.2). The mask is fixed: it protects proxies, and there are none.
-pub fn client_message(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn client_message(payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![0x82];
     match payload.len() {
@@ -74,7 +72,7 @@ pub fn client_message(payload: &[u8]) -> Vec<u8> {
 }
 
 /// An unmasked binary message of a server, shortest form.
-pub fn server_message(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn server_message(payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x82];
     match payload.len() {
         short @ 0..126 => bytes.push(u8::try_from(short).expect("below 126")),
@@ -89,7 +87,7 @@ pub fn server_message(payload: &[u8]) -> Vec<u8> {
 
 /// What one release of pushes looks like: `pushes` calls, each of `frames_per_push` frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Round {
+pub(crate) struct Round {
     /// Calls in flight at once.
     pub pushes: u32,
     /// Frames in each call's op-9 body.
@@ -100,18 +98,18 @@ pub struct Round {
 
 impl Round {
     /// Frames that one client receives.
-    pub fn frames(&self) -> u32 {
+    pub(crate) fn frames(&self) -> u32 {
         self.pushes * self.frames_per_push
     }
 
     /// The body of one call's op-9 proto: whole frames, as a job makes them (goim §1.9).
-    pub fn push_body(&self) -> Vec<u8> {
+    pub(crate) fn push_body(&self) -> Vec<u8> {
         let body: Vec<u8> = (b'0'..=b'9').cycle().take(self.body_bytes).collect();
         frame(PUSH_OP, 0, &body).repeat(usize::try_from(self.frames_per_push).expect("fits"))
     }
 
     /// What one client receives for the whole round: inner frames alone on TCP, one message for each push on WebSocket.
-    pub fn wire(&self, transport: Transport) -> Vec<u8> {
+    pub(crate) fn wire(&self, transport: Transport) -> Vec<u8> {
         let inner = self.push_body();
         let push = match transport {
             Transport::Tcp => inner,

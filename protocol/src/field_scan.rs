@@ -1,6 +1,6 @@
-//! Counting a repeated field of a protobuf message without decoding the message. Owns walking over fields as they are on the
-//! wire (Protocol Buffers encoding, "Message Structure"); builds nothing. Who takes messages from strangers asks here how many
-//! elements a decoder would build, before it builds them.
+//! Counting a repeated field of a protobuf message without decoding the message. Owns walking over fields as they are
+//! on the wire (Protocol Buffers encoding, "Message Structure"); builds nothing. Who takes messages from strangers asks
+//! here how many elements a decoder would build, before it builds them.
 
 /// How deeply groups may nest, as in the decoder that comes after.
 const DEPTH_MAX: u32 = 100;
@@ -18,9 +18,9 @@ pub enum Element {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// How many elements the field at `path` has: field numbers from the outermost message inwards. Messages that come several
-/// times count together, as a decoder merges them. Counting stops soon after `count_max`: a larger result only says that there
-/// are more.
+/// How many elements the field at `path` has: field numbers from the outermost message inwards. Messages that come
+/// several times count together, as a decoder merges them. Counting stops soon after `count_max`: a larger result only
+/// says that there are more.
 pub fn count(message: &[u8], path: &[u32], element: Element, count_max: usize) -> Result<usize, Malformed> {
     let Some((&wanted, inner)) = path.split_first() else { return Ok(0) };
     let mut rest = message;

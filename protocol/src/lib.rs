@@ -9,11 +9,13 @@
 //! - [`proto`]: the protobuf messages of goim's components and of our push API.
 //!
 //! Decoders read the caller's slice and answer with ranges or borrowed frames; what is not whole yet stays with the
-//! caller. Three outcomes are kept apart everywhere: "not enough bytes yet" is a value, a fault of the peer is an error, a
-//! fault of ours (a body of 2 GiB, a status that nobody may send) is a panic or an assertion. No input panics: the oracles
-//! in `tests/protocol/oracles` hold that against fuzzers.
+//! caller. Three outcomes are kept apart everywhere: "not enough bytes yet" is a value, a fault of the peer is an
+//! error, a fault of ours (a body of 2 GiB, a status that nobody may send) is a panic or an assertion. No input panics:
+//! the oracles in `tests/protocol/oracles` hold that against fuzzers.
 //!
 //! Architecture Invariant: nothing here knows who is connected, what time it is, or who is in a room.
+
+#![warn(unreachable_pub)]
 
 pub mod field_scan;
 pub mod goim;

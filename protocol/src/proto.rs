@@ -1,6 +1,7 @@
 //! The protobuf messages of goim and of Halley's own push API, generated from `proto/`. Owns no rule beyond the schema
 //! (goim §2.2): whoever receives a message checks it. With the feature `services` each module also holds the tonic
-//! server trait and client of its service (`CometClient::new(channel)`: there is no `connect`, its name is taken by an rpc).
+//! server trait and client of its service (`CometClient::new(channel)`: there is no `connect`, its name is taken by an
+//! rpc).
 
 // Generated code names its neighbour by the last part of the package.
 use goim_protocol as protocol;

@@ -15,6 +15,8 @@
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
 
+#![warn(unreachable_pub)]
+
 pub mod access;
 pub mod address;
 pub mod config;

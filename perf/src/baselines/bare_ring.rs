@@ -1,8 +1,10 @@
-//! The bare ring: the least that a push server on io_uring must do. It accepts, answers logins, and for every byte on its
-//! standard input sends one payload to every logged-in connection. No rooms, queues, timers, inbox or metrics: what the
-//! gateway costs above this is the gateway. Runs as a process of its own, so that both are measured from outside alike.
+//! The bare ring: the least that a push server on io_uring must do. It accepts, answers logins, and for every byte on
+//! its standard input sends one payload to every logged-in connection. No rooms, queues, timers, inbox or metrics: what
+//! the gateway costs above this is the gateway. Runs as a process of its own, so that both are measured from outside
+//! alike.
 //!
-//! It never waits for a slow receiver: a send that the kernel does not take whole is counted and ends the run's validity.
+//! It never waits for a slow receiver: a send that the kernel does not take whole is counted and ends the run's
+//! validity.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,7 +22,7 @@ const BACKLOG: i32 = 4096;
 
 /// How to run it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Connections it can hold; bounded by `ulimit -n`.
     #[arg(long, default_value_t = 19_000)]
     pub slots: u32,
@@ -37,7 +39,7 @@ pub struct Options {
 
 /// What it did, written to standard output when standard input ends. Logins are left out.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Rounds sent.
     pub rounds: u64,
     /// Sends of the fan-outs.
@@ -51,7 +53,7 @@ pub struct Totals {
 }
 
 /// Serve until standard input ends.
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     // Whoever measures may be killed; the baseline must not stay behind on its core.
     set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "ask to end with the parent")?;
     crate::server::usage::pin_to_cpu(options.cpu)?;
@@ -60,8 +62,8 @@ pub fn run(options: &Options) -> Result<()> {
     let payload = bytes_of_hex(&options.payload)?;
     let kernel = Kernel::new(listener, options.slots, payload).map_err(|error| {
         Failure::new(format!(
-            "cannot set up io_uring: {error}. It needs Linux 6.6, kernel.io_uring_disabled = 0, no seccomp profile that \
-             forbids it, and `ulimit -n` of at least --slots"
+            "cannot set up io_uring: {error}. It needs Linux 6.6, kernel.io_uring_disabled = 0, no seccomp profile \
+             that forbids it, and `ulimit -n` of at least --slots"
         ))
     })?;
     let ready = serde_json::json!({ "tcp": [address.to_string()] });
@@ -143,8 +145,8 @@ impl BareRing {
         }
     }
 
-    /// Takes further bytes of a login. A connection that ends or talks at length instead is left alone: it never becomes
-    /// a member, which the client notices by its missing reply.
+    /// Takes further bytes of a login. A connection that ends or talks at length instead is left alone: it never
+    /// becomes a member, which the client notices by its missing reply.
     fn login(&mut self, slot: u32, result: i32, reply: &'static [u8]) {
         let Ok(taken @ 1..) = usize::try_from(result) else { return };
         let received = usize::from(self.received[index(slot)]) + taken;
@@ -174,7 +176,7 @@ fn listen() -> std::io::Result<TcpListener> {
 }
 
 /// Bytes as pairs of hexadecimal digits.
-pub fn hex_of_bytes(bytes: &[u8]) -> String {
+pub(crate) fn hex_of_bytes(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,8 +1,9 @@
 //! The kernel's ring as the bare ring uses it: accept, receive, poll and send on direct descriptors, and nothing that a
-//! floor does not need. Owns the ring and every byte that the kernel reads or writes; decides nothing (`bare_ring` does).
+//! floor does not need. Owns the ring and every byte that the kernel reads or writes; decides nothing (`bare_ring`
+//! does).
 //!
-//! This is the one file of the crate with `unsafe`: the baseline is the raw interface itself, so no safe layer may stand
-//! between. It is kept sound by never freeing: ring, payload and receive areas live as long as the process.
+//! This is the one file of the crate with `unsafe`: the baseline is the raw interface itself, so no safe layer may
+//! stand between. It is kept sound by never freeing: ring, payload and receive areas live as long as the process.
 
 #![allow(unsafe_code)]
 
@@ -13,9 +14,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue, types};
 
 /// Submission entries handed to the kernel in one enter of a fan-out.
-pub const SUBMISSIONS_PER_ENTER: usize = 256;
+pub(crate) const SUBMISSIONS_PER_ENTER: usize = 256;
 /// Bytes that one connection may send before its login is answered.
-pub const RECEIVE_BYTES: usize = 512;
+pub(crate) const RECEIVE_BYTES: usize = 512;
 /// Entries of the submission queue.
 const SUBMISSION_ENTRIES: u32 = 4096;
 /// Entries of the completion queue: a whole fan-out may be refused without overflowing it.
@@ -25,7 +26,7 @@ const COMMAND_BYTES: usize = 64;
 
 /// What completed. Sends that took every byte come back as nothing at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A connection came into a direct descriptor.
     Accepted {
         /// Which one; `None` when the accept failed.
@@ -45,7 +46,7 @@ pub enum Event {
 
 /// Calls and entries since start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Calls of `io_uring_enter`.
     pub enters: u64,
     /// Entries handed over.
@@ -53,7 +54,7 @@ pub struct Counters {
 }
 
 /// One ring, its queues and the memory it works on.
-pub struct Kernel {
+pub(crate) struct Kernel {
     submitter: Submitter<'static>,
     submissions: SubmissionQueue<'static>,
     completions: CompletionQueue<'static>,
@@ -67,7 +68,7 @@ pub struct Kernel {
 
 impl Kernel {
     /// A ring with `slots` direct descriptors that accepts from `listener` and fans out `payload`.
-    pub fn new(listener: TcpListener, slots: u32, payload: Vec<u8>) -> io::Result<Kernel> {
+    pub(crate) fn new(listener: TcpListener, slots: u32, payload: Vec<u8>) -> io::Result<Kernel> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -96,18 +97,18 @@ impl Kernel {
     }
 
     /// Running totals.
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.counters
     }
 
     /// Accept into direct descriptors until further notice.
-    pub fn accept_many(&mut self) {
+    pub(crate) fn accept_many(&mut self) {
         let accept = opcode::AcceptMulti::new(types::Fd(self.listener)).allocate_file_index(true).build();
         self.push(accept.user_data(Kind::Accept.token(0)));
     }
 
     /// Receive once, at `from` of the connection's area; waits until something comes.
-    pub fn receive(&mut self, slot: u32, from: usize) {
+    pub(crate) fn receive(&mut self, slot: u32, from: usize) {
         let room = u32::try_from(RECEIVE_BYTES - from).expect("areas are small");
         let target = self.area(slot).cast::<u8>().wrapping_add(from);
         let receive = opcode::Recv::new(types::Fixed(slot), target, room).build();
@@ -115,7 +116,7 @@ impl Kernel {
     }
 
     /// The first bytes of the connection's area. No receive of this connection may be under way.
-    pub fn received(&self, slot: u32, bytes: usize) -> &[u8] {
+    pub(crate) fn received(&self, slot: u32, bytes: usize) -> &[u8] {
         assert!(bytes <= RECEIVE_BYTES);
         let start = self.area(slot).cast::<u8>();
         // SAFETY: the area is initialised, holds RECEIVE_BYTES, is never freed, and the caller has no receive under way
@@ -124,26 +125,26 @@ impl Kernel {
     }
 
     /// Arm the multishot readiness poll that an idle connection of the gateway has too.
-    pub fn poll_readable(&mut self, slot: u32) {
+    pub(crate) fn poll_readable(&mut self, slot: u32) {
         let flags = (libc::POLLIN | libc::POLLRDHUP).cast_unsigned().into();
         let poll = opcode::PollAdd::new(types::Fixed(slot), flags).multi(true).build();
         self.push(poll.user_data(Kind::Poll.token(slot)));
     }
 
     /// Read the next commands from standard input.
-    pub fn read_commands(&mut self) {
+    pub(crate) fn read_commands(&mut self) {
         let room = u32::try_from(COMMAND_BYTES).expect("small");
         let read = opcode::Read::new(types::Fd(0), self.commands.cast(), room).build();
         self.push(read.user_data(Kind::Commands.token(0)));
     }
 
     /// Answer a login.
-    pub fn send_reply(&mut self, slot: u32, reply: &'static [u8]) {
+    pub(crate) fn send_reply(&mut self, slot: u32, reply: &'static [u8]) {
         self.push(send(slot, reply));
     }
 
     /// Send the payload to every slot, in batches. Refused sends come back as [`Event::SendShort`].
-    pub fn fan_out(&mut self, slots: &[u32]) -> io::Result<()> {
+    pub(crate) fn fan_out(&mut self, slots: &[u32]) -> io::Result<()> {
         for batch in slots.chunks(SUBMISSIONS_PER_ENTER) {
             for &slot in batch {
                 self.push(send(slot, self.payload));
@@ -154,7 +155,7 @@ impl Kernel {
     }
 
     /// Hand over what is queued and wait for at least `wanted` completions.
-    pub fn enter(&mut self, wanted: usize) -> io::Result<()> {
+    pub(crate) fn enter(&mut self, wanted: usize) -> io::Result<()> {
         self.submissions.sync();
         loop {
             self.counters.enters += 1;
@@ -170,7 +171,7 @@ impl Kernel {
     }
 
     /// Append what has completed.
-    pub fn reap(&mut self, events: &mut Vec<Event>) {
+    pub(crate) fn reap(&mut self, events: &mut Vec<Event>) {
         self.completions.sync();
         for completion in &mut self.completions {
             let (kind, slot) = Kind::of(completion.user_data());

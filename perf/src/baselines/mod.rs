@@ -1,4 +1,5 @@
-//! Programs that do the gateway's work without being one. They justify the design and are the other half of every ratio.
+//! Programs that do the gateway's work without being one. They justify the design and are the other half of every
+//! ratio.
 
-pub mod bare_ring;
+pub(crate) mod bare_ring;
 mod kernel;

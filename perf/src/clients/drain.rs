@@ -1,5 +1,6 @@
-//! Reads what servers send, as cheaply as the kernel allows, and counts it for each client. While warming up it compares
-//! every byte with what must come; while measuring it lets the kernel throw the bytes away (`MSG_TRUNC`) and counts them.
+//! Reads what servers send, as cheaply as the kernel allows, and counts it for each client. While warming up it
+//! compares every byte with what must come; while measuring it lets the kernel throw the bytes away (`MSG_TRUNC`) and
+//! counts them.
 //!
 //! It sleeps a little between sweeps instead of inside `epoll_wait`: on loopback the wake-up of a waiting reader is
 //! charged to the sender, so a waiting reader would add the same cost to both sides of a ratio and hide the difference.
@@ -25,7 +26,7 @@ const BEGUN_SHARE: u64 = 50;
 const READ_BYTES: usize = 64 * 1024;
 
 /// Clients that only read.
-pub struct Drain {
+pub(crate) struct Drain {
     epoll: std::os::fd::OwnedFd,
     events: Vec<epoll::Event>,
     buffer: Vec<u8>,
@@ -44,7 +45,7 @@ struct Client {
 
 impl Drain {
     /// Of clients that are logged in and will be sent rounds that look like `wire`.
-    pub fn new(streams: Vec<TcpStream>, wire: Vec<u8>) -> Result<Drain> {
+    pub(crate) fn new(streams: Vec<TcpStream>, wire: Vec<u8>) -> Result<Drain> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).doing(|| "watch the clients")?;
         let mut clients = Vec::with_capacity(streams.len());
         for (index, stream) in streams.into_iter().enumerate() {
@@ -59,27 +60,27 @@ impl Drain {
     }
 
     /// From now on count bytes without looking at them.
-    pub fn stop_comparing(&mut self) {
+    pub(crate) fn stop_comparing(&mut self) {
         self.compare = false;
     }
 
     /// Rounds that all clients together have received since the start, as far as the sum of their bytes tells.
-    pub fn rounds(&self) -> u64 {
+    pub(crate) fn rounds(&self) -> u64 {
         self.total / self.round_bytes()
     }
 
     /// Whether the last of `rounds` rounds has begun to arrive, so that the server is at it.
-    pub fn has_begun(&self, rounds: u64) -> bool {
+    pub(crate) fn has_begun(&self, rounds: u64) -> bool {
         self.total > (rounds - 1) * self.round_bytes() + self.round_bytes() / BEGUN_SHARE
     }
 
     /// Receive calls made since the start.
-    pub fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.calls
     }
 
     /// Nap, then read everything that has come.
-    pub fn sweep(&mut self) -> Result<()> {
+    pub(crate) fn sweep(&mut self) -> Result<()> {
         std::thread::sleep(NAP);
         loop {
             let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -101,7 +102,7 @@ impl Drain {
     }
 
     /// An error unless every single client has received exactly `rounds` rounds.
-    pub fn verify(&self, rounds: u64) -> Result<()> {
+    pub(crate) fn verify(&self, rounds: u64) -> Result<()> {
         let expected = rounds * u64::try_from(self.wire.len()).expect("a length fits");
         match self.clients.iter().enumerate().find(|(_, client)| client.bytes != expected) {
             None => Ok(()),
@@ -149,7 +150,7 @@ fn continues(wire: &[u8], seen: u64, bytes: &[u8]) -> bool {
 }
 
 /// Deliveries of `rounds` rounds to `clients` clients: every frame counts, whatever it shared a send with.
-pub fn deliveries(clients: u32, rounds: u64, round: Round) -> u64 {
+pub(crate) fn deliveries(clients: u32, rounds: u64, round: Round) -> u64 {
     u64::from(clients) * rounds * u64::from(round.frames())
 }
 

@@ -1,5 +1,5 @@
-//! Connects clients and logs them in, goim's way (goim §1.3), over TCP or WebSocket. Owns the sockets until they are read
-//! from (`drain`); a login that is not answered as it must be is an error, never a client less.
+//! Connects clients and logs them in, goim's way (goim §1.3), over TCP or WebSocket. Owns the sockets until they are
+//! read from (`drain`); a login that is not answered as it must be is an error, never a client less.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 512;
 
 /// Whom to connect to and as what.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The server.
     pub address: SocketAddr,
     /// How to talk.
@@ -36,12 +36,12 @@ pub struct Plan {
 }
 
 /// The room of a client.
-pub fn room_of(client: u32, room_members: u32) -> String {
+pub(crate) fn room_of(client: u32, room_members: u32) -> String {
     format!("perf://{}", client / room_members.max(1))
 }
 
 /// Connect all of them. The returned streams block.
-pub fn connect(plan: &Plan) -> Result<Vec<TcpStream>> {
+pub(crate) fn connect(plan: &Plan) -> Result<Vec<TcpStream>> {
     let mut streams = Vec::with_capacity(usize::try_from(plan.clients).doing(|| "hold that many clients")?);
     let mut first = 0;
     while first < plan.clients {
@@ -117,7 +117,7 @@ fn upgraded(stream: &mut TcpStream) -> Result<()> {
 }
 
 /// Raise this process's limit of descriptors, and say what to set when that is not enough for `clients`.
-pub fn make_room_for(clients: u64) -> Result<()> {
+pub(crate) fn make_room_for(clients: u64) -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
         .doing(|| "raise the limit of descriptors")?;

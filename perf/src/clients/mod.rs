@@ -1,5 +1,5 @@
 //! The other end of every measurement: many clients in one process that log in as real ones do and then read as cheaply
 //! as the kernel allows. `fleet` connects, `drain` reads and counts.
 
-pub mod drain;
-pub mod fleet;
+pub(crate) mod drain;
+pub(crate) mod fleet;

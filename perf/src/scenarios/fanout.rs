@@ -1,10 +1,11 @@
-//! Fan-out of small pushes to one large room, two programs by turns: it decides which of them is the more efficient. Owns the
-//! pairing and what is reported; a server's life and the counting are `session`'s.
+//! Fan-out of small pushes to one large room, two programs by turns: it decides which of them is the more efficient.
+//! Owns the pairing and what is reported; a server's life and the counting are `session`'s.
 //!
-//! Each pair starts both programs anew, connects all clients to both, and lets them take turns of a few rounds: A B B A,
-//! and so on. So a change of the host's speed meets both, and no pair inherits another's memory layout. Who starts first
-//! changes from pair to pair: sockets made first can cost some percent more or less, whatever program holds them. So does,
-//! by twos, who takes the first turn: in A B B A only B works twice in a row, on caches that are still its own.
+//! Each pair starts both programs anew, connects all clients to both, and lets them take turns of a few rounds: A B B
+//! A, and so on. So a change of the host's speed meets both, and no pair inherits another's memory layout. Who starts
+//! first changes from pair to pair: sockets made first can cost some percent more or less, whatever program holds them.
+//! So does, by twos, who takes the first turn: in A B B A only B works twice in a row, on caches that are still its
+//! own.
 
 use crate::clients::fleet;
 use crate::failure::{Failure, Result};
@@ -20,7 +21,7 @@ const BODY_BYTES: usize = 10;
 
 /// What is in flight at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// One push of one frame.
     Unbatched,
     /// One push whose op-9 body holds eight frames, as a stock job batches a room.
@@ -31,7 +32,7 @@ pub enum Shape {
 
 impl Shape {
     /// What it puts in flight.
-    pub fn round(self) -> Round {
+    pub(crate) fn round(self) -> Round {
         let (pushes, frames_per_push) = match self {
             Shape::Unbatched => (1, 1),
             Shape::Batch8 => (1, 8),
@@ -41,7 +42,7 @@ impl Shape {
     }
 
     /// In words.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Shape::Unbatched => "unbatched",
             Shape::Batch8 => "batch of 8 in one push",
@@ -52,7 +53,7 @@ impl Shape {
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Pairs for each shape.
     #[arg(long, default_value_t = 10)]
     pub pairs: u32,
@@ -77,7 +78,7 @@ pub struct Options {
 }
 
 /// Two programs, the first of which is judged by the second.
-pub struct Contest {
+pub(crate) struct Contest {
     /// The judged one.
     pub subject: Program,
     /// What it is judged by.
@@ -97,7 +98,7 @@ impl Pair {
 }
 
 /// Measure all shapes; returns the body of a report.
-pub fn run(contest: &Contest, options: &Options) -> Result<String> {
+pub(crate) fn run(contest: &Contest, options: &Options) -> Result<String> {
     fleet::make_room_for(2 * u64::from(options.clients))?;
     let mut summary = Table::new(&[
         "shape",

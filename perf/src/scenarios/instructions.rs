@@ -1,8 +1,8 @@
-//! User-space instructions of a delivery, counted exactly and without hardware counters by stepping the server through a few
-//! rounds. Owns the reckoning; the stepping is `server::stepping`'s. Of the gateway its shard is stepped: what the other
-//! threads do for a push does not depend on how many clients get it. Time means nothing here: a stepped server is a
-//! thousand times slower. So there is no burst here: the pushes of one would meet a shard that is done with each before
-//! the next comes.
+//! User-space instructions of a delivery, counted exactly and without hardware counters by stepping the server through
+//! a few rounds. Owns the reckoning; the stepping is `server::stepping`'s. Of the gateway its shard is stepped: what
+//! the other threads do for a push does not depend on how many clients get it. Time means nothing here: a stepped
+//! server is a thousand times slower. So there is no burst here: the pushes of one would meet a shard that is done with
+//! each before the next comes.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Clients, all in one room.
     #[arg(long, default_value_t = 300)]
     pub clients: u32,
@@ -35,7 +35,7 @@ pub struct Options {
 }
 
 /// Count for each program and each shape; returns the body of a report.
-pub fn run(programs: &[Program], options: &Options) -> Result<String> {
+pub(crate) fn run(programs: &[Program], options: &Options) -> Result<String> {
     fleet::make_room_for(u64::from(options.clients))?;
     let mut table = Table::new(&["program", "shape", "instructions a delivery"]);
     for program in programs {
@@ -46,7 +46,8 @@ pub fn run(programs: &[Program], options: &Options) -> Result<String> {
         }
     }
     Ok(format!(
-        "User space of the thread that sends, every instruction counted while {} rounds went to {} clients over {:?}.\n\n{table}",
+        "User space of the thread that sends, every instruction counted while {} rounds went to {} clients \
+         over {:?}.\n\n{table}",
         options.rounds, options.clients, options.transport
     ))
 }

@@ -1,6 +1,6 @@
-//! User-space memory of an idle, authenticated connection: the gateway's proportional set size with all clients logged in,
-//! less that of the same build set up for one connection, divided by the clients. All of it counts, directory included.
-//! Owns the reckoning; the kernel's own memory (sockets) is not in it.
+//! User-space memory of an idle, authenticated connection: the gateway's proportional set size with all clients logged
+//! in, less that of the same build set up for one connection, divided by the clients. All of it counts, directory
+//! included. Owns the reckoning; the kernel's own memory (sockets) is not in it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,7 @@ const NO_ROUND: Round = Round { pushes: 1, frames_per_push: 1, body_bytes: 0 };
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Idle clients, each with a key of 36 bytes, a mid and a room.
     #[arg(long, default_value_t = 15_000)]
     pub clients: u32,
@@ -49,7 +49,7 @@ pub struct Options {
 struct Weighed {
     /// Set up for one connection, which is there and logged in.
     one: Memory,
-    /// All clients.
+    /// All clients are there and logged in.
     all: Memory,
 }
 
@@ -60,7 +60,7 @@ impl Weighed {
 }
 
 /// Weigh one build; returns the body of a report.
-pub fn run(gateway: &Path, options: &Options) -> Result<String> {
+pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
     fleet::make_room_for(u64::from(options.clients))?;
     let program = Program::Gateway(gateway.to_path_buf());
     let mut weighed = Vec::new();

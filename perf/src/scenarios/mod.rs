@@ -1,7 +1,7 @@
-//! What is measured. `session` is one server with its clients, `fanout` compares two servers by turns, `memory` weighs idle
-//! connections, `instructions` counts what user space executes. Each prints its progress and returns a report.
+//! What is measured. `session` is one server with its clients, `fanout` compares two servers by turns, `memory` weighs
+//! idle connections, `instructions` counts what user space executes. Each prints its progress and returns a report.
 
-pub mod fanout;
-pub mod instructions;
-pub mod memory;
-pub mod session;
+pub(crate) mod fanout;
+pub(crate) mod instructions;
+pub(crate) mod memory;
+pub(crate) mod session;

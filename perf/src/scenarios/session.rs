@@ -1,9 +1,9 @@
-//! One server with its logged-in clients, and the loop that pushes rounds to them and counts. Owns the pacing and the rule
-//! that a run counts only when every client received every byte and the server dropped nothing.
+//! One server with its logged-in clients, and the loop that pushes rounds to them and counts. Owns the pacing and the
+//! rule that a run counts only when every client received every byte and the server dropped nothing.
 //!
-//! Pacing is the same for every program: at most `window` rounds are released that not all clients have received, and none
-//! before the one ahead of it has begun to arrive. So with a window of two the next round waits when one ends, a server
-//! that merges what waits finds nothing to merge, and no socket can fill.
+//! Pacing is the same for every program: at most `window` rounds are released that not all clients have received, and
+//! none before the one ahead of it has begun to arrive. So with a window of two the next round waits when one ends, a
+//! server that merges what waits finds nothing to merge, and no socket can fill.
 
 use std::time::{Duration, Instant};
 
@@ -22,15 +22,15 @@ const COMPARED_ROUNDS: u64 = 3;
 const WARM_ROUNDS: u64 = 3;
 /// Before each reading of CPU time: a server's last turn ends, and the kernel books a sleeping thread's time.
 const SETTLE: Duration = Duration::from_millis(50);
-/// Before each reading of metrics: shards publish at the end of a turn, and count an enter in the turn after it; an idle shard
-/// makes one a tick.
+/// Before each reading of metrics: shards publish at the end of a turn, and count an enter in the turn after it; an
+/// idle shard makes one a tick.
 const PUBLISHED: Duration = Duration::from_millis(600);
 /// How long clients may wait for the next byte of a round, unless they are told to be more patient.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What to do to a server.
 #[derive(Clone, Copy, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// How clients talk.
     pub transport: Transport,
     /// Clients, all in one room.
@@ -42,7 +42,7 @@ pub struct Load {
 }
 
 /// A server at work.
-pub struct Session {
+pub(crate) struct Session {
     server: Server,
     push: Push,
     drain: Drain,
@@ -53,7 +53,7 @@ pub struct Session {
 
 /// What a number of rounds cost the server.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// Frames received by clients.
     pub deliveries: u64,
     /// CPU time of the server's whole process.
@@ -68,7 +68,7 @@ pub struct Measured {
 
 /// The gateway's own account of what it asked the kernel for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RingWork {
+pub(crate) struct RingWork {
     /// Sends.
     pub sends: f64,
     /// Submission entries, of sends and of anything else.
@@ -81,7 +81,7 @@ pub struct RingWork {
 
 impl Measured {
     /// Take in what further rounds of the same server cost.
-    pub fn add(&mut self, more: Measured) {
+    pub(crate) fn add(&mut self, more: Measured) {
         self.deliveries += more.deliveries;
         self.cpu.add(&more.cpu);
         self.wall += more.wall;
@@ -96,14 +96,14 @@ impl Measured {
     }
 
     /// Deliveries for each second of CPU time, the number that is compared.
-    pub fn deliveries_per_cpu_second(&self) -> f64 {
+    pub(crate) fn deliveries_per_cpu_second(&self) -> f64 {
         stats::ratio(stats::number(self.deliveries) * 1e9, stats::number(self.cpu.total_ns))
     }
 }
 
 impl Session {
     /// Start a server, connect the clients, and see that the first rounds arrive byte for byte.
-    pub fn open(program: &Program, load: Load) -> Result<Session> {
+    pub(crate) fn open(program: &Program, load: Load) -> Result<Session> {
         let setup = Setup { transport: load.transport, shards: 1, connections_max: load.clients + 16 };
         let mut server = Server::start(program, &setup, load.round)?;
         let plan = Plan {
@@ -123,17 +123,17 @@ impl Session {
     }
 
     /// The server.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
     /// Let clients wait so long for their next byte.
-    pub fn allow_silence(&mut self, silence: Duration) {
+    pub(crate) fn allow_silence(&mut self, silence: Duration) {
         self.silence = silence;
     }
 
     /// Push `rounds` rounds and account for them.
-    pub fn measure(&mut self, rounds: u64) -> Result<Measured> {
+    pub(crate) fn measure(&mut self, rounds: u64) -> Result<Measured> {
         let ring = self.ring_work()?;
         let receives = self.drain.calls();
         std::thread::sleep(SETTLE);
@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// End the server, and check its last word.
-    pub fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
         let Session { server, push, drain, .. } = self;
         // The push first: its end is the bare ring's end, which says how it went while its clients are still there.
         drop(push);
@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Push and receive, paced by the window.
-    pub fn deliver(&mut self, rounds: u64) -> Result<()> {
+    pub(crate) fn deliver(&mut self, rounds: u64) -> Result<()> {
         let end = self.rounds + rounds;
         let (mut seen, mut seen_at) = (self.drain.calls(), Instant::now());
         while self.drain.rounds() < end {

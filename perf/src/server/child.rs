@@ -1,5 +1,6 @@
-//! Processes under measurement, and the promise that none outlives its measurement: they end when their owner is dropped,
-//! when a deadline passes, and when somebody interrupts. Owns starting and ending; what they serve is `server`'s matter.
+//! Processes under measurement, and the promise that none outlives its measurement: they end when their owner is
+//! dropped, when a deadline passes, and when somebody interrupts. Owns starting and ending; what they serve is
+//! `server`'s matter.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -23,7 +24,7 @@ const LINES_SHOWN: usize = 8;
 static LIVE: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// A process of ours.
-pub struct Child {
+pub(crate) struct Child {
     process: std::process::Child,
     name: &'static str,
     output: PathBuf,
@@ -31,7 +32,7 @@ pub struct Child {
 
 impl Child {
     /// Start `command` with its output in a file of `folder` and a pipe as its standard input.
-    pub fn start(mut command: Command, name: &'static str, folder: &Path) -> Result<Child> {
+    pub(crate) fn start(mut command: Command, name: &'static str, folder: &Path) -> Result<Child> {
         let output = folder.join(format!("{name}.log"));
         let stdout = File::create(&output).doing(|| format!("write {}", output.display()))?;
         let stderr = stdout.try_clone().doing(|| format!("write {}", output.display()))?;
@@ -44,17 +45,17 @@ impl Child {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// Its standard input; `None` the second time.
-    pub fn take_input(&mut self) -> Option<ChildStdin> {
+    pub(crate) fn take_input(&mut self) -> Option<ChildStdin> {
         self.process.stdin.take()
     }
 
     /// Everything it has written.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let mut text = Vec::new();
         // Without its output the failure is still told, only with less detail.
         let _ = File::open(&self.output).and_then(|mut file| file.read_to_end(&mut text));
@@ -62,7 +63,7 @@ impl Child {
     }
 
     /// Wait until it has written `path` whole, as JSON.
-    pub fn wait_ready<T: serde::de::DeserializeOwned>(&mut self, path: &Path, patience: Duration) -> Result<T> {
+    pub(crate) fn wait_ready<T: serde::de::DeserializeOwned>(&mut self, path: &Path, patience: Duration) -> Result<T> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(ready) = std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
@@ -77,7 +78,7 @@ impl Child {
     }
 
     /// An error when it has ended.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         match self.process.try_wait().doing(|| format!("look after {}", self.name))? {
             None => Ok(()),
             Some(status) => Err(self.failed(&format!("ended early ({status})"))),
@@ -85,7 +86,7 @@ impl Child {
     }
 
     /// Wait until it ends by itself, as it does when its standard input has.
-    pub fn wait_end(&mut self) -> Result<()> {
+    pub(crate) fn wait_end(&mut self) -> Result<()> {
         if !self.ends_within(GRACE) {
             return Err(self.failed("did not end when its input did"));
         }
@@ -136,7 +137,7 @@ fn live() -> std::sync::MutexGuard<'static, Vec<Pid>> {
 }
 
 /// From now on, end this process and all it started when `limit` has passed or when somebody interrupts.
-pub fn watch(limit: Duration) -> Result<()> {
+pub(crate) fn watch(limit: Duration) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(|| "watch the time")?;
     let watch = async move {

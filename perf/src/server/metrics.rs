@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All samples of one reading, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     samples: Vec<Sample>,
 }
 
@@ -25,7 +25,7 @@ struct Sample {
 
 impl Metrics {
     /// `GET /metrics`.
-    pub fn fetch(admin: SocketAddr) -> Result<Metrics> {
+    pub(crate) fn fetch(admin: SocketAddr) -> Result<Metrics> {
         Metrics::parse(&get(admin, "/metrics")?)
     }
 
@@ -36,7 +36,7 @@ impl Metrics {
     }
 
     /// The sum over all labels of a metric; an error when there is no such metric, so that a renamed one is noticed.
-    pub fn sum(&self, name: &str) -> Result<f64> {
+    pub(crate) fn sum(&self, name: &str) -> Result<f64> {
         let mut found = self.samples.iter().filter(|sample| sample.name == name).peekable();
         if found.peek().is_none() {
             return Err(Failure::new(format!("the gateway's /metrics has no {name}")));
@@ -45,7 +45,7 @@ impl Metrics {
     }
 
     /// Samples of one metric that are not zero, as `labels value`.
-    pub fn not_zero(&self, name: &str) -> Vec<String> {
+    pub(crate) fn not_zero(&self, name: &str) -> Vec<String> {
         let samples = self.samples.iter().filter(|sample| sample.name == name && sample.value != 0.0);
         samples.map(|sample| format!("{}{} {}", sample.name, sample.labels, sample.value)).collect()
     }
@@ -85,8 +85,8 @@ fn get(address: SocketAddr, path: &str) -> Result<String> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# HELP a_total Things.\n# TYPE a_total counter\na_total{shard=\"0\"} 3\na_total{shard=\"1\"} 4\n\
-                        b 1.5 1700000000\nc{text=\"} {\"} 9\n";
+    const TEXT: &str = "# HELP a_total Things.\n# TYPE a_total counter\na_total{shard=\"0\"} 3\n\
+                        a_total{shard=\"1\"} 4\nb 1.5 1700000000\nc{text=\"} {\"} 9\n";
 
     #[test]
     fn labels_are_summed_over() {

@@ -1,11 +1,12 @@
-//! The programs under measurement, behind one face: a process with a TCP or WebSocket address that fans pushes out to all
-//! who logged in, told to by a [`Push`]. Owns how each is started and spoken to; measures nothing (`scenarios` does).
+//! The programs under measurement, behind one face: a process with a TCP or WebSocket address that fans pushes out to
+//! all who logged in, told to by a [`Push`]. Owns how each is started and spoken to; measures nothing (`scenarios`
+//! does).
 
-pub mod child;
-pub mod metrics;
+pub(crate) mod child;
+pub(crate) mod metrics;
 mod push;
-pub mod stepping;
-pub mod usage;
+pub(crate) mod stepping;
+pub(crate) mod usage;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-pub use self::push::Push;
+pub(crate) use self::push::Push;
 use crate::baselines::bare_ring::{Totals, hex_of_bytes};
 use crate::failure::{Doing, Failure, Result};
 use crate::wire::{Round, Transport};
@@ -26,14 +27,14 @@ use child::Child;
 /// How long a program may take until it accepts.
 const READY: Duration = Duration::from_secs(20);
 /// The CPU of the bare ring, and of the gateway's only shard: the first one.
-pub const SERVER_CPU: usize = 0;
+pub(crate) const SERVER_CPU: usize = 0;
 /// The CPU of the clients and of everything that measures.
-pub const CLIENT_CPU: usize = 1;
+pub(crate) const CLIENT_CPU: usize = 1;
 
 /// A program to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// The floor.
+pub(crate) enum Program {
+    /// The least that a push server on io_uring must do: the floor that others are measured against.
     BareRing,
     /// A build of the gateway.
     Gateway(PathBuf),
@@ -50,7 +51,7 @@ impl fmt::Display for Program {
 
 /// How to start it.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// How clients talk to it.
     pub transport: Transport,
     /// Shards of a gateway.
@@ -60,7 +61,7 @@ pub struct Setup {
 }
 
 /// A program that runs. Ends with this value.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     ready: Ready,
     transport: Transport,
@@ -83,7 +84,7 @@ struct Ready {
 
 impl Server {
     /// Start a program. The bare ring is told now what its rounds will send.
-    pub fn start(program: &Program, setup: &Setup, round: Round) -> Result<Server> {
+    pub(crate) fn start(program: &Program, setup: &Setup, round: Round) -> Result<Server> {
         let folder = TempDir::new().doing(|| "make a folder for a server's files")?;
         let ready_file = folder.path().join("ready.json");
         let (name, arguments) = match program {
@@ -103,17 +104,17 @@ impl Server {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.pid()
     }
 
     /// What it is.
-    pub fn program(&self) -> &Program {
+    pub(crate) fn program(&self) -> &Program {
         &self.program
     }
 
     /// How clients must talk to it: the bare ring knows TCP alone and is given WebSocket's bytes to send.
-    pub fn transport(&self) -> Transport {
+    pub(crate) fn transport(&self) -> Transport {
         match self.program {
             Program::BareRing => Transport::Tcp,
             Program::Gateway(_) => self.transport,
@@ -121,7 +122,7 @@ impl Server {
     }
 
     /// Where clients connect.
-    pub fn address(&self) -> Result<SocketAddr> {
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
         let addresses = match self.transport() {
             Transport::Tcp => &self.ready.tcp,
             Transport::Websocket => &self.ready.ws,
@@ -130,12 +131,12 @@ impl Server {
     }
 
     /// Where its metrics are; `None` for a program that has none.
-    pub fn admin(&self) -> Option<SocketAddr> {
+    pub(crate) fn admin(&self) -> Option<SocketAddr> {
         self.ready.admin.iter().find_map(|address| address.parse().ok())
     }
 
     /// The way to make it send rounds.
-    pub fn push(&mut self, round: Round, room: &str) -> Result<Push> {
+    pub(crate) fn push(&mut self, round: Round, room: &str) -> Result<Push> {
         match self.program {
             Program::BareRing => {
                 let input = self.child.take_input().ok_or_else(|| Failure::new("the bare ring is pushed to twice"))?;
@@ -150,12 +151,12 @@ impl Server {
     }
 
     /// An error when it has ended.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         self.child.check()
     }
 
     /// What the bare ring says it did. The [`Push`] must be gone: that ends its input, and so the process.
-    pub fn totals(mut self) -> Result<Totals> {
+    pub(crate) fn totals(mut self) -> Result<Totals> {
         self.child.wait_end()?;
         serde_json::from_str(&self.child.output()).doing(|| "read the bare ring's totals")
     }

@@ -1,6 +1,6 @@
-//! Makes a server send rounds. For the bare ring a round is one byte in its pipe; for the gateway it is what a job does:
-//! `goim.comet.Comet/BroadcastRoom` over gRPC, the calls of a round in flight at once. Owns the gRPC connection and its
-//! thread; how many rounds may be under way is decided by who counts the deliveries.
+//! Makes a server send rounds. For the bare ring a round is one byte in its pipe; for the gateway it is what a job
+//! does: `goim.comet.Comet/BroadcastRoom` over gRPC, the calls of a round in flight at once. Owns the gRPC connection
+//! and its thread; how many rounds may be under way is decided by who counts the deliveries.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ const ROUNDS_WAITING: usize = 1024;
 const CALL: Duration = Duration::from_secs(60);
 
 /// A way to make a server send rounds.
-pub enum Push {
+pub(crate) enum Push {
     /// One byte, one round.
     Pipe(ChildStdin),
     /// The gRPC thread, and what it has to complain about.
@@ -38,12 +38,12 @@ pub enum Push {
 
 impl Push {
     /// Through the standard input of the bare ring.
-    pub fn pipe(input: ChildStdin) -> Push {
+    pub(crate) fn pipe(input: ChildStdin) -> Push {
         Push::Pipe(input)
     }
 
     /// Through the gateway's gRPC listener, to one room.
-    pub fn grpc(address: SocketAddr, round: Round, room: &str) -> Result<Push> {
+    pub(crate) fn grpc(address: SocketAddr, round: Round, room: &str) -> Result<Push> {
         let (rounds, waiting) = mpsc::channel(ROUNDS_WAITING);
         let (complain, failures) = std_mpsc::sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().doing(|| "start pushing")?;
@@ -62,7 +62,7 @@ impl Push {
     }
 
     /// Send one more round. Returns before it is delivered.
-    pub fn release(&mut self) -> Result<()> {
+    pub(crate) fn release(&mut self) -> Result<()> {
         match self {
             Push::Pipe(input) => input.write_all(&[1]).doing(|| "tell the bare ring to send"),
             Push::Grpc { rounds, .. } => {
@@ -74,7 +74,7 @@ impl Push {
     }
 
     /// An error when a push has failed.
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match self {
             Push::Pipe(_) => Ok(()),
             Push::Grpc { failures, .. } => match failures.try_recv() {

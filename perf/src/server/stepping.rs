@@ -1,6 +1,6 @@
-//! Counts what threads execute in user space, exactly, by stepping them one instruction at a time. Hardware counters would be
-//! quicker, but virtual machines seldom have them, and tools that translate the program stand still when it waits in
-//! `io_uring_enter`. Owns the tracing thread; the traced process is unchanged and goes on afterwards.
+//! Counts what threads execute in user space, exactly, by stepping them one instruction at a time. Hardware counters
+//! would be quicker, but virtual machines seldom have them, and tools that translate the program stand still when it
+//! waits in `io_uring_enter`. Owns the tracing thread; the traced process is unchanged and goes on afterwards.
 //!
 //! An instruction that enters the kernel counts as one. A thread that sleeps costs nothing.
 
@@ -24,14 +24,14 @@ const LOOKS: u32 = 2_000;
 const NAP: Duration = Duration::from_micros(200);
 
 /// A process whose instructions are being counted.
-pub struct Stepping {
+pub(crate) struct Stepping {
     enough: Arc<AtomicBool>,
     tracer: JoinHandle<Result<u64>>,
 }
 
 impl Stepping {
     /// From now on count the instructions of the process's threads whose names begin with `prefix`.
-    pub fn start(pid: u32, prefix: &str) -> Result<Stepping> {
+    pub(crate) fn start(pid: u32, prefix: &str) -> Result<Stepping> {
         let threads = threads_of(pid, prefix)?;
         let enough = Arc::new(AtomicBool::new(false));
         let (begun, beginning) = std::sync::mpsc::sync_channel(1);
@@ -54,7 +54,7 @@ impl Stepping {
     }
 
     /// Stop counting; the process runs on.
-    pub fn stop(self) -> Result<u64> {
+    pub(crate) fn stop(self) -> Result<u64> {
         self.enough.store(true, Ordering::Release);
         self.tracer.join().map_err(|_| Failure::new("the counting of instructions broke off"))?
     }
@@ -96,8 +96,8 @@ fn step(mut threads: BTreeSet<i32>, enough: &AtomicBool) -> Result<u64> {
             Err(error) => return Err(error).doing(|| "step a thread"),
         }
     }
-    // A thread that is let go with the trap of its last step still to come is killed by that. So each is stopped twice: after
-    // the first time it runs freely, and whatever trap was on its way comes before the second.
+    // A thread that is let go with the trap of its last step still to come is killed by that. So each is stopped twice:
+    // after the first time it runs freely, and whatever trap was on its way comes before the second.
     stop_each(&mut threads, |thread| ptrace::cont(thread, None))?;
     stop_each(&mut threads, |thread| ptrace::detach(thread, None))?;
     Ok(executed)
@@ -126,8 +126,8 @@ fn stop_each(threads: &mut BTreeSet<i32>, mut then: impl FnMut(Pid) -> nix::Resu
     Ok(())
 }
 
-/// The next of the threads that has stopped, with the signal that stopped it, if any; `None` when told that it is enough. Threads that
-/// end are taken out.
+/// The next of the threads that has stopped, with the signal that stopped it, if any; `None` when told that it is
+/// enough. Threads that end are taken out.
 fn next_stop(threads: &mut BTreeSet<i32>, enough: &AtomicBool) -> Result<Option<(Pid, Option<Signal>)>> {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     let mut looks = 0;

@@ -1,5 +1,5 @@
-//! What a process uses, read from `/proc` and so from outside: the measured program runs no line of code for it. Owns the
-//! readings of CPU time and memory; knows nothing of what the process is.
+//! What a process uses, read from `/proc` and so from outside: the measured program runs no line of code for it. Owns
+//! the readings of CPU time and memory; knows nothing of what the process is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of one process, all threads, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct CpuTime {
+pub(crate) struct CpuTime {
     /// By thread id: the thread's name and the nanoseconds it ran.
     threads: BTreeMap<u32, (String, u64)>,
     user_ticks: u64,
@@ -23,7 +23,7 @@ pub struct CpuTime {
 
 /// CPU time used between two moments.
 #[derive(Clone, Debug, Default)]
-pub struct CpuSpent {
+pub(crate) struct CpuSpent {
     /// Of the whole process, in nanoseconds, threads that started or ended in between included.
     pub total_ns: u64,
     /// Of that in user space. The kernel samples this by ticks: it is an estimate.
@@ -34,7 +34,7 @@ pub struct CpuSpent {
 
 impl CpuSpent {
     /// Take in further time of the same process.
-    pub fn add(&mut self, more: &CpuSpent) {
+    pub(crate) fn add(&mut self, more: &CpuSpent) {
         self.total_ns += more.total_ns;
         self.user_ns += more.user_ns;
         for (name, ns) in &more.threads {
@@ -45,7 +45,7 @@ impl CpuSpent {
 
 impl CpuTime {
     /// Of a running process.
-    pub fn of(pid: u32) -> Result<CpuTime> {
+    pub(crate) fn of(pid: u32) -> Result<CpuTime> {
         let mut threads = BTreeMap::new();
         let folder = format!("/proc/{pid}/task");
         for entry in fs::read_dir(&folder).doing(|| format!("read {folder}"))? {
@@ -70,7 +70,7 @@ impl CpuTime {
     }
 
     /// What was used since `earlier`, a reading of the same process.
-    pub fn since(&self, earlier: &CpuTime) -> CpuSpent {
+    pub(crate) fn since(&self, earlier: &CpuTime) -> CpuSpent {
         let mut threads: BTreeMap<String, u64> = BTreeMap::new();
         for (tid, (name, ran_ns)) in &self.threads {
             let before = earlier.threads.get(tid).map_or(0, |(_, before)| *before);
@@ -93,7 +93,7 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
 
 /// Proportional set size of one process, by what is mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// Bytes of the whole process.
     pub pss_bytes: u64,
     /// Bytes by mapping: a file, `[heap]`, `[anon: name]`, or `[anon]`.
@@ -102,7 +102,7 @@ pub struct Memory {
 
 impl Memory {
     /// Of a running process.
-    pub fn of(pid: u32) -> Result<Memory> {
+    pub(crate) fn of(pid: u32) -> Result<Memory> {
         let read = |file: &str| {
             let path = format!("/proc/{pid}/{file}");
             fs::read_to_string(&path).doing(|| format!("read {path}"))
@@ -137,14 +137,14 @@ fn by_mapping(smaps: &str) -> BTreeMap<String, u64> {
 }
 
 /// Keep this thread, and what it starts from now on, on one CPU.
-pub fn pin_to_cpu(cpu: usize) -> Result<()> {
+pub(crate) fn pin_to_cpu(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu);
     sched_setaffinity(None, &cpus).doing(|| format!("run on CPU {cpu}"))
 }
 
 /// Let this thread, and what it starts from now on, run on every CPU there is.
-pub fn unpin() -> Result<()> {
+pub(crate) fn unpin() -> Result<()> {
     let mut cpus = CpuSet::new();
     for cpu in 0..CpuSet::MAX_CPU {
         cpus.set(cpu);
@@ -153,7 +153,7 @@ pub fn unpin() -> Result<()> {
 }
 
 /// Set the scheduling priority of this process and of what it starts from now on, as `nice` counts it.
-pub fn set_nice(nice: i32) -> Result<()> {
+pub(crate) fn set_nice(nice: i32) -> Result<()> {
     if nice == 0 {
         return Ok(());
     }
@@ -161,7 +161,7 @@ pub fn set_nice(nice: i32) -> Result<()> {
 }
 
 /// The CPUs that the thread of this name may run on, as the kernel writes them: `0` or `0-1`.
-pub fn cpus_of_thread(pid: u32, prefix: &str) -> Option<String> {
+pub(crate) fn cpus_of_thread(pid: u32, prefix: &str) -> Option<String> {
     for entry in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         let status = fs::read_to_string(entry.path().join("status")).ok()?;
         let field = |label: &str| status.lines().find_map(|line| line.strip_prefix(label)).map(str::trim);

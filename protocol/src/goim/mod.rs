@@ -1,5 +1,5 @@
-//! goim's frame (goim §1.1): what it is and how it is written. Owns the header layout and the numbers of the operations;
-//! knows no rule about who may send which. `decode` reads frames, `payload` wraps them for pushes.
+//! goim's frame (goim §1.1): what it is and how it is written. Owns the header layout and the numbers of the
+//! operations; knows no rule about who may send which. `decode` reads frames, `payload` wraps them for pushes.
 
 mod decode;
 
@@ -19,29 +19,29 @@ const HEADER_LENGTH: i16 = 16;
 
 /// Operations (goim §1.2). Every other number is a business op.
 pub mod op {
-    /// Client heartbeat.
+    /// A heartbeat of the client.
     pub const HEARTBEAT: i32 = 2;
-    /// Its reply; body = int32 online of the room.
+    /// Answers [`HEARTBEAT`]; the body is an int32, how many are online in the room.
     pub const HEARTBEAT_REPLY: i32 = 3;
-    /// Upstream message.
+    /// A message of the client.
     pub const SEND_MESSAGE: i32 = 4;
-    /// Login.
+    /// Login: the body is the token.
     pub const AUTH: i32 = 7;
-    /// Its reply.
+    /// Answers [`AUTH`], without a body; a refused login has no answer.
     pub const AUTH_REPLY: i32 = 8;
-    /// Concatenated frames.
+    /// Pushes: the body is one frame behind another.
     pub const RAW: i32 = 9;
-    /// Change room.
+    /// Change the room: the body is its key, empty to leave.
     pub const CHANGE_ROOM: i32 = 12;
-    /// Its reply.
+    /// Answers [`CHANGE_ROOM`]; the body is the key of the room that holds now.
     pub const CHANGE_ROOM_REPLY: i32 = 13;
-    /// Add accepted ops.
+    /// Accept further ops: the body lists them.
     pub const SUBSCRIBE: i32 = 14;
-    /// Its reply.
+    /// Answers [`SUBSCRIBE`]; the body lists the ops that were granted.
     pub const SUBSCRIBE_REPLY: i32 = 15;
-    /// Remove accepted ops.
+    /// Accept ops no longer: the body lists them.
     pub const UNSUBSCRIBE: i32 = 16;
-    /// Its reply.
+    /// Answers [`UNSUBSCRIBE`].
     pub const UNSUBSCRIBE_REPLY: i32 = 17;
 }
 
@@ -50,7 +50,7 @@ pub mod op {
 pub struct Frame<'a> {
     /// Opaque, echoed in replies.
     pub version: i16,
-    /// Operation.
+    /// What the frame is for: one of [`op`], or a business op.
     pub op: i32,
     /// Chosen by the client, echoed in its reply; 0 in pushes.
     pub seq: i32,

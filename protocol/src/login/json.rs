@@ -362,11 +362,12 @@ mod tests {
         /// An independent parser agrees on what is JSON, for documents made of JSON's own pieces.
         #[test]
         fn skipping_accepts_exactly_json(pieces in prop::collection::vec(prop::sample::select(vec![
-            "{", "}", "[", "]", ",", ":", "\"a\"", "\"\"", "1", "-0.5e+3", "01", "1.", "true", "false", "null", "nul", " ",
-            "{\"a\":", "[1,", "2]", "}", "\"\\u0041\"", "\"\\q\"",
+            "{", "}", "[", "]", ",", ":", "\"a\"", "\"\"", "1", "-0.5e+3", "01", "1.", "true", "false", "null", "nul",
+            " ", "{\"a\":", "[1,", "2]", "}", "\"\\u0041\"", "\"\\q\"",
         ]), 0..12)) {
             let text = pieces.concat();
-            prop_assert_eq!(skips(text.as_bytes()), serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
+            let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+            prop_assert_eq!(skips(text.as_bytes()), theirs, "{}", text);
         }
 
         /// Nothing makes the scanner panic or run past the end.

@@ -3,8 +3,8 @@
 //! comes in. What it returns is the outcome of the login, as that of `open` is.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
-//! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and ops
-//! must be within what the claims `rooms` and `ops` allow; anything beyond refuses the login, so that it cannot go
+//! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and
+//! ops must be within what the claims `rooms` and `ops` allow; anything beyond refuses the login, so that it cannot go
 //! unnoticed, and a token that contradicts itself is found at its first use. Member id and key are always the token's.
 //!
 //! A renewal (op 7 on a connection that is logged in) is checked in the same way and must name the same member id. It
@@ -63,8 +63,8 @@ pub struct JwtSettings {
     pub claims: ClaimNames,
     /// Values of `iss`, one of which must be there; empty = not looked at.
     pub issuers: Vec<String>,
-    /// Values of `aud`, one of which must be there, `*` for any. Empty = the token must have no `aud`, since one that is
-    /// meant for others must be refused (RFC 7519 §4.1.3).
+    /// Values of `aud`, one of which must be there, `*` for any. Empty = the token must have no `aud`, since one that
+    /// is meant for others must be refused (RFC 7519 §4.1.3).
     pub audiences: Vec<String>,
     /// How far clocks may differ, in seconds: `exp` counts as this much later, `nbf` as this much earlier.
     pub leeway_s: u64,

@@ -1,6 +1,6 @@
 //! The keys that signed tokens are checked with. Owns reading their texts (a secret, PEM, a JWKS document of RFC 7517)
-//! and pinning each key to one algorithm, so that a token never chooses how its own signature is read; opens no file, keeps
-//! no private key and looks at no claim. `jwt` asks for the keys that a token's header may mean.
+//! and pinning each key to one algorithm, so that a token never chooses how its own signature is read; opens no file,
+//! keeps no private key and looks at no claim. `jwt` asks for the keys that a token's header may mean.
 //!
 //! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key
 //! with which strangers could sign is refused wherever it stands.
@@ -125,7 +125,7 @@ pub enum KeyError {
     ShortSecret {
         /// The file with it; `None` = the setting itself.
         path: Option<PathBuf>,
-        /// Its length.
+        /// How long it is, in bytes.
         bytes: usize,
     },
     /// What should be the secret is a key, a certificate or a document of keys, which others have too.
@@ -168,8 +168,8 @@ impl fmt::Display for KeyError {
             ),
             KeyError::NoSecret { path } => write!(
                 f,
-                "the token secret{} is a PEM or JWKS text, which is no secret: whoever has it could sign; name its file in \
-                 jwt.key_files, or make a secret with `openssl rand -base64 32`",
+                "the token secret{} is a PEM or JWKS text, which is no secret: whoever has it could sign; name its \
+                 file in jwt.key_files, or make a secret with `openssl rand -base64 32`",
                 path.as_ref().map(|path| format!(" in {}", path.display())).unwrap_or_default()
             ),
             KeyError::Unusable { path, reason } => write!(f, "key file {} {reason}", path.display()),

@@ -1,7 +1,7 @@
 //! Who a client is and what it may reach. Owns what op 7 may say, the outcome of a login and the authority that goes on
-//! after it; opens no socket or file, reads no clock and waits for nobody: the time, the keys and what is random are handed
-//! in. `open` reads goim's unsigned token, `jwt` checks a signed one with the keys that `keys` holds. Whoever asks applies
-//! the outcome: in the gateway `shard::login`, for signed tokens by way of `control::logins`.
+//! after it; opens no socket or file, reads no clock and waits for nobody: the time, the keys and what is random are
+//! handed in. `open` reads goim's unsigned token, `jwt` checks a signed one with the keys that `keys` holds. Whoever
+//! asks applies the outcome: in the gateway `shard::login`, for signed tokens by way of `control::logins`.
 
 pub mod json;
 pub mod jwt;
@@ -48,15 +48,16 @@ pub enum AuthRefusal {
     Malformed,
     /// The signature, algorithm or key does not fit.
     Signature,
-    /// `exp` has passed.
+    /// `exp` has passed, by more than clocks may differ.
     Expired,
-    /// `nbf` has not come.
+    /// `nbf` has not come, by more than clocks may differ.
     NotYet,
     /// `iss` or `aud` is not ours.
     Audience,
     /// A claim is missing or has the wrong type.
     Claims,
-    /// The room or the ops asked for at login, in the token or beside it, are beyond what its claims `rooms` and `ops` allow.
+    /// The room or the ops asked for at login, in the token or beside it, are beyond what its claims `rooms` and `ops`
+    /// allow.
     Authority,
     /// A refresh names another user than the connection.
     OtherUser,

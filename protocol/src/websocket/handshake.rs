@@ -1,9 +1,10 @@
-//! The upgrade request and its answer (RFC 6455 §4.2, goim §1.5). Owns what is accepted, what is refused and the bytes of
-//! either answer; keeps nothing between calls: until the request is whole it is read again from its start, so its length
-//! is bounded absolutely. After the 101 response the connection's bytes go to `frame::Decoder`.
+//! The upgrade request and its answer (RFC 6455 §4.2, goim §1.5). Owns what is accepted, what is refused and the bytes
+//! of either answer; keeps nothing between calls: until the request is whole it is read again from its start, so its
+//! length is bounded absolutely. After the 101 response the connection's bytes go to `frame::Decoder`.
 //!
-//! Accepted as goim accepts it, unless [`Rules::strict`] asks for what RFC 6455 §4.2.1 does: LF line ends, any HTTP/1 version, any non-empty key, no `Host`. Wider than goim: a query
-//! behind the path, the absolute form of the target, and lists in `Upgrade` and `Connection`.
+//! Accepted as goim accepts it, unless [`Rules::strict`] asks for what RFC 6455 §4.2.1 does: LF line ends, any HTTP/1
+//! version, any non-empty key, no `Host`. Wider than goim: a query behind the path, the absolute form of the target,
+//! and lists in `Upgrade` and `Connection`.
 
 use std::ops::Range;
 
@@ -26,7 +27,7 @@ pub struct Rules<'a> {
     pub strict: bool,
 }
 
-/// The outcome.
+/// What comes of the bytes of a request so far.
 #[derive(Debug)]
 pub enum Upgrade {
     /// Not enough bytes yet.
@@ -72,16 +73,33 @@ pub enum Refusal {
     Host,
     /// 400: `Sec-WebSocket-Key` is not 16 bytes in base64, where the rules are strict.
     Key,
-    /// 403.
+    /// 403: a page of an `Origin` that is not allowed.
     Origin,
-    /// 404.
+    /// 404: another path than the endpoint's.
     Path,
-    /// 405 with `Allow: GET`.
+    /// 405 with `Allow: GET`: another method than GET.
     Method,
-    /// 426 with `Sec-WebSocket-Version: 13`.
+    /// 426 with `Sec-WebSocket-Version: 13`: another version, or none.
     Version,
     /// 431: longer than `request_bytes_max`, or with more header lines than anybody sends.
     TooLarge,
+}
+
+/// A refusal: its status, headers of its own, the bytes of its body with the end of the line, and what it says.
+macro_rules! answer {
+    ($status:literal, $headers:literal, $bytes:literal, $says:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $status,
+            "\r\n",
+            $headers,
+            "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ",
+            $bytes,
+            "\r\nConnection: close\r\n\r\n",
+            $says,
+            "\n"
+        )
+    };
 }
 
 impl Refusal {
@@ -100,80 +118,41 @@ impl Refusal {
 
     /// The whole HTTP response, `Connection: close`, with a one-line body that says what was wrong.
     pub fn response(self) -> &'static [u8] {
-        match self {
-            Refusal::BadRequest => {
-                b"HTTP/1.1 400 Bad Request\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 115\r\n\
-                Connection: close\r\n\r\n\
-                not a WebSocket upgrade: GET with Upgrade: websocket, Connection: Upgrade and one Sec-WebSocket-Key is needed here\n"
-            }
-            Refusal::HttpVersion => {
-                b"HTTP/1.1 400 Bad Request\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 40\r\n\
-                Connection: close\r\n\r\n\
-                a WebSocket upgrade must be of HTTP/1.1\n"
-            }
-            Refusal::Host => {
-                b"HTTP/1.1 400 Bad Request\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 42\r\n\
-                Connection: close\r\n\r\n\
-                a WebSocket upgrade needs one Host header\n"
-            }
-            Refusal::Key => {
-                b"HTTP/1.1 400 Bad Request\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 45\r\n\
-                Connection: close\r\n\r\n\
-                Sec-WebSocket-Key must be 16 bytes in base64\n"
-            }
-            Refusal::Origin => {
-                b"HTTP/1.1 403 Forbidden\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 48\r\n\
-                Connection: close\r\n\r\n\
-                pages of this Origin are not allowed to connect\n"
-            }
+        let text = match self {
+            Refusal::BadRequest => answer!(
+                "400 Bad Request",
+                "",
+                115,
+                "not a WebSocket upgrade: GET with Upgrade: websocket, Connection: Upgrade and one \
+                 Sec-WebSocket-Key is needed here"
+            ),
+            Refusal::HttpVersion => answer!("400 Bad Request", "", 40, "a WebSocket upgrade must be of HTTP/1.1"),
+            Refusal::Host => answer!("400 Bad Request", "", 42, "a WebSocket upgrade needs one Host header"),
+            Refusal::Key => answer!("400 Bad Request", "", 45, "Sec-WebSocket-Key must be 16 bytes in base64"),
+            Refusal::Origin => answer!("403 Forbidden", "", 48, "pages of this Origin are not allowed to connect"),
             Refusal::Path => {
-                b"HTTP/1.1 404 Not Found\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 65\r\n\
-                Connection: close\r\n\r\n\
-                no WebSocket endpoint at this path; goim clients connect to /sub\n"
+                answer!("404 Not Found", "", 65, "no WebSocket endpoint at this path; goim clients connect to /sub")
             }
             Refusal::Method => {
-                b"HTTP/1.1 405 Method Not Allowed\r\n\
-                Allow: GET\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 37\r\n\
-                Connection: close\r\n\r\n\
-                a WebSocket upgrade is a GET request\n"
+                answer!("405 Method Not Allowed", "Allow: GET\r\n", 37, "a WebSocket upgrade is a GET request")
             }
-            Refusal::Version => {
-                // RFC 9110 §15.5.22: a 426 names the protocol to upgrade to, and `Connection` names that header.
-                b"HTTP/1.1 426 Upgrade Required\r\n\
-                Sec-WebSocket-Version: 13\r\n\
-                Upgrade: websocket\r\n\
-                Connection: Upgrade\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 53\r\n\
-                Connection: close\r\n\r\n\
-                Sec-WebSocket-Version must be 13, no other is spoken\n"
-            }
+            // RFC 9110 §15.5.22: a 426 names the protocol to upgrade to, and `Connection` names that header.
+            Refusal::Version => answer!(
+                "426 Upgrade Required",
+                "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+                53,
+                "Sec-WebSocket-Version must be 13, no other is spoken"
+            ),
             Refusal::TooLarge => {
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
-                Content-Type: text/plain; charset=utf-8\r\n\
-                Content-Length: 47\r\n\
-                Connection: close\r\n\r\n\
-                the request is longer than this server accepts\n"
+                answer!("431 Request Header Fields Too Large", "", 47, "the request is longer than this server accepts")
             }
-        }
+        };
+        text.as_bytes()
     }
 }
 
-/// Read an upgrade request from the start of a stream. The answer does not depend on how the bytes were cut on their way.
+/// Read an upgrade request from the start of a stream. The answer does not depend on how the bytes were cut on their
+/// way.
 pub fn upgrade(input: &[u8], rules: &Rules<'_>) -> Upgrade {
     let head = &input[..input.len().min(rules.request_bytes_max)];
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
@@ -202,8 +181,8 @@ struct Accepted<'a> {
     cookie: Option<&'a [u8]>,
 }
 
-/// The checks in the order in which a person would want to hear of them: wrong door, wrong method, wrong protocol, wrong
-/// version, not allowed.
+/// The checks in the order in which a person would want to hear of them: wrong door, wrong method, wrong protocol,
+/// wrong version, not allowed.
 fn check<'a>(request: &httparse::Request<'_, 'a>, rules: &Rules<'_>) -> Result<Accepted<'a>, Refusal> {
     if path(request.path.unwrap_or_default()) != rules.path {
         return Err(Refusal::Path);

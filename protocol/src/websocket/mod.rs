@@ -1,5 +1,5 @@
-//! WebSocket, server side (RFC 6455), sans-io. `handshake` reads the upgrade request, `frame` what follows it and what is
-//! sent back. Owns the words both share; what a message means is `goim`'s.
+//! WebSocket, server side (RFC 6455), sans-io. `handshake` reads the upgrade request, `frame` what follows it and what
+//! is sent back. Owns the words both share; what a message means is `goim`'s.
 
 pub mod frame;
 pub mod handshake;
@@ -11,8 +11,8 @@ pub enum Profile {
     /// As goim's clients may need: unmasked frames and longer length forms than needed are accepted, text is treated as
     /// binary (a goim header is rarely UTF-8).
     ///
-    /// goim also joins frames whatever their opcodes say and takes a lone continuation for a message (goim §1.5). No known
-    /// client sends either, and to accept them would hide a lost frame, so they are refused here too.
+    /// goim also joins frames whatever their opcodes say and takes a lone continuation for a message (goim §1.5). No
+    /// known client sends either, and to accept them would hide a lost frame, so they are refused here too.
     Goim,
     /// RFC 6455 to the letter: masking required, lengths in their shortest form, text checked as UTF-8.
     Strict,
@@ -23,23 +23,23 @@ pub enum Profile {
 pub struct CloseCode(pub u16);
 
 impl CloseCode {
-    /// 1000.
+    /// 1000: the connection has done what it was for.
     pub const NORMAL: CloseCode = CloseCode(1000);
-    /// 1001.
+    /// 1001: the server or the page goes away.
     pub const GOING_AWAY: CloseCode = CloseCode(1001);
-    /// 1002.
+    /// 1002: a frame broke a rule of RFC 6455.
     pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
-    /// 1007.
+    /// 1007: a text message is not UTF-8.
     pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
-    /// 1008.
+    /// 1008: the client may not do what it does.
     pub const POLICY: CloseCode = CloseCode(1008);
-    /// 1009.
+    /// 1009: a message is longer than the server takes.
     pub const TOO_BIG: CloseCode = CloseCode(1009);
-    /// 1011.
+    /// 1011: a fault of the server.
     pub const INTERNAL: CloseCode = CloseCode(1011);
-    /// 1012.
+    /// 1012: the server starts again (IANA's list).
     pub const RESTART: CloseCode = CloseCode(1012);
-    /// 1013.
+    /// 1013: the server has no room now (IANA's list).
     pub const TRY_AGAIN: CloseCode = CloseCode(1013);
 
     /// Any other code.

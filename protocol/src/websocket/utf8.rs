@@ -71,8 +71,8 @@ impl Utf8 {
 mod tests {
     use super::{InvalidUtf8, Utf8};
 
-    /// Every sequence of one to three bytes, and the four-byte ones around each border, fed byte by byte: the same verdict
-    /// as the standard library's on the whole, and refused at the first byte that no continuation could save.
+    /// Every sequence of one to three bytes, and the four-byte ones around each border, fed byte by byte: the same
+    /// verdict as the standard library's on the whole, and refused at the first byte that no continuation could save.
     #[test]
     fn agrees_with_the_standard_library_on_every_prefix() {
         let borders = [0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xe0, 0xf0, 0xf4, 0xff];

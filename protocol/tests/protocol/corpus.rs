@@ -1,5 +1,5 @@
-//! Everything stored, through every oracle: the fuzzer's corpus as plain tests, each golden vector cut at every byte, and
-//! tapes of chance.
+//! Everything stored, through every oracle: the fuzzer's corpus as plain tests, each golden vector cut at every byte,
+//! and tapes of chance.
 
 use std::path::Path;
 
@@ -55,8 +55,8 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The oracles' first bytes say how to cut and what to limit; each vector is read with several of them, cut off at each of
-/// its bytes, so that every decoder meets every prefix of every golden frame.
+/// The oracles' first bytes say how to cut and what to limit; each vector is read with several of them, cut off at each
+/// of its bytes, so that every decoder meets every prefix of every golden frame.
 #[test]
 fn every_vector_cut_at_every_byte() {
     for (id, vector) in vectors::all() {

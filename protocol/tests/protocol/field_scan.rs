@@ -1,4 +1,5 @@
-//! Counting fields on the wire agrees with what the decoder builds, for our messages, for mixed forms and for broken ones.
+//! Counting fields on the wire agrees with what the decoder builds, for our messages, for mixed forms and for broken
+//! ones.
 
 use halley_protocol::field_scan::{Element, Malformed, count};
 use halley_protocol::proto::goim_comet::PushMsgReq;

@@ -239,8 +239,8 @@ fn c13_any_number_of_control_frames() {
     assert_open("1000 pings", &pings, Profile::Goim, vec![Event::Ping(b"x".to_vec()); 1000]);
 }
 
-/// C2: goim indexed past the end of a fragmented message whose packLen exceeds it, and the whole process ended. Joined from
-/// any fragments, such a message is refused like any other.
+/// C2: goim indexed past the end of a fragmented message whose packLen exceeds it, and the whole process ended. Joined
+/// from any fragments, such a message is refused like any other.
 #[test]
 fn c02_a_length_beyond_a_fragmented_message_is_refused() {
     let message = [&1000_i32.to_be_bytes()[..], &vector("F5")[4..]].concat();

@@ -161,8 +161,8 @@ fn frames_behind_the_first_are_taken_while_whole() {
     }
 }
 
-/// C1: goim answered a message whose packLen exceeds it with bytes of other connections. Every announced length that the
-/// message does not hold is refused, and a body is never anything but the message's own bytes.
+/// C1: goim answered a message whose packLen exceeds it with bytes of other connections. Every announced length that
+/// the message does not hold is refused, and a body is never anything but the message's own bytes.
 #[test]
 fn c01_a_length_beyond_the_message_is_refused() {
     for body_bytes in 0..=64_i32 {

@@ -45,7 +45,8 @@ fn the_cookie_is_found_where_it_lies() {
     assert_eq!(&request[cookie.expect("a cookie")], "session=1; a=b");
 }
 
-/// Each row replaces a part of the good request; goim accepts all of these but the lists, the query and the absolute form.
+/// Each row replaces a part of the good request; goim accepts all of these but the lists, the query and the absolute
+/// form.
 #[test]
 fn accepted_variants() {
     for (part, with) in [

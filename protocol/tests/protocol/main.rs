@@ -1,5 +1,5 @@
-//! The protocol crate seen from outside: golden bytes, rules as tables, round trips, and the fuzz oracles over everything
-//! that is stored. One binary, so that it is linked once.
+//! The protocol crate seen from outside: golden bytes, rules as tables, round trips, and the fuzz oracles over
+//! everything that is stored. One binary, so that it is linked once.
 
 mod corpus;
 mod field_scan;

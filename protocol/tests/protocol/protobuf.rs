@@ -1,5 +1,5 @@
-//! goim's protobuf messages against the golden bytes of goim §9.3, both ways: equal bytes mean equal field numbers, wire
-//! types and defaults, which is all that stock components see.
+//! goim's protobuf messages against the golden bytes of goim §9.3, both ways: equal bytes mean equal field numbers,
+//! wire types and defaults, which is all that stock components see.
 
 use halley_protocol::proto::goim_comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq, RoomsReply};
 use halley_protocol::proto::goim_logic::push_msg::Type;

@@ -35,8 +35,8 @@ fn records_are_goims_bytes() {
     }
 }
 
-/// What goim has no field for comes after its message, under numbers that stock jobs skip: such a record is a push to no
-/// server and no key for them.
+/// What goim has no field for comes after its message, under numbers that stock jobs skip: such a record is a push to
+/// no server and no key for them.
 #[test]
 fn mids_and_receipts_are_invisible_to_stock_jobs() {
     let record = PushRecord { receipt: 9, ..record(Target::Mids(vec![7, 8])) };

@@ -1,5 +1,5 @@
-//! What is written is read back, for well-formed input of every shape: the oracles start from any bytes and seldom get as
-//! far as a fragmented text in three frames with a ping between.
+//! What is written is read back, for well-formed input of every shape: the oracles start from any bytes and seldom get
+//! as far as a fragmented text in three frames with a ping between.
 
 use halley_protocol::goim::{Decoded, Frame, decode_batch, decode_stream};
 use halley_protocol::proto::goim_logic::PushMsg;
@@ -91,7 +91,7 @@ proptest! {
     #[test]
     fn goim_frames(frames in vec((any::<i16>(), any::<i32>(), any::<i32>(), vec(any::<u8>(), 0..300)), 0..8)) {
         let frames: Vec<Frame<'_>> =
-            frames.iter().map(|(version, op, seq, body)| Frame { version: *version, op: *op, seq: *seq, body }).collect();
+            frames.iter().map(|&(version, op, seq, ref body)| Frame { version, op, seq, body }).collect();
         let mut batch = Vec::new();
         frames.iter().for_each(|frame| frame.encode(&mut batch));
         let read: Result<Vec<Frame<'_>>, _> = decode_batch(&batch).collect();
@@ -104,7 +104,8 @@ proptest! {
 
     #[test]
     fn push_messages(op: i32, speed: i32, keys in vec(".{0,40}", 0..4), body in vec(any::<u8>(), 0..300)) {
-        let record = PushMsg { operation: op, speed, keys: keys.clone(), msg: body.clone().into(), ..PushMsg::default() };
+        let (keys_of_record, msg) = (keys.clone(), body.clone().into());
+        let record = PushMsg { operation: op, speed, keys: keys_of_record, msg, ..PushMsg::default() };
         prop_assert_eq!(PushMsg::decode(&record.encode_to_vec()[..]), Ok(record));
 
         let room = Room { key: keys.concat(), ..Room::default() };

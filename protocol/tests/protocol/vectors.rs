@@ -1,4 +1,5 @@
-//! The golden vectors of goim §9, from `testdata/`. Owns their file format: `#` lines explain, the others are an id and hex.
+//! The golden vectors of goim §9, from `testdata/`. Owns their file format: `#` lines explain, the others are an id and
+//! hex.
 
 use std::path::Path;
 

@@ -24,7 +24,7 @@ type Name<'n> = Spanned<std::borrow::Cow<'n, str>>;
 
 /// What became of a file's text.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Settings whose values could not be read.
     pub wrong: Vec<String>,
     /// Settings that seem to have been meant by names that do not exist.
@@ -39,7 +39,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// It cannot be read within the bounds of [`files`], or is not UTF-8.
-pub fn read<C: Schema>(path: &Path) -> Result<String, Problem> {
+pub(crate) fn read<C: Schema>(path: &Path) -> Result<String, Problem> {
     let failed = |reason: String| {
         let name = path.display().to_string();
         Problem::Unreadable { name, reason, program: C::PROGRAM }
@@ -49,7 +49,7 @@ pub fn read<C: Schema>(path: &Path) -> Result<String, Problem> {
 }
 
 /// Take over what a file says; what is wrong is added to `problems`.
-pub fn apply<C: Schema>(config: &mut C, text: &str, name: &str, problems: &mut Vec<Problem>) -> Contents {
+pub(crate) fn apply<C: Schema>(config: &mut C, text: &str, name: &str, problems: &mut Vec<Problem>) -> Contents {
     let Whole { text, broken, blind } = Whole::of(text);
     // Whatever stands on a broken line is not known.
     let wrong = broken.iter().flat_map(|(line, _)| settings_on::<C>(&text, *line)).collect();

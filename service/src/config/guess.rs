@@ -8,7 +8,7 @@ use super::schema::Schema;
 use crate::nearest::nearest;
 
 /// The setting that was meant by a name in a section.
-pub fn guess<C: Schema>(section: &str, name: &str) -> Option<&'static Key<C>> {
+pub(crate) fn guess<C: Schema>(section: &str, name: &str) -> Option<&'static Key<C>> {
     let named = |name: &str, within: &dyn Fn(&Key<C>) -> bool| C::keys().find(|key| key.name == name && within(key));
     // The very name in another section is a better guess than a similar one in this.
     named(name, &|key| key.section != section)

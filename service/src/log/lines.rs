@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::LogFormat;
 
 /// Writes lines of this form. Colours are for terminals, and only for people.
-pub fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+pub(crate) fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,

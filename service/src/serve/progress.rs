@@ -14,7 +14,7 @@ use crate::panics::ours;
 
 /// What is spoken on a socket, as far as this file must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speech {
+pub(crate) enum Speech {
     /// One request after the other.
     Http1,
     /// Requests at once; the library above keeps the time of each.

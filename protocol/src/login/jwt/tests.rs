@@ -532,13 +532,24 @@ fn keys_that_cannot_be_used_are_left_out_of_a_jwks_document_and_named() {
         let auth = JwtRules { settings: JwtSettings::default(), keys };
         assert!(decide(&auth, &signer.token(&claims())).is_ok(), "{key}");
     }
-    // Not even JSON that we cannot read, by its numbers, its letters or its depth, spoils the others.
+}
+
+/// Not even JSON that we cannot read, by its numbers, its letters or its depth, spoils the others.
+#[test]
+fn a_key_that_no_reader_takes_spoils_no_other() {
+    let ours = Signer::new("EdDSA").jwk("ours");
     for unreadable in ["{\"exp\":1e999}", "{\"kid\":\"\\ud800\"}", &format!("{}{}", "[".repeat(500), "]".repeat(500))] {
         let keys =
             keys_of(&[format!("{{\"keys\":[{ours},{unreadable}]}}")]).unwrap_or_else(|errors| panic!("{errors:?}"));
         assert_eq!((keys.len(), keys.skipped()), (1, 1), "{:?}", keys.notes());
     }
-    let many = json!({ "keys": std::iter::once(ours.clone()).chain((0..40).map(|_| json!({}))).collect::<Vec<_>>() });
+}
+
+/// Of many that are left out some are named, and all of them are when no other is there.
+#[test]
+fn keys_left_out_are_counted() {
+    let ours = Signer::new("EdDSA").jwk("ours");
+    let many = json!({ "keys": std::iter::once(ours).chain((0..40).map(|_| json!({}))).collect::<Vec<_>>() });
     let keys = keys_of(&[many.to_string()]).expect("one usable key");
     assert_eq!((keys.skipped(), keys.notes().len()), (40, 17));
     assert!(keys.notes()[16].ends_with(": 24 more keys are left out"), "{:?}", keys.notes()[16]);

@@ -17,7 +17,7 @@ const SHOWN_CHARACTERS_MAX: usize = 64;
 const PRIVATE: [&str; 3] = ["d", "p", "q"];
 
 /// The key's name, escaped and cut: `kid "a"`, or `without kid`.
-pub fn name(key: &Value) -> String {
+pub(super) fn name(key: &Value) -> String {
     match key.get("kid") {
         None => "without kid".to_owned(),
         Some(Value::String(kid)) => format!("kid {}", quoted(kid, SHOWN_CHARACTERS_MAX)),
@@ -26,7 +26,7 @@ pub fn name(key: &Value) -> String {
 }
 
 /// The key, its own name if it has one, and the one algorithm that we use it for.
-pub fn read(key: &Value) -> Result<(Option<String>, Algorithm, DecodingKey), Fault> {
+pub(super) fn read(key: &Value) -> Result<(Option<String>, Algorithm, DecodingKey), Fault> {
     let members = Members::of(key)?;
     let id = members.text("kid")?.map(str::to_owned);
     let algorithm = match members.needed("kty")? {

@@ -47,7 +47,7 @@ const fn ends(first: u8, middle: u8, last: u8) -> [u8; COORDINATE_BYTES] {
 
 /// Why a key is not used. Its text is a clause about "it", and holds no key material.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(super) enum Fault {
     /// It cannot be read, is for something else, or is beyond what the library verifies with.
     Unusable(String),
     /// Others than its owner could sign.
@@ -66,7 +66,7 @@ fn unusable<T>(reason: impl Into<String>) -> Result<T, Fault> {
 }
 
 /// A secret for HS256.
-pub fn secret(bytes: &[u8]) -> Result<DecodingKey, Fault> {
+pub(super) fn secret(bytes: &[u8]) -> Result<DecodingKey, Fault> {
     if bytes.len() < SECRET_BYTES_MIN {
         let reason = format!("it is a secret of {} bytes, at least {SECRET_BYTES_MIN} are needed", bytes.len());
         return Err(Fault::Weak(reason));
@@ -75,7 +75,7 @@ pub fn secret(bytes: &[u8]) -> Result<DecodingKey, Fault> {
 }
 
 /// An RSA key for RS256: modulus and exponent, big-endian.
-pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Fault> {
+pub(super) fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Fault> {
     let (modulus, exponent) = (number(modulus), number(exponent));
     let bits = bits(modulus);
     if bits < RSA_BITS_MIN {
@@ -98,7 +98,7 @@ pub fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<DecodingKey, Fault> {
 }
 
 /// A point of P-256 for ES256.
-pub fn p256(x: &[u8], y: &[u8]) -> Result<DecodingKey, Fault> {
+pub(super) fn p256(x: &[u8], y: &[u8]) -> Result<DecodingKey, Fault> {
     if x.len() != COORDINATE_BYTES || y.len() != COORDINATE_BYTES {
         return unusable(format!("its x and y have {} and {} bytes, not {COORDINATE_BYTES}", x.len(), y.len()));
     }
@@ -111,7 +111,7 @@ pub fn p256(x: &[u8], y: &[u8]) -> Result<DecodingKey, Fault> {
 }
 
 /// A key for EdDSA on Ed25519.
-pub fn ed25519(x: &[u8]) -> Result<DecodingKey, Fault> {
+pub(super) fn ed25519(x: &[u8]) -> Result<DecodingKey, Fault> {
     let Ok(mut bytes) = <[u8; COORDINATE_BYTES]>::try_from(x) else {
         return unusable(format!("its x has {} bytes, not {COORDINATE_BYTES}", x.len()));
     };
@@ -123,7 +123,7 @@ pub fn ed25519(x: &[u8]) -> Result<DecodingKey, Fault> {
 }
 
 /// Whether they are the same key.
-pub fn same(a: &DecodingKey, b: &DecodingKey) -> bool {
+pub(super) fn same(a: &DecodingKey, b: &DecodingKey) -> bool {
     use jsonwebtoken::DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
     match (a.kind(), b.kind()) {
         (SecretOrDer(a), SecretOrDer(b)) => a == b,

@@ -1,5 +1,5 @@
-//! The header of one client frame (RFC 6455 §5.2). Owns the checks that need no knowledge of other frames; which frame may
-//! follow which is the decoder's to say.
+//! The header of one client frame (RFC 6455 §5.2). Owns the checks that need no knowledge of other frames; which frame
+//! may follow which is the decoder's to say.
 
 use super::WebSocketError;
 use crate::websocket::Profile;
@@ -21,7 +21,7 @@ pub(super) enum Kind {
 /// A header that breaks no rule of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    /// FIN.
+    /// FIN: the frame ends its message.
     pub(super) is_final: bool,
     pub(super) kind: Kind,
     /// At most [`CONTROL_PAYLOAD_BYTES_MAX`] in a control frame.

@@ -1,6 +1,6 @@
-//! Client frames in, server frames out (RFC 6455 §5). Owns the order in which frames may come, the place within a message
-//! that the bytes so far have reached, and the bytes of what we send; holds no payload. What it finds goes to the
-//! connection: data to `goim::decode_message`, pings and closes to the reply queue.
+//! Client frames in, server frames out (RFC 6455 §5). Owns the order in which frames may come, the place within a
+//! message that the bytes so far have reached, and the bytes of what we send; holds no payload. What it finds goes to
+//! the connection: data to `goim::decode_message`, pings and closes to the reply queue.
 
 mod header;
 mod write;
@@ -14,7 +14,8 @@ use super::utf8::{InvalidUtf8, Utf8};
 use super::{CloseCode, Profile};
 
 /// Reads client frames incrementally. Small and `Copy`; equal to its initial state between messages, so an idle
-/// connection need not store it. Holds no bytes: header and control-frame bytes that are not whole yet stay with the caller.
+/// connection need not store it. Holds no bytes: header and control-frame bytes that are not whole yet stay with the
+/// caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoder {
     profile: Profile,
@@ -49,8 +50,8 @@ struct PayloadRest {
 /// What a decoder found at the start of its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A piece of a data message, unmasked in place. Pieces come as they arrive; the message is whole with the one that has
-    /// `end`. A message whose single piece has `first && end` can be handled where it lies.
+    /// A piece of a data message, unmasked in place. Pieces come as they arrive; the message is whole with the one that
+    /// has `end`. A message whose single piece has `first && end` can be handled where it lies.
     Data {
         /// Where the bytes are in the input (may be empty).
         bytes: Range<usize>,
@@ -77,8 +78,8 @@ pub enum Item {
 /// A violation by the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebSocketError {
-    /// Reserved bits or opcodes, unmasked frame (strict), fragmented or long control frame, wrong continuation, bad close
-    /// payload, non-minimal length (strict)... : 1002.
+    /// Reserved bits or opcodes, unmasked frame (strict), fragmented or long control frame, wrong continuation, bad
+    /// close payload, non-minimal length (strict)... : 1002.
     Protocol(&'static str),
     /// Text (strict) or close reason that is not UTF-8: 1007.
     InvalidUtf8,
@@ -122,8 +123,8 @@ impl Decoder {
     /// Take the next step: bytes consumed and what they were. `message_bytes_max` bounds the sum of a message's pieces
     /// and is checked on the frame header, before its bytes come.
     ///
-    /// The messages and the error that come out do not depend on how the bytes were cut on their way; into how many pieces
-    /// a message falls does.
+    /// The messages and the error that come out do not depend on how the bytes were cut on their way; into how many
+    /// pieces a message falls does.
     ///
     /// # Errors
     /// The client broke a rule: close with [`WebSocketError::code`] and do not call again.

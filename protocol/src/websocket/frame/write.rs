@@ -10,15 +10,15 @@ pub const SERVER_HEADER_BYTES_MAX: usize = 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// 1.
+    /// A message that is UTF-8.
     Text = 1,
-    /// 2.
+    /// A message of any bytes.
     Binary = 2,
-    /// 8.
+    /// The last frame: a close code and a reason, or nothing.
     Close = 8,
-    /// 9.
+    /// Asks for a pong of the same payload, of at most 125 bytes.
     Ping = 9,
-    /// 10.
+    /// Answers a ping with its payload.
     Pong = 10,
 }
 

@@ -1,5 +1,6 @@
-//! What must hold for any bytes at all. Each oracle takes arbitrary bytes and panics when a promise of the crate is broken;
-//! the fuzzer feeds them what it invents, `corpus` what is stored, so both run the same code. Uses the crate's public side.
+//! What must hold for any bytes at all. Each oracle takes arbitrary bytes and panics when a promise of the crate is
+//! broken; the fuzzer feeds them what it invents, `corpus` what is stored, so both run the same code. Uses the crate's
+//! public side.
 
 pub mod goim;
 pub mod jwt;

@@ -1,5 +1,5 @@
-//! Protobuf messages from any bytes: what decodes has one encoding, which decodes to the same again; and its keys were counted
-//! rightly before.
+//! Protobuf messages from any bytes: what decodes has one encoding, which decodes to the same again; and its keys were
+//! counted rightly before.
 
 use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::{goim_comet, goim_logic, goim_protocol, push};

@@ -1,4 +1,5 @@
-//! Client frames from any bytes, against a reading of RFC 6455 §5 that holds everything in memory and is never interrupted.
+//! Client frames from any bytes, against a reading of RFC 6455 §5 that holds everything in memory and is never
+//! interrupted.
 
 use halley_protocol::websocket::frame::{Decoder, Item, WebSocketError};
 use halley_protocol::websocket::{CloseCode, Profile};
