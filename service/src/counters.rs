@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-/// Declares a struct of counters, each an `u64` or an array of them, that [`Published`] can share.
+/// Declares a struct of counters, each an `u64`, an array of them or a histogram, that [`Published`] can share.
 ///
 /// ```
 /// halley_service::counters! {

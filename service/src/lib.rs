@@ -11,6 +11,7 @@
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`tls`]: certificates that are read, shown and replaced.
 //! - [`counters`]: what is counted on one thread and read on another.
+//! - [`metrics`]: what Prometheus reads.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!
 //! Architecture Invariant: nothing here knows a push, a room or a client connection of the gateway.
@@ -24,6 +25,7 @@ pub mod counters;
 pub mod failure;
 pub mod files;
 pub mod log;
+pub mod metrics;
 pub mod nearest;
 pub mod own_files;
 pub mod panics;

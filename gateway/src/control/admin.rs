@@ -27,6 +27,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Kind, Peer, Role, Scope};
+use halley_service::metrics::{self, Metrics};
 use halley_service::serve::answers;
 use halley_service::serve::asked::hold_back;
 use serde::Deserialize;
@@ -39,7 +40,6 @@ use super::access::{ADMIN, OBSERVE};
 use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
 use super::handle::{ControlError, ControlHandle};
 use super::health::{Health, Lifecycle, Phase};
-use super::metrics::{self, Metrics};
 use super::trace_stream::{self, Form, TRACES_MAX};
 use crate::feed::intake::{Intake, NoAnswer, Select};
 
@@ -88,6 +88,9 @@ pub struct Groups {
     /// Metrics and traces.
     pub observe: bool,
 }
+
+/// Every path, whether a listener serves it or not.
+pub const PATHS: [&str; 5] = ["/healthz", "/readyz", "/v1/connections", "/v1/trace", "/metrics"];
 
 /// The routes alone, to be merged with others. Sets no fallback.
 pub fn routes(admin: Arc<Admin>, groups: Groups) -> Router {

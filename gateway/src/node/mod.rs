@@ -17,7 +17,6 @@
 mod access;
 mod announce;
 mod listeners;
-mod log_metrics;
 mod notes;
 mod prepare;
 mod ready_file;
@@ -35,6 +34,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halley_service::access::rules::AccessRules;
 use halley_service::failure::{Cause, Failure};
+use halley_service::log::LogMetrics;
+use halley_service::metrics::Metrics;
+use halley_service::metrics::process::Process;
+use halley_service::metrics::reloads::Reloads;
 use halley_service::signals::{Early, Signals};
 use halley_service::{log, own_files, panics};
 use tokio::sync::watch;
@@ -46,8 +49,7 @@ use crate::control::drain::Drain;
 use crate::control::ends::Ends;
 use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
 use crate::control::logins::LoginRules;
-use crate::control::metrics::Metrics;
-use crate::control::metrics::certificates::Certificates;
+use crate::control::metrics;
 use crate::control::pulse::Pulse;
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
@@ -55,7 +57,6 @@ use crate::standalone::Standalone;
 use halley_service::tls::certificates::TlsServer;
 
 use listeners::Listeners;
-use log_metrics::LogMetrics;
 use prepare::{Named, Prepared};
 use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
@@ -106,7 +107,8 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let listeners = Listeners::bind(&config, placement.shards.len())?;
     ready_file.clear()?;
     let addresses = listeners.addresses().clone();
-    let started_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let started = SystemTime::now();
+    let started_ns = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let started_ns = i64::try_from(started_ns).unwrap_or(i64::MAX);
 
     let (intake, requests) = Intake::new();
@@ -115,6 +117,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
             .map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
     let shard_stats: Vec<_> = placement.shards.iter().map(|_| Arc::default()).collect();
     let (feed_stats, control_stats) = (Arc::default(), Arc::default());
+    let reloads = Reloads::since(started);
     let lifecycle = Lifecycle::default();
     let serving = servers.serving.clone();
     let standalone =
@@ -123,13 +126,16 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let (ingress_pulse, ingress_beats) = Pulse::new();
     let (control_pulse, control_beats) = Pulse::new();
     let health = Health::new(vec![("ingress", ingress_pulse), (CONTROL, control_pulse)]);
-    let metrics = Metrics::new(shard_stats.clone())
-        .with(Arc::clone(&feed_stats))
-        .with(Arc::clone(&control_stats))
+    let metrics = Metrics::default()
+        .with(Process::starts(env!("CARGO_PKG_VERSION")))
+        .with(metrics::shards::Shards(shard_stats.clone()))
+        .with(metrics::feed::Feed(Arc::clone(&feed_stats)))
+        .with(metrics::control::Control(Arc::clone(&control_stats)))
         .with(dispatcher.metrics())
         .with(servers.clone())
-        .with(Certificates(tls.clone()))
-        .with(LogMetrics);
+        .with(metrics::certificates::Certificates(tls.clone()))
+        .with(LogMetrics)
+        .with(reloads.clone());
     let access = servers.access.clone();
     let admin = Admin::new(handle.clone(), intake.clone(), metrics, lifecycle.clone(), health.clone(), access.clone());
     let (stop, stopping) = watch::channel(false);
@@ -169,6 +175,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
         tls,
         ingress: Box::new(move |config| reload_dispatcher.reload(config, started_ns)),
         log_level: Box::new(move |text| level.set(text)),
+        reloads,
     };
     let control = Control {
         ends: control_ends,

@@ -2,10 +2,12 @@
 //! a broken file or key changes nothing at all.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use halley_service::access::rules::AccessRules;
 use halley_service::config::changes::Changes;
 use halley_service::config::reading::Reading;
+use halley_service::metrics::reloads::Reloads;
 
 use crate::config::{Config, ConfigError, Loaded, Sources, check, convert};
 use crate::control::handle::ControlHandle;
@@ -34,6 +36,8 @@ pub struct Targets {
     pub ingress: Box<dyn Fn(&Config) + Send + Sync>,
     /// Sets the log level; it was found right before.
     pub log_level: Box<dyn Fn(&str) + Send + Sync>,
+    /// Counts what came of each reload.
+    pub reloads: Reloads,
 }
 
 /// Takes new configurations over.
@@ -59,6 +63,7 @@ impl Reloader {
     pub async fn reload(&mut self) {
         match self.try_reload().await {
             Ok((Changes { mut live, restart }, notes, tokens_changed)) => {
+                self.targets.reloads.taken(SystemTime::now());
                 if !restart.is_empty() {
                     tracing::warn!(settings = restart.join(", "), "these settings need a restart and stay as they are");
                 }
@@ -72,6 +77,7 @@ impl Reloader {
                 }
             }
             Err(error) => {
+                self.targets.reloads.refused();
                 tracing::error!(problem = %error, "the new configuration is not right, the old one stays");
             }
         }

@@ -11,14 +11,15 @@ use halley_service::access::rules::AccessRules;
 use halley_service::serve::budget::Budget;
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::places::Phase;
+use halley_service::serve::requests;
 use halley_service::serve::stats::ListenerStats;
 use halley_service::serve::{Application, KEPT_PLACES, ServeLimits, Serving, serve};
 
 use super::listeners::AdminListener;
 use crate::config::Config;
-use crate::control::metrics::{Collect, Exposition, Kind};
 use crate::listen::UnixSocket;
 use crate::placement::{Machine, Note, share_files};
+use halley_service::metrics::{Collect, Exposition, Kind};
 
 /// Connections to each of `admin_listen`.
 const ADMIN_PLACES: usize = 64;
@@ -60,9 +61,9 @@ impl Servers {
         let servers = Servers {
             serving: Serving::new(budget),
             access,
-            http: (http, ListenerStats::new("http")),
+            http: (http, ListenerStats::with_routes("http", crate::standalone::paths())),
             grpc: (ServeLimits::grpc(grpc), ListenerStats::new("grpc")),
-            admin: (with_kept(admin), ListenerStats::new("admin")),
+            admin: (with_kept(admin), ListenerStats::with_routes("admin", crate::control::admin::PATHS.to_vec())),
         };
         (servers, note)
     }
@@ -151,6 +152,9 @@ impl Collect for Servers {
             family.sample(&[("listener", &stats.name()), ("bound", &"address")], address);
             family.sample(&[("listener", &stats.name()), ("bound", &"listener")], listener);
         }
+        // Calls of gRPC are no requests for routes.
+        let named = [&self.http.1, &self.admin.1].map(|stats| (stats.name(), stats.requests()));
+        requests::collect(&named, out);
         let budget = self.serving.budget();
         out.family("halley_ingress_bodies_bytes", Kind::Gauge, "Bytes that requests and their answers hold in memory.")
             .sample(&[], budget.held_bytes());

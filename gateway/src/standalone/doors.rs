@@ -31,6 +31,11 @@ pub(super) struct Doors {
     push_keys_max: usize,
 }
 
+/// Every path that [`Doors::routes`] may serve.
+pub fn paths() -> Vec<&'static str> {
+    http::paths().into_iter().chain(admin::PATHS).collect()
+}
+
 impl Doors {
     /// As configured.
     pub(super) fn new(config: &Config) -> Doors {

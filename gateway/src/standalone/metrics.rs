@@ -5,7 +5,7 @@ use std::sync::Arc;
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
 
-use crate::control::metrics::{Collect, Exposition, Kind as MetricKind};
+use halley_service::metrics::{Collect, Exposition, Kind as MetricKind};
 
 /// What is counted of this ingress and its bus.
 pub(super) struct IngressMetrics(pub(super) Arc<Ingress>);

@@ -24,12 +24,12 @@ use halley_dispatcher::consume::Drained;
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::HttpState;
 use halley_service::access::rules::AccessRules;
+use halley_service::metrics::Collect;
 use halley_service::serve::Serving;
 use halley_service::serve::grpc::Grpc;
 
 use crate::config::Config;
 use crate::control::admin::Admin;
-use crate::control::metrics::Collect;
 use crate::feed::intake::Intake;
 
 use doors::Doors;
@@ -37,6 +37,7 @@ use gateway::OwnGateway;
 use metrics::IngressMetrics;
 use node_info::node_info;
 
+pub use doors::paths;
 pub use node_info::{Bound, server_id};
 
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.

@@ -11,7 +11,7 @@ use halley_gateway::close::CloseReason;
 use halley_gateway::control::access::{ADMIN, OBSERVE};
 use halley_gateway::control::admin::{Admin, router};
 use halley_gateway::control::health::{CONTROL, HEALTH_MS, Health, Lifecycle, Phase};
-use halley_gateway::control::metrics::Metrics;
+use halley_gateway::control::metrics::shards::Shards;
 use halley_gateway::control::pulse::Pulse;
 use halley_gateway::control::trace_stream::TRACES_MAX;
 use halley_gateway::feed::intake::{self, DirectoryEntry, Intake, Select, Totals, WatchNews, WatchSink};
@@ -19,6 +19,7 @@ use halley_gateway::mesh::msg::{ConnRef, ControlToShard, RoomRef};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::tokens::Token;
 use halley_service::access::{Access, Peer};
+use halley_service::metrics::Metrics;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -84,7 +85,7 @@ fn gateway() -> Gateway {
     let (watch, watches) = mpsc::unbounded_channel();
     tokio::spawn(fake_feed(requests, watch));
     let lifecycle = Lifecycle::default();
-    let metrics = Metrics::new(vec![Arc::default(), Arc::default()]);
+    let metrics = Metrics::default().with(Shards(vec![Arc::default(), Arc::default()]));
     let access = AccessRules::default();
     let admin = Admin::new(control, intake, metrics, lifecycle.clone(), Health::default(), access.clone());
     Gateway { routes: router(Arc::clone(&admin)), lifecycle, admin, access, shards, watches }
@@ -243,7 +244,7 @@ async fn health_names_the_threads_that_do_not_answer() {
     tokio::spawn(beats.run());
     assert_eq!(ask(20).await, ["shard-0", "shard-1", "feed"]);
     let access = AccessRules::default();
-    let admin = Admin::new(control, intake, Metrics::new(Vec::new()), Lifecycle::default(), health, access);
+    let admin = Admin::new(control, intake, Metrics::default(), Lifecycle::default(), health, access);
     let request = Request::get("/healthz").body(Body::empty()).expect("a request");
     let answer = router(admin).oneshot(request).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -279,7 +280,7 @@ async fn metrics_are_served_as_prometheus_reads_them() {
     let answer = gateway.ask("GET", "/metrics", "*/*", "127.0.0.1:9").await;
     assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let body = answer.into_body().collect().await.expect("a body").to_bytes();
-    assert!(body.starts_with(b"# HELP halley_build_info "));
+    assert!(body.starts_with(b"# HELP halley_"));
 }
 
 /// The next line of a trace, without its time.
@@ -394,7 +395,7 @@ async fn traces_are_bounded() {
 async fn a_feed_that_does_not_answer_is_503_for_everybody() {
     let (control, _fakes) = start(1, 64, None);
     let (intake, _never_read) = Intake::new();
-    let metrics = Metrics::new(vec![Arc::default()]);
+    let metrics = Metrics::default().with(Shards(vec![Arc::default()]));
     let access = AccessRules::default();
     let admin = Admin::new(control, intake, metrics, Lifecycle::default(), Health::default(), access.clone());
     let (_heard, shards) = mpsc::unbounded_channel();

@@ -28,7 +28,17 @@ fn a_refused_reload_says_everything_that_is_wrong() {
     }
     assert!(!line.contains("hunter2"), "{line}");
     let header = [("authorization", "Bearer 0123456789abcdef")];
-    assert_eq!(http::request(gateway.http(), "GET", "/metrics", &header, b"").status, 200, "the old token holds");
+    let shown = || {
+        let answer = http::request(gateway.http(), "GET", "/metrics", &header, b"");
+        assert_eq!(answer.status, 200, "the old token holds");
+        let metrics = metrics::Metrics::parse(answer.text());
+        let times = |result| metrics.sum("halley_config_reloads_total", &[("result", result)]);
+        (times("taken"), times("refused"), metrics.sum("halley_config_last_reload_successful", &[]))
+    };
+    assert_eq!(shown(), (0.0, 1.0, 0.0));
+    gateway.rewrite_config("push_token = \"0123456789abcdef\"");
+    gateway.signal(Signal::HUP);
+    eventually("it is taken", || (shown() == (1.0, 1.0, 1.0)).then_some(()));
 }
 
 /// However many notes there are, each is told: nobody could guess the others.

@@ -13,6 +13,9 @@ const GOLDEN: &str = include_str!("metrics.golden.txt");
 #[test]
 fn names_and_labels_are_the_committed_ones() {
     let (gateway, _client, folder) = crate::tls::start();
+    // Routes have names once they were asked.
+    assert_eq!(gateway.get("/no/such/route").status, 404);
+    gateway.wait_metric("halley_http_requests_total", &[("route", "/metrics")], 1.0);
     let answer = gateway.get("/metrics");
     metrics::Metrics::parse(answer.text());
     let shown = without_values(answer.text())
@@ -25,6 +28,22 @@ fn names_and_labels_are_the_committed_ones() {
     let came: Vec<_> = new.difference(&old).collect();
     assert!(gone.is_empty() && came.is_empty(), "gone: {gone:#?}\ncame: {came:#?}\nall: {}", file.display());
     assert_eq!(shown, GOLDEN, "the order differs");
+}
+
+/// Each answer is counted once, by its route and status, in the histogram too; made-up paths are one.
+#[test]
+fn requests_are_counted_by_route_and_status() {
+    let gateway = Gateway::start();
+    for (path, status) in [("/healthz", 200), ("/goim/push/all", 404), ("/a", 404), ("/b?c", 404)] {
+        assert_eq!(gateway.get(path).status, status, "{path}");
+    }
+    let metrics = gateway.metrics();
+    for (route, status, count) in [("/healthz", "200", 1.0), ("/goim/push/all", "404", 1.0), ("other", "404", 2.0)] {
+        let labels = [("listener", "http"), ("route", route), ("status", status)];
+        assert_eq!(metrics.sum("halley_http_requests_total", &labels), count, "{route}");
+        assert_eq!(metrics.sum("halley_http_request_seconds_count", &labels[..2]), count, "{route}");
+        assert_eq!(metrics.sum("halley_http_request_seconds_bucket", &[labels[1], ("le", "+Inf")]), count, "{route}");
+    }
 }
 
 fn without_values(text: &str) -> String {

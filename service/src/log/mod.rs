@@ -19,6 +19,8 @@ use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
+use crate::metrics::{Collect, Exposition, Kind};
+
 /// Lines of one kind, which is one place in the source, within [`WINDOW`].
 const LINES_MAX: u32 = 20;
 /// The time that [`LINES_MAX`] is counted over.
@@ -132,9 +134,16 @@ pub async fn tell_left_out() {
     }
 }
 
-/// How many lines were left out since the start.
-pub fn left_out() -> u64 {
-    LEFT_OUT.load(Ordering::Relaxed)
+/// How many lines were left out, for `/metrics`.
+#[derive(Clone, Copy, Debug)]
+pub struct LogMetrics;
+
+impl Collect for LogMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let help = "Log lines left out because too many of their kind were written.";
+        out.family("halley_log_lines_left_out_total", Kind::Counter, help)
+            .sample(&[], LEFT_OUT.load(Ordering::Relaxed));
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! What a connection is given when it is accepted. Owns nothing; `http1` and `http2` drive connections by it.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::budget::Share;
 use super::places::Place;
+use super::stats::ListenerStats;
 use super::stream::Clocks;
 use crate::access::Peer;
 
@@ -13,6 +16,8 @@ pub(super) struct Connection {
     pub(super) share: Share,
     pub(super) clocks: Clocks,
     pub(super) peer: Peer,
+    /// Counts what its requests came to.
+    pub(super) stats: Arc<ListenerStats>,
     /// True once answers are to be the last of their connections.
     pub(super) closing: watch::Receiver<bool>,
     pub(super) stopping: Stopping,

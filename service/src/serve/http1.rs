@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -41,10 +41,19 @@ where
 {
     let progress = Progress::new(connection.place, connection.share, Speech::Http1);
     let stream = Stream::new(io, connection.clocks, Arc::clone(&progress));
-    let (peer, closing) = (connection.peer, connection.closing.clone());
+    let (peer, closing, stats) = (connection.peer, connection.closing.clone(), connection.stats);
     let service = service_fn({
         let progress = Arc::clone(&progress);
-        move |request| Ours::new(respond(router.clone(), peer, Arc::clone(&progress), closing.clone(), request))
+        move |request: Request<Incoming>| {
+            let (began, stats) = (Instant::now(), Arc::clone(&stats));
+            let route = stats.requests().place(request.uri().path());
+            let answer = respond(router.clone(), peer, Arc::clone(&progress), closing.clone(), request);
+            Ours::new(async move {
+                let answer = answer.await?;
+                stats.requests().answered(route, answer.status(), began.elapsed());
+                Ok::<_, Infallible>(answer)
+            })
+        }
     });
     let http = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(stream), service);
     let mut http = ContainedFuture::new("hyper", http);

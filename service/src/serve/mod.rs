@@ -15,6 +15,7 @@
 //! | `asked` | what a route says of its request |
 //! | `answer`, `answers` | an answer on its way out; answers that no route makes |
 //! | `stats` | counters |
+//! | `requests` | what requests came to, by route |
 
 pub mod answer;
 pub mod answers;
@@ -29,6 +30,7 @@ pub mod listener;
 pub mod places;
 mod progress;
 mod request;
+pub mod requests;
 pub mod stats;
 mod stream;
 
@@ -170,6 +172,7 @@ pub async fn serve<L: Listener>(
             share: serving.budget.share(peer.block()),
             clocks: limits.clocks,
             peer,
+            stats: Arc::clone(&stats),
             closing: serving.closing.subscribe(),
             stopping: Stopping::new(stopping.subscribe()),
         };

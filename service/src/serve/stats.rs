@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::places::{Phase, Places};
+use super::requests::Requests;
 use crate::counters::Counter;
 
 /// How often it is said that a listener has reached its bound, at most.
@@ -20,17 +21,24 @@ pub struct ListenerStats {
     accept_errors: Counter,
     places: Mutex<Vec<Places>>,
     told: Mutex<Option<Instant>>,
+    requests: Requests,
 }
 
 impl ListenerStats {
     /// Listeners of this name, for logs and metrics.
     pub fn new(name: &'static str) -> Arc<ListenerStats> {
+        ListenerStats::with_routes(name, Vec::new())
+    }
+
+    /// As [`ListenerStats::new`], telling requests for these paths apart.
+    pub fn with_routes(name: &'static str, paths: Vec<&'static str>) -> Arc<ListenerStats> {
         Arc::new(ListenerStats {
             name,
             connections: Counter::default(),
             accept_errors: Counter::default(),
             places: Mutex::default(),
             told: Mutex::default(),
+            requests: Requests::new(paths),
         })
     }
 
@@ -57,6 +65,11 @@ impl ListenerStats {
     /// Connections that found no place: for their address's bound, and for the listener's.
     pub fn turned_away(&self) -> (u64, u64) {
         self.places().iter().map(Places::turned_away).fold((0, 0), |(a, b), (c, d)| (a + c, b + d))
+    }
+
+    /// What requests over HTTP came to.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     pub(super) fn watch(&self, places: &Places) {

@@ -70,6 +70,11 @@ fn routes() -> Vec<(Method, &'static str, Group, MethodRouter<Arc<HttpState>>)> 
     ]
 }
 
+/// Every path, whether a listener serves it or not.
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(_, path, ..)| path).collect()
+}
+
 /// The router with the routes of these groups, and the fallback for everything unknown; merge others that have none.
 /// Requests should carry a [`halley_service::access::Peer`] as an extension, else they are nobody's.
 pub fn router(state: Arc<HttpState>, groups: Groups) -> Router {

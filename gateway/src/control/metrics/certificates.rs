@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Collect, Exposition, Kind};
+use halley_service::metrics::{Collect, Exposition, Kind};
 use halley_service::tls::certificates::TlsServer;
 
 /// The certificates that clients are shown; none without TLS.

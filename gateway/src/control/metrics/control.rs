@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Collect, Exposition, Kind, Plain};
+use halley_service::metrics::{Collect, Exposition, Kind, Plain};
+
 use crate::control::stats::{ControlCounts, ControlStats};
 
 const PLAIN: &[Plain<ControlCounts>] = &[
@@ -26,9 +27,13 @@ const PLAIN: &[Plain<ControlCounts>] = &[
     }),
 ];
 
-impl Collect for Arc<ControlStats> {
+/// What the control loop counts.
+#[derive(Debug)]
+pub struct Control(pub Arc<ControlStats>);
+
+impl Collect for Control {
     fn collect(&self, out: &mut Exposition) {
-        let counts = self.read();
+        let counts = self.0.read();
         for &(name, kind, help, value) in PLAIN {
             out.family(name, kind, help).sample(&[], value(&counts));
         }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Collect, Exposition, Kind, Plain};
+use halley_service::metrics::{Collect, Exposition, Kind, Plain};
+
 use crate::feed::stats::{FeedCounts, FeedStats};
 
 const PLAIN: &[Plain<FeedCounts>] = &[
@@ -41,9 +42,13 @@ const PLAIN: &[Plain<FeedCounts>] = &[
     ("halley_feed_turns_total", Kind::Counter, "Turns of the feed loop.", |c| c.turns),
 ];
 
-impl Collect for Arc<FeedStats> {
+/// What feed counts.
+#[derive(Debug)]
+pub struct Feed(pub Arc<FeedStats>);
+
+impl Collect for Feed {
     fn collect(&self, out: &mut Exposition) {
-        let counts = self.read();
+        let counts = self.0.read();
         out.family("halley_feed_pushes_total", Kind::Counter, "Pushes taken, by kind of target.")
             .sample(&[("kind", &"keys")], counts.pushes_keys)
             .sample(&[("kind", &"mids")], counts.pushes_mids)

@@ -1,16 +1,16 @@
 //! The metrics of the shards. Owns their names and labels; the numbers are what each shard published last.
 
-use std::fmt;
 use std::sync::Arc;
 
 use halley_protocol::login::AuthRefusal;
+use halley_service::metrics::{Collect, Exposition, Kind, Plain, Seconds};
 
-use super::{Collect, Exposition, Kind, Plain};
 use crate::close::CloseReason;
 use crate::shard::stats::{Counts, ShardStats};
 
 /// The counters of every shard, by index.
-pub(super) struct Shards(pub(super) Vec<Arc<ShardStats>>);
+#[derive(Debug)]
+pub struct Shards(pub Vec<Arc<ShardStats>>);
 
 /// Counters that need no label beside `shard`.
 const PLAIN: &[Plain<Counts>] = &[
@@ -121,14 +121,5 @@ impl Collect for Shards {
         for (shard, counts) in shards.iter().enumerate() {
             longest.sample(&[("shard", &shard)], Seconds(counts.turn_ns_max));
         }
-    }
-}
-
-/// Nanoseconds, written as seconds without loss.
-struct Seconds(u64);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
     }
 }
