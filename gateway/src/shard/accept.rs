@@ -14,6 +14,7 @@ use crate::io::{Errno, Io, ListenerId};
 use crate::limits::Rate;
 use crate::mesh::msg::{ConnRef, ShardToControl};
 
+use super::stats::transport;
 use super::{Application, Core, Listener, Order, Transport};
 
 /// Free slots below which connections are accepted one by one: half the capacity, within these bounds. The upper one is
@@ -252,19 +253,27 @@ impl<A: Application> Core<A> {
         }
         self.counts.connections += 1;
         self.counts.pending_handshakes += 1;
-        if refuse {
-            let reason = if self.acceptor.stopped { CloseReason::Drain } else { CloseReason::ServerFull };
-            return self.abort(slot, reason);
-        }
-        if door.listener.tls
-            && let Err(reason) = self.secure(slot)
-        {
+        let refused = match refuse {
+            true if self.acceptor.stopped => Some(CloseReason::Drain),
+            true => Some(CloseReason::ServerFull),
+            false if door.listener.tls => self.secure(slot).err(),
+            false => None,
+        };
+        // Refused before TLS begins it speaks none, here and when it has gone.
+        *self.of_its_kind(slot) += 1;
+        if let Some(reason) = refused {
             return self.abort(slot, reason);
         }
         self.deadlines.set(slot, self.now.tick_after(self.settings.handshake_timeout_ms));
         self.orders.push(Order::PeerName(conn));
         self.orders.push(Order::PollReadable(conn));
         self.bound_handshakes(conn);
+    }
+
+    /// Connections that speak what this one does.
+    pub(super) fn of_its_kind(&mut self, slot: u32) -> &mut u64 {
+        let conn = self.conns.peek(slot);
+        &mut self.counts.transports[transport(conn.is_websocket(), conn.tls.is_some())]
     }
 
     /// Beyond the bound an old handshake makes room, first of all one that has not said a word: an honest one takes

@@ -162,6 +162,7 @@ impl<A: Application> Core<A> {
     pub(super) fn closed(&mut self, conn: ConnRef) {
         let Some(found) = self.conns.get(conn) else { return };
         debug_assert_eq!(found.state, ConnState::Gone);
+        *self.of_its_kind(conn.slot) -= 1;
         self.drop_session(conn.slot);
         let found = self.conns.at(conn.slot);
         let held = found.flags.has(Flags::ADDRESS_HELD);

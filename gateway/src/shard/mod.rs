@@ -237,7 +237,7 @@ impl<I: Io, A: Application> Shard<I, A> {
             quota: parts.quota,
             broadcasts: Broadcasts::default(),
             flights: Flights::default(),
-            counts: Counts::default(),
+            counts: Counts { capacity: u64::from(parts.capacity), ..Counts::default() },
             dirty: Queue::new(),
             throttled: Vec::new(),
             goodbyes: Vec::new(),

@@ -10,10 +10,19 @@ use crate::close::CloseReason;
 pub const CLOSE_REASONS: usize = CloseReason::ALL.len();
 /// Number of auth refusals.
 pub const AUTH_REFUSALS: usize = AuthRefusal::ALL.len();
+/// What connections speak, as metrics name it.
+pub const TRANSPORTS: [&str; 4] = ["tcp", "websocket", "tls", "wss"];
+
+/// The place in [`TRANSPORTS`] of a connection that speaks so.
+pub fn transport(websocket: bool, tls: bool) -> usize {
+    usize::from(websocket) + 2 * usize::from(tls)
+}
 
 halley_service::counters! {
     /// One shard's own counters, of which it works on plain integers.
     pub struct Counts {
+        /// Gauge: connections that the shard may hold.
+        pub capacity: u64,
         /// Gauge: connections, whatever their state.
         pub connections: u64,
         /// Gauge: connections that logged in.
@@ -96,6 +105,8 @@ halley_service::counters! {
         pub closes: [u64; CLOSE_REASONS],
         /// Refused logins by cause, indexed by `AuthRefusal`.
         pub refusals: [u64; AUTH_REFUSALS],
+        /// Gauge: connections by what they speak, indexed as [`TRANSPORTS`].
+        pub transports: [u64; TRANSPORTS.len()],
     }
 }
 

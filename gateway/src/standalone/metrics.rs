@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
-
 use halley_service::metrics::{Collect, Exposition, Kind as MetricKind};
 
 /// What is counted of this ingress and its bus.

@@ -30,6 +30,22 @@ fn names_and_labels_are_the_committed_ones() {
     assert_eq!(shown, GOLDEN, "the order differs");
 }
 
+/// What may be held, and what is held of each kind.
+#[test]
+fn connections_are_counted_by_what_they_speak() {
+    let gateway = Gateway::with("max_connections = 50");
+    assert_eq!(gateway.metrics().sum("halley_capacity_connections", &[]), 50.0);
+    let clients = (TcpClient::connect(gateway.tcp()), WsClient::connect(gateway.ws()), WsClient::connect(gateway.ws()));
+    let speaking = |transport| [("transport", transport)];
+    let wait = |tcp, websocket| {
+        gateway.wait_metric("halley_connections_by_transport", &speaking("tcp"), tcp);
+        gateway.wait_metric("halley_connections_by_transport", &speaking("websocket"), websocket);
+    };
+    wait(1.0, 2.0);
+    drop(clients);
+    wait(0.0, 0.0);
+}
+
 /// Each answer is counted once, by its route and status, in the histogram too; made-up paths are one.
 #[test]
 fn requests_are_counted_by_route_and_status() {

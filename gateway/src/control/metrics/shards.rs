@@ -6,7 +6,7 @@ use halley_protocol::login::AuthRefusal;
 use halley_service::metrics::{Collect, Exposition, Kind, Plain, Seconds};
 
 use crate::close::CloseReason;
-use crate::shard::stats::{Counts, ShardStats};
+use crate::shard::stats::{Counts, ShardStats, TRANSPORTS};
 
 /// The counters of every shard, by index.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub struct Shards(pub Vec<Arc<ShardStats>>);
 
 /// Counters that need no label beside `shard`.
 const PLAIN: &[Plain<Counts>] = &[
+    ("halley_capacity_connections", Kind::Gauge, "Connections that the shard may hold.", |c| c.capacity),
     ("halley_connections", Kind::Gauge, "Connections, whatever their state.", |c| c.connections),
     ("halley_connections_authenticated", Kind::Gauge, "Connections that logged in.", |c| c.authenticated),
     ("halley_handshakes_pending", Kind::Gauge, "Connections not logged in yet.", |c| c.pending_handshakes),
@@ -99,6 +100,13 @@ impl Collect for Shards {
                 for (text, value) in values {
                     family.sample(&[("shard", &shard), (label, text)], value(counts));
                 }
+            }
+        }
+        let help = "Connections by what they speak, whatever their state.";
+        let mut transports = out.family("halley_connections_by_transport", Kind::Gauge, help);
+        for (shard, counts) in shards.iter().enumerate() {
+            for (transport, count) in TRANSPORTS.iter().zip(counts.transports) {
+                transports.sample(&[("shard", &shard), ("transport", transport)], count);
             }
         }
         let mut closes = out.family("halley_closes_total", Kind::Counter, "Ended connections.");

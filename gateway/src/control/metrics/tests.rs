@@ -97,6 +97,7 @@ fn distinct_counts() -> Counts {
         next
     };
     Counts {
+        capacity: value(),
         connections: value(),
         authenticated: value(),
         pending_handshakes: value(),
@@ -138,6 +139,7 @@ fn distinct_counts() -> Counts {
         news_deferred: value(),
         closes: std::array::from_fn(|_| value()),
         refusals: std::array::from_fn(|_| value()),
+        transports: std::array::from_fn(|_| value()),
     }
 }
 
@@ -155,7 +157,7 @@ fn every_counter_of_every_shard_is_shown_once() {
         .collect();
     // The counters have the values that follow 1,000,000, each shown as it is but for the two times.
     let expected = (1_000_001..).take(shown.len());
-    assert_eq!(counts.refusals.last(), expected.clone().last().as_ref());
+    assert_eq!(counts.transports.last(), expected.clone().last().as_ref());
     for value in expected.filter(|value| ![counts.turn_ns, counts.turn_ns_max].contains(value)) {
         assert_eq!(shown.iter().filter(|&&text| text == value.to_string()).count(), 1, "{value}");
     }

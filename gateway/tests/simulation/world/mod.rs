@@ -175,6 +175,7 @@ impl<C: Choices> World<C> {
         }
         self.check_ends();
         let counts = self.shard.counts();
+        assert_eq!(counts.transports.iter().sum::<u64>(), counts.connections, "each speaks something");
         assert!(counts.tls_buffered_bytes <= counts.connections * SESSION_BYTES_MAX, "{}", counts.tls_buffered_bytes);
     }
 
