@@ -1,6 +1,7 @@
 //! What a process counts and others look at meanwhile. Owns the two ways to share numbers without a lock: one thread
-//! works on plain integers and publishes them whole ([`Published`], made by [`counters!`](crate::counters)), or several
-//! threads add to one ([`Counter`]). Knows no name under which they are shown: whoever has counted gives them names.
+//! works on plain integers and publishes them whole ([`Published`], made by [`counters!`](crate::counters!)), or
+//! several threads add to one ([`Counter`]). Knows no name under which they are shown: whoever has counted gives them
+//! names.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,7 +100,7 @@ where
     }
 }
 
-/// What [`counters!`](crate::counters) makes of a struct.
+/// What [`counters!`](crate::counters!) makes of a struct.
 pub trait Counts {
     /// Its counters as others see them.
     type Shared: Debug + Default;

@@ -10,7 +10,7 @@
 //! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given.
 //! - [`tls`]: certificates that are read, shown and replaced.
-//! - [`counters`]: what is counted on one thread and read on another.
+//! - [`mod@counters`]: what is counted on one thread and read on another.
 //! - [`metrics`]: what Prometheus reads.
 //! - [`panics`]: what a panic ends, and the one exception.
 //!

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// Why a session cannot go on. Its last words, an alert, are in [`TlsSession::outgoing`].
+/// Why a session cannot go on. Its last words, an alert, are in [`TlsSession::outgoing`](super::TlsSession::outgoing).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
     /// The peer does not speak TLS at all: plain goim frames or HTTP on a TLS port.
