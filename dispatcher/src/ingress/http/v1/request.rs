@@ -16,6 +16,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use halley_protocol::push::Target;
+use halley_service::nearest::nearest;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -204,9 +205,7 @@ fn meant(sentence: &str, path: &str) -> Option<String> {
     let mut names = sentence.strip_prefix("unknown field `")?.split('`').step_by(2);
     let unknown = names.next()?;
     let object = path.strip_suffix(unknown)?;
-    let nearest = names.map(|name| (strsim::damerau_levenshtein(name, unknown), name)).min()?;
-    let (distance, name) = nearest;
-    (distance <= 1 + name.len() / 3).then(|| format!("{object}{name}"))
+    nearest(unknown, names).map(|name| format!("{object}{name}"))
 }
 
 impl TargetFields {
