@@ -70,7 +70,6 @@ impl PushMethods for PushService {
 impl PushService {
     async fn take(&self, request: PushRequest) -> Result<Response<PushReply>, Status> {
         let PushRequest { target, op, body, dry_run } = request;
-        let target = target.ok_or_else(|| Status::invalid_argument("name a target: keys, mids, room or all"))?;
         let target = target_of(target)?;
         Limits::check_own(&target, op).map_err(|invalid| status(&invalid.into()))?;
         let push = Push { target, op, body };
@@ -85,8 +84,26 @@ impl PushService {
     }
 }
 
-fn target_of(target: RequestTarget) -> Result<Target, Status> {
-    Ok(match target {
+/// What is wrong with the form of a target; its bounds are [`super::admit`]'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WrongTarget {
+    /// None is named.
+    Missing,
+    /// A room is named by nothing, by half of what names it, or in two ways.
+    Room,
+}
+
+impl From<WrongTarget> for Status {
+    fn from(wrong: WrongTarget) -> Status {
+        Status::invalid_argument(match wrong {
+            WrongTarget::Missing => "name a target: keys, mids, room or all",
+            WrongTarget::Room => "name the room by its key, or by its type and id",
+        })
+    }
+}
+
+fn target_of(target: Option<RequestTarget>) -> Result<Target, WrongTarget> {
+    Ok(match target.ok_or(WrongTarget::Missing)? {
         RequestTarget::Keys(keys) => Target::Keys(keys.keys),
         RequestTarget::Mids(mids) => Target::Mids(mids.mids),
         RequestTarget::All(all) => Target::All { speed: all.speed },
@@ -95,7 +112,7 @@ fn target_of(target: RequestTarget) -> Result<Target, Status> {
             (true, false) if !room.r#type.is_empty() && !room.id.is_empty() => {
                 Target::Room(format!("{}://{}", room.r#type, room.id))
             }
-            _ => return Err(Status::invalid_argument("name the room by its key, or by its type and id")),
+            _ => return Err(WrongTarget::Room),
         },
     })
 }

@@ -1,7 +1,7 @@
 //! Step 5 of a push on its way out, when a stock job makes it: goim's `Comet` service, as jobs call it (goim §2.3).
 //! Owns goim's argument rules with their error texts, what its messages mean as pushes and what they weigh; a call is
 //! answered when its push is in the shards' rings, so calls that a job makes one after another keep their order (goim's
-//! defects C14, C16 and C17 end here). It hears only of callers who may push and of messages that are whole:
+//! defects C14, C16 and C17 end here). It hears only of callers who may call it and of messages that are whole:
 //! [`halley_service::serve::grpc`] sees to both. Next: `feed::intake`.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use hashbrown::HashSet;
 use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
-use crate::feed::intake::Intake;
+use crate::feed::intake::{Intake, NoAnswer};
 
 /// What a job does. goim's jobs show no token, so one is asked for only where one for jobs is configured.
 pub const COMET: Scope = Scope { bit: 4, what: "calling Comet", setting: "comet_token", needs_this_machine: false };
@@ -41,7 +41,7 @@ const ROOM_BYTES: usize = 64;
 #[tonic::async_trait]
 pub trait Rooms: Send + Sync + 'static {
     /// All of them, each with its members' number, not older than the call; or why they are not known.
-    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String>;
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, NoAnswer>;
 }
 
 /// The service, to be added to a server.

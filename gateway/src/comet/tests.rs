@@ -77,7 +77,7 @@ struct Two;
 
 #[tonic::async_trait]
 impl Rooms for Two {
-    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String> {
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, NoAnswer> {
         Ok(Arc::from([("live://1000".to_owned(), 3)]))
     }
 }

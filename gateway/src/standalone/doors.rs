@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use halley_dispatcher::assemble::Dispatcher;
+use halley_dispatcher::gateways;
 use halley_dispatcher::ingress::grpc;
 use halley_dispatcher::ingress::http::{self, HttpState};
 use halley_dispatcher::registry::Registry;
@@ -16,7 +17,7 @@ use crate::comet;
 use crate::config::Config;
 use crate::config::words::HttpRoutes;
 use crate::control::admin::{self, Admin};
-use crate::feed::intake::Intake;
+use crate::feed::intake::{Intake, NoAnswer};
 
 use super::settings::to_usize;
 
@@ -68,7 +69,10 @@ struct AllRooms(Arc<dyn Registry>);
 
 #[tonic::async_trait]
 impl comet::Rooms for AllRooms {
-    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, String> {
-        self.0.rooms().await.map_err(|why| why.to_string())
+    async fn rooms(&self) -> Result<Arc<[(String, u32)]>, NoAnswer> {
+        self.0.rooms().await.map_err(|why| match why {
+            gateways::NoAnswer::Gone => NoAnswer::Stopping,
+            gateways::NoAnswer::TimedOut => NoAnswer::TimedOut,
+        })
     }
 }

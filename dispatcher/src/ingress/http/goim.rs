@@ -59,7 +59,8 @@ fn data(data: impl Serialize) -> Response {
 }
 
 /// goim's binder sends its errors with status 400 and the content type of plain text.
-fn bind_error(BindError(message): &BindError) -> Response {
+fn bind_error(error: &BindError) -> Response {
+    let message = &error.to_string();
     json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None })
 }
 

@@ -2,21 +2,64 @@
 //! `strconv` and of the validator that goim uses (goim §5): clients match on them. Knows no route.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// The parameters of one request, in order, decoded.
 pub(super) struct Query {
     parameters: Vec<(String, String)>,
 }
 
-/// A parameter that does not bind: the text that goim answers.
+/// Why parameters do not bind. Its text is the one that goim answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BindError(pub(super) String);
+pub(super) enum BindError {
+    /// A value is no integer of the parameter's size.
+    Integer { text: String, why: NoInteger },
+    /// Rules do not hold, in the order in which they were asked.
+    Rules(Vec<BrokenRule>),
+}
+
+/// What `strconv` finds wrong with a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoInteger {
+    /// Something in it is no digit.
+    Syntax,
+    /// It does not fit.
+    Range,
+}
+
+/// A rule of goim's validator that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BrokenRule {
+    /// The name that goim's code gives the parameter.
+    field: &'static str,
+    /// The rule's own name.
+    rule: &'static str,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Integer { text, why } => {
+                let why = match why {
+                    NoInteger::Syntax => "invalid syntax",
+                    NoInteger::Range => "value out of range",
+                };
+                write!(f, "strconv.ParseInt: parsing {}: {why}", quote(text))
+            }
+            BindError::Rules(rules) => rules.iter().enumerate().try_for_each(|(index, BrokenRule { field, rule })| {
+                let line_end = if index == 0 { "" } else { "\n" };
+                write!(f, "{line_end}Key: '{field}' Error:Field validation for '{field}' failed on the '{rule}' tag")
+            }),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
 
 /// Binds the parameters of one route: the first that does not parse ends it, missing ones are collected.
 pub(super) struct Binder<'a> {
     query: &'a Query,
-    failed: String,
+    failed: Vec<BrokenRule>,
 }
 
 impl Query {
@@ -45,7 +88,7 @@ impl Query {
 impl<'a> Binder<'a> {
     /// Nothing bound yet.
     pub(super) fn new(query: &'a Query) -> Binder<'a> {
-        Binder { query, failed: String::new() }
+        Binder { query, failed: Vec::new() }
     }
 
     /// An int32; absent or empty is 0.
@@ -75,19 +118,15 @@ impl<'a> Binder<'a> {
     }
 
     /// Note a failed rule; `field` is the name that goim's code gives the parameter.
-    pub(super) fn require(&mut self, holds: bool, field: &str, rule: &str) {
-        if holds {
-            return;
+    pub(super) fn require(&mut self, holds: bool, field: &'static str, rule: &'static str) {
+        if !holds {
+            self.failed.push(BrokenRule { field, rule });
         }
-        if !self.failed.is_empty() {
-            self.failed.push('\n');
-        }
-        let _ = write!(self.failed, "Key: '{field}' Error:Field validation for '{field}' failed on the '{rule}' tag");
     }
 
     /// Whether every rule held.
     pub(super) fn finish(self) -> Result<(), BindError> {
-        if self.failed.is_empty() { Ok(()) } else { Err(BindError(self.failed)) }
+        if self.failed.is_empty() { Ok(()) } else { Err(BindError::Rules(self.failed)) }
     }
 }
 
@@ -117,7 +156,7 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Go's `strconv.ParseInt(text, 10, bits)` behind a form: empty is 0.
 fn parse_int(text: &str, bits: u32) -> Result<i64, BindError> {
-    let fail = |why: &str| Err(BindError(format!("strconv.ParseInt: parsing {}: {why}", quote(text))));
+    let fail = |why| Err(BindError::Integer { text: text.into(), why });
     let (negative, digits) = match text.as_bytes() {
         [] => return Ok(0),
         [b'-', digits @ ..] => (true, digits),
@@ -125,23 +164,23 @@ fn parse_int(text: &str, bits: u32) -> Result<i64, BindError> {
         digits => (false, digits),
     };
     if digits.is_empty() {
-        return fail("invalid syntax");
+        return fail(NoInteger::Syntax);
     }
     // Go reads the digits as an unsigned number of so many bits, and ends at whichever comes first: a byte that is no
     // digit, or a value that does not fit.
     let mut magnitude: u128 = 0;
     for digit in digits {
         if !digit.is_ascii_digit() {
-            return fail("invalid syntax");
+            return fail(NoInteger::Syntax);
         }
         magnitude = magnitude * 10 + u128::from(digit - b'0');
         if magnitude >= 1 << bits {
-            return fail("value out of range");
+            return fail(NoInteger::Range);
         }
     }
     let limit = 1u128 << (bits - 1);
     if magnitude > limit || magnitude == limit && !negative {
-        return fail("value out of range");
+        return fail(NoInteger::Range);
     }
     let value = i128::try_from(magnitude).expect("below 2^64");
     Ok(i64::try_from(if negative { -value } else { value }).expect("checked above"))
@@ -194,7 +233,7 @@ mod tests {
     /// The texts are those of Go's strconv package.
     #[test]
     fn integers_parse_and_fail_as_in_go() {
-        let error = |text: &str, why: &str| Err(BindError(format!("strconv.ParseInt: parsing {text}: {why}")));
+        let error = |text: &str, why: &str| Err(format!("strconv.ParseInt: parsing {text}: {why}"));
         for (text, bits, expected) in [
             ("", 32, Ok(0)),
             ("1000", 32, Ok(1000)),
@@ -219,7 +258,7 @@ mod tests {
             ("1_0", 32, error("\"1_0\"", "invalid syntax")),
             ("a\"\\\n\u{1}直", 32, error(r#""a\"\\\n\x01直""#, "invalid syntax")),
         ] {
-            assert_eq!(parse_int(text, bits), expected, "{text:?}");
+            assert_eq!(parse_int(text, bits).map_err(|error| error.to_string()), expected, "{text:?}");
         }
     }
 }
