@@ -9,7 +9,6 @@ pub mod control;
 pub mod feed;
 pub mod io;
 pub mod limits;
-pub mod listen;
 pub mod mesh;
 pub mod node;
 pub mod placement;

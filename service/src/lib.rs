@@ -2,6 +2,7 @@
 //!
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
+//! - [`listen`]: listening sockets.
 //! - [`signals`]: what signals do, from the first moment on.
 //! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were
 //!   meant.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod counters;
 pub mod failure;
 pub mod files;
+pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod nearest;

@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use halley_service::listen::SocketOptions;
+
 use halley_protocol::login::jwt::{ClaimNames, JwtRules, JwtSettings};
 use halley_protocol::login::keys::{KEY_FILE_BYTES_MAX, KeyError, KeyFile, KeySet, KeySource, Text};
 use halley_service::files;
 
 use crate::feed::directory::DirectoryLimits;
 use crate::limits::{self, AuthMode, Rate, ShardSettings};
-use crate::listen::SocketOptions;
 use halley_service::tls::certificates::{CertificateFiles, TlsServer};
 
 use super::schema::Config;

@@ -10,9 +10,9 @@ use halley_service::failure::{Cause, Failure};
 use serde::Serialize;
 
 use crate::config::{Config, convert};
-use crate::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
 use crate::shard::{Listener, Transport};
 use crate::standalone::Bound;
+use halley_service::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
 
 /// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use halley_service::access::rules::AccessRules;
+use halley_service::listen::UnixSocket;
 use halley_service::serve::budget::Budget;
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::places::Phase;
@@ -17,7 +18,6 @@ use halley_service::serve::{Application, KEPT_PLACES, ServeLimits, Serving, serv
 
 use super::listeners::AdminListener;
 use crate::config::Config;
-use crate::listen::UnixSocket;
 use crate::placement::{Machine, Note, share_files};
 use halley_service::metrics::{Collect, Exposition, Kind};
 

@@ -21,10 +21,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("feed", &["mesh", "close", "limits", "table"]),
     ("control", &["mesh", "feed::intake", "feed::stats", "close", "shard::stats", "limits"]),
     ("comet", &["feed::intake"]),
-    ("config", &["feed", "limits", "listen"]),
+    ("config", &["feed", "limits"]),
     ("cli", &["config"]),
     ("placement", &["limits"]),
-    ("listen", &[]),
 ];
 
 /// Modules that put everything together and may use all of it; only the first may know the dispatcher besides them.

@@ -1,7 +1,9 @@
-//! Listening sockets. Owns how they are bound, so that a port is shared between our shards and with nobody else, and the options that
-//! accepted connections inherit; accepts nothing itself. `node` hands the sockets to the shards' rings, to feed and to control.
+//! Listening sockets. Owns how they are bound, so that a port is shared between our own threads and with nobody else,
+//! and the options that accepted connections inherit; accepts nothing itself. Whoever runs the process hands the
+//! sockets to its threads.
 
-use std::fmt;
+mod error;
+
 use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
@@ -11,13 +13,18 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-use halley_service::failure::{Cause, Failure};
-use halley_service::own_files::{Identity, OwnFile};
 use rustix::fs::{Mode, OFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-/// Times an address is tried before it counts as taken. Another process may take the free port that the kernel picked; and of two
-/// that begin to listen in one instant each may see the other's attempt and fail, though neither serves.
+use crate::own_files::{Identity, OwnFile};
+
+use error::failed;
+
+pub use error::{Address, ListenError};
+
+/// Times an address is tried before it counts as taken. Another process may take the free port that the kernel
+/// picked; and of two that begin to listen in one instant each may see the other's attempt and fail, though neither
+/// serves.
 const TRIES: usize = 8;
 /// Bytes of the longest path of a socket, without the zero at its end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -26,7 +33,7 @@ const RANDOM_DIGITS: usize = 6;
 /// Longest wait between two of them; a random part of it sets the two apart.
 const WAIT_MS_MAX: u64 = 16;
 
-/// Options of clients' sockets, set on the listener and inherited.
+/// Options of accepted sockets, set on the listener and inherited.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Connections waiting to be accepted, per socket.
@@ -59,110 +66,32 @@ impl Default for SocketOptions {
     }
 }
 
-/// Why an address cannot be listened on.
-#[derive(Debug)]
-pub enum ListenError {
-    /// Somebody else listens there, perhaps another gateway.
-    InUse {
-        /// The address.
-        at: String,
-    },
-    /// The process, or the system, has no file descriptor left.
-    NoDescriptor {
-        /// The address.
-        at: String,
-    },
-    /// Anything else.
-    Refused {
-        /// The address.
-        at: String,
-        /// What the system says, and what to do if we know.
-        reason: String,
-    },
-}
-
-impl ListenError {
-    fn new(at: &impl fmt::Display, error: &io::Error) -> ListenError {
-        let at = at.to_string();
-        if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-            return ListenError::NoDescriptor { at };
-        }
-        let cure = match error.kind() {
-            ErrorKind::AddrInUse => return ListenError::InUse { at },
-            ErrorKind::AddrNotAvailable => ": no interface of this machine has this address",
-            ErrorKind::PermissionDenied => {
-                ": ports below 1024 need CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start"
-            }
-            _ => "",
-        };
-        ListenError::Refused { at, reason: format!("{error}{cure}") }
-    }
-}
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenError::InUse { at } => {
-                let who = match at.rsplit_once(':') {
-                    Some((_, port)) if !at.starts_with('/') => format!("`ss -ltnp 'sport = :{port}'`"),
-                    // What a gateway has bound was bound under another name, which holds this one.
-                    _ => format!("`ss -lxp | grep -F {}`", at.rsplit('/').next().unwrap_or(at)),
-                };
-                write!(
-                    f,
-                    "{at} is already served by another process, perhaps another gateway: {who} shows which; stop it or \
-                     listen elsewhere"
-                )
-            }
-            ListenError::NoDescriptor { at } => write!(
-                f,
-                "no file descriptor is left to listen on {at}: raise the limit on open files (LimitNOFILE= in systemd, or \
-                 `ulimit -n`)"
-            ),
-            ListenError::Refused { at, reason } => write!(f, "cannot listen on {at}: {reason}"),
-        }
-    }
-}
-
-impl std::error::Error for ListenError {}
-
-impl From<ListenError> for Failure {
-    fn from(error: ListenError) -> Failure {
-        let cause = match error {
-            ListenError::InUse { .. } => Cause::AddressInUse,
-            ListenError::NoDescriptor { .. } => Cause::Kernel,
-            ListenError::Refused { .. } => Cause::Usage,
-        };
-        Failure::new(cause, error)
-    }
-}
-
-/// One listener per shard on one address. Port 0 is picked once and used by all.
+/// So many listeners on one address, one for each thread that accepts. Port 0 is picked once and used by all.
 ///
-/// `SO_REUSEPORT` would let a second gateway of the same user share the port in silence. So the first socket listens without it,
-/// which fails while anybody else listens there and keeps everybody else out from then on. Only after that is the option
-/// set and the port shared with the sockets of the other shards, while the first one is held all the time.
+/// `SO_REUSEPORT` would let a second process of the same user share the port in silence. So the first socket listens
+/// without it, which fails while anybody else listens there and keeps everybody else out from then on. Only after
+/// that is the option set and the port shared with the other sockets, while the first one is held all the time.
 pub fn listen_shared(
     address: SocketAddr,
-    shards: usize,
+    listeners: usize,
     options: &SocketOptions,
 ) -> Result<Vec<TcpListener>, ListenError> {
-    let failed = |error: io::Error| ListenError::new(&address, &error);
-    let first = tried(|| listen(client_socket(address, options)?, address, options.backlog)).map_err(failed)?;
+    let failed = failed(address);
+    let first = tried(|| listen(client_socket(address, options)?, address, options.backlog)).map_err(&failed)?;
     let bound =
-        first.local_addr().and_then(|bound| bound.as_socket().ok_or(ErrorKind::Unsupported.into())).map_err(failed)?;
-    first.set_reuse_port(true).map_err(failed)?;
-    let mut listeners = vec![TcpListener::from(first)];
-    for _ in 1..shards {
+        first.local_addr().and_then(|bound| bound.as_socket().ok_or(ErrorKind::Unsupported.into())).map_err(&failed)?;
+    first.set_reuse_port(true).map_err(&failed)?;
+    let mut all = vec![TcpListener::from(first)];
+    for _ in 1..listeners {
         let next = tried(|| {
             let socket = client_socket(address, options)?;
             socket.set_reuse_port(true)?;
             listen(socket, bound, options.backlog)
         })
-        .map_err(failed)?;
-        listeners.push(TcpListener::from(next));
+        .map_err(&failed)?;
+        all.push(TcpListener::from(next));
     }
-    Ok(listeners)
+    Ok(all)
 }
 
 /// One listener for a server that runs on a runtime.
@@ -174,7 +103,7 @@ pub fn listen_alone(address: SocketAddr, ipv6_only: bool) -> Result<TcpListener,
         listen(socket, address, options.backlog)
     })
     .map(TcpListener::from)
-    .map_err(|error| ListenError::new(&address, &error))
+    .map_err(failed(address))
 }
 
 /// Try again, up to a bound, while the address seems taken.
@@ -194,7 +123,7 @@ fn tried<T>(attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
 /// A bare socket with every option that connections inherit; buffer sizes count only when set before listening.
 fn client_socket(address: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restarted gateway listen while connections of its predecessor are in TIME-WAIT.
+    // Lets a restarted process listen while connections of its predecessor are in TIME-WAIT.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(options.ipv6_only)?;
@@ -219,8 +148,8 @@ fn listen(socket: Socket, address: SocketAddr, backlog: i32) -> io::Result<Socke
     Ok(socket)
 }
 
-/// A Unix-domain listener whose socket file only this user may open. The file goes away with the value, unless a successor has
-/// put its own in its place.
+/// A Unix-domain listener whose socket file only this user may open. The file goes away with the value, unless a
+/// successor has put its own in its place.
 #[derive(Debug)]
 pub struct UnixSocket {
     _file: OwnFile,
@@ -229,14 +158,14 @@ pub struct UnixSocket {
 }
 
 impl UnixSocket {
-    /// Listen at `path`. A socket file that nobody listens on any more is replaced; every other file is left alone. The file
-    /// is at its path only when it is listened on: whoever starts meanwhile would take it for one that is left behind.
+    /// Listen at `path`. A socket file that nobody listens on any more is replaced; every other file is left alone.
+    /// The file is at its path only when it is listened on: whoever starts meanwhile would take it for one that is
+    /// left behind.
     pub fn listen(path: &Path) -> Result<UnixSocket, ListenError> {
-        let at = path.display();
-        let failed = |error: io::Error| ListenError::new(&at, &error);
+        let failed = failed(path);
         remove_stale(path)?;
-        let (listener, temporary) = bind_beside(path).map_err(failed)?;
-        let file = temporary.also_at(path).map_err(failed)?;
+        let (listener, temporary) = bind_beside(path).map_err(&failed)?;
+        let file = temporary.also_at(path).map_err(&failed)?;
         let socket = UnixSocket { _file: file, listener };
         for _ in 0..TRIES {
             match std::fs::hard_link(temporary.path(), path) {
@@ -246,31 +175,31 @@ impl UnixSocket {
                 Ok(()) => return Ok(socket),
             }
         }
-        Err(ListenError::InUse { at: at.to_string() })
+        Err(ListenError::InUse { at: path.into() })
     }
 }
 
 fn remove_stale(path: &Path) -> Result<(), ListenError> {
-    let at = path.display().to_string();
+    let failed = failed(path);
     let Ok(about) = std::fs::symlink_metadata(path) else {
         return Ok(());
     };
     if !about.file_type().is_socket() {
-        return Err(ListenError::Refused { at, reason: "the file exists and is no socket: name another".to_owned() });
+        return Err(ListenError::NoSocket { at: path.to_owned() });
     }
     // Held open, so that what a successor puts there meanwhile is another file.
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let socket = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
-    let socket = socket.map_err(|error| ListenError::new(&at, &error.into()))?;
+    let socket = socket.map_err(|error| failed(error.into()))?;
     match connect(path) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            Identity::of(&socket).and_then(|socket| socket.remove(path)).map_err(|error| ListenError::new(&at, &error))
+            Identity::of(&socket).and_then(|socket| socket.remove(path)).map_err(failed)
         }
         // So many connections wait there that one more would wait, too.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ListenError::InUse { at }),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(ListenError::InUse { at: path.into() }),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(ListenError::new(&at, &error)),
-        Ok(()) => Err(ListenError::InUse { at }),
+        Err(error) => Err(failed(error)),
+        Ok(()) => Err(ListenError::InUse { at: path.into() }),
     }
 }
 
@@ -281,7 +210,8 @@ fn connect(path: &Path) -> io::Result<()> {
     socket.connect(&SockAddr::unix(path)?)
 }
 
-/// A listener under another name in the folder of `path`, which begins with a dot and its name, as far as there is room.
+/// A listener under another name in the folder of `path`, which begins with a dot and its name, as far as there is
+/// room.
 fn bind_beside(path: &Path) -> io::Result<(UnixListener, OwnFile)> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,5 +1,5 @@
-//! Proves on the real kernel that a port is shared between our shards and with nobody else, that options reach accepted
-//! connections, and that a socket file is private, replaced when stale and kept when in use.
+//! Proves on the real kernel that a port is shared between our own threads and with nobody else, that options reach
+//! accepted connections, and that a socket file is private, replaced when stale and kept when in use.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use halley_gateway::listen::{ListenError, SocketOptions, UnixSocket, listen_alone, listen_shared};
+use halley_service::listen::{ListenError, SocketOptions, UnixSocket, listen_alone, listen_shared};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 /// Nothing is measured by it.
@@ -31,12 +31,12 @@ fn free() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-fn shared(address: SocketAddr, shards: usize) -> Result<Vec<TcpListener>, ListenError> {
-    listen_shared(address, shards, &SocketOptions::default())
+fn shared(address: SocketAddr, threads: usize) -> Result<Vec<TcpListener>, ListenError> {
+    listen_shared(address, threads, &SocketOptions::default())
 }
 
 #[test]
-fn port_0_is_picked_once_and_every_shard_gets_connections_on_it() {
+fn port_0_is_picked_once_and_every_thread_gets_connections_on_it() {
     let listeners = shared(free(), 4).unwrap();
     let address = listeners[0].local_addr().unwrap();
     assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
@@ -56,7 +56,7 @@ fn port_0_is_picked_once_and_every_shard_gets_connections_on_it() {
 }
 
 #[test]
-fn a_second_gateway_on_the_port_is_refused_however_many_shards_either_has() {
+fn a_second_process_on_the_port_is_refused_however_many_threads_either_has() {
     for (first, second) in [(1, 1), (4, 4), (1, 4), (4, 1)] {
         let listeners = shared(free(), first).unwrap();
         let address = listeners[0].local_addr().unwrap();
@@ -76,10 +76,10 @@ fn a_port_of_another_program_is_refused() {
     assert!(matches!(listen_alone(other.local_addr().unwrap(), false), Err(ListenError::InUse { .. })));
 }
 
-/// Two gateways that start in the same instant: one gets the port, never both, and not neither because each saw the
+/// Two processes that start in the same instant: one gets the port, never both, and not neither because each saw the
 /// other try.
 #[test]
-fn of_two_gateways_starting_together_one_gets_the_port() {
+fn of_two_processes_starting_together_one_gets_the_port() {
     // An address that nobody else uses, so that a port given back stays free.
     let [.., high, low] = std::process::id().to_be_bytes();
     for _ in 0..20 {
@@ -102,7 +102,7 @@ fn of_two_gateways_starting_together_one_gets_the_port() {
 }
 
 #[test]
-fn a_gateway_may_start_again_while_old_connections_linger() {
+fn a_process_may_start_again_while_old_connections_linger() {
     // An address that nobody else uses, so that the port stays free until it is taken again.
     let [.., high, low] = std::process::id().to_be_bytes();
     let listeners = shared(SocketAddr::from(([127, 88, high, low], 0)), 2).unwrap();
