@@ -36,9 +36,8 @@ pub const TICK_MS: u64 = 250;
 pub const CLOSE_DEADLINE_MS: u64 = 5_000;
 /// Replies waiting in one connection beyond which we stop reading from it, in bytes.
 pub const REPLY_BYTES_MAX: u32 = 64 * 1024;
-/// How long a question between threads that one turn answers may wait, in milliseconds. A turn takes far less, so what
-/// does not answer is stuck, or waits for what is.
-pub const ANSWER_MS_MAX: u64 = 2_000;
+/// How long a question between threads that one turn answers may wait, in milliseconds.
+pub use halley_service::pulse::ANSWER_MS_MAX;
 /// How long the question for all rooms may wait for its list, in milliseconds. Feed makes it over many turns, beside
 /// its other work, and a list under way is finished before the next begins.
 pub const LIST_MS_MAX: u64 = 30_000;

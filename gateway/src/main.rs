@@ -10,6 +10,7 @@ use halley_gateway::node::{self, Rehearsal};
 use halley_service::config::{Sources, effective, reference::reference};
 use halley_service::failure::{Cause, Failure};
 use halley_service::plain::Plain;
+use halley_service::process;
 use halley_service::signals::Early;
 
 #[global_allocator]
@@ -28,24 +29,17 @@ fn main() -> ExitCode {
         Command::CheckConfig { sources, effective } => check_config(&sources, effective),
         Command::Run(sources) => node::run(sources, early),
     };
-    finish(done)
-}
-
-/// The end of the process.
-fn finish(done: Result<(), Failure>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{}", failure.told_by(PROGRAM));
-            failure.exit_code()
-        }
-    }
+    process::end(PROGRAM, done)
 }
 
 /// Print what clap has to say: help and version on standard output, a usage error on standard error.
 fn refuse(error: &clap::Error) -> ExitCode {
     let printed = error.print().and_then(|()| std::io::stdout().flush());
-    if error.use_stderr() { ExitCode::from(Cause::Usage.code()) } else { finish(printed.or_else(unprinted)) }
+    if error.use_stderr() {
+        ExitCode::from(Cause::Usage.code())
+    } else {
+        process::end(PROGRAM, printed.or_else(unprinted))
+    }
 }
 
 /// To standard output.

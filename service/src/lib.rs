@@ -7,6 +7,9 @@
 //! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were
 //!   meant.
 //! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
+//! - [`process`], [`threads`], [`lifecycle`]: from the first moment to the last, what runs meanwhile, and what it
+//!   wants.
+//! - [`health`], [`pulse`], [`observe`], [`notify`]: whether threads live, and who is told.
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given.
@@ -25,13 +28,20 @@ pub mod config;
 pub mod counters;
 pub mod failure;
 pub mod files;
+pub mod health;
+pub mod lifecycle;
 pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod nearest;
+pub mod notify;
+pub mod observe;
 pub mod own_files;
 pub mod panics;
 pub mod plain;
+pub mod process;
+pub mod pulse;
 pub mod serve;
 pub mod signals;
+pub mod threads;
 pub mod tls;

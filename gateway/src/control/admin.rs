@@ -1,5 +1,6 @@
 //! The admin side over HTTP. Owns its routes, their parameters and the shape of their errors; finds and closes nothing
-//! itself (`describe`, `trace_stream`, `metrics` and `health` do). Whatever listener carries it must put the
+//! itself (`describe`, `trace_stream` and `metrics` do; `halley_service::observe` has the last two routes). Whatever
+//! listener carries it must put the
 //! [`halley_service::access::Peer`] into each request.
 //!
 //! | route | for whom | answer |
@@ -14,7 +15,6 @@
 //! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -27,7 +27,7 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Kind, Peer, Role, Scope};
-use halley_service::metrics::{self, Metrics};
+use halley_service::metrics::Metrics;
 use halley_service::serve::answers;
 use halley_service::serve::asked::hold_back;
 use serde::Deserialize;
@@ -39,15 +39,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::access::{ADMIN, OBSERVE};
 use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
 use super::handle::{ControlError, ControlHandle};
-use super::health::{Health, Lifecycle, Phase};
 use super::trace_stream::{self, Form, TRACES_MAX};
 use crate::feed::intake::{Intake, NoAnswer, Select};
+use halley_service::health::Health;
+use halley_service::lifecycle::Lifecycle;
+use halley_service::observe;
 
 /// What the routes work with.
 #[derive(Debug)]
 pub struct Admin {
     directory: Directory,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
     health: Health,
     access: AccessRules,
@@ -66,7 +68,7 @@ impl Admin {
     ) -> Arc<Admin> {
         Arc::new(Admin {
             directory: Directory { control, intake },
-            metrics,
+            metrics: Arc::new(metrics),
             lifecycle,
             health,
             access,
@@ -94,15 +96,17 @@ pub const PATHS: [&str; 5] = ["/healthz", "/readyz", "/v1/connections", "/v1/tra
 
 /// The routes alone, to be merged with others. Sets no fallback.
 pub fn routes(admin: Arc<Admin>, groups: Groups) -> Router {
-    let mut router = Router::new().route("/healthz", get(health)).route("/readyz", get(readiness));
+    let mut router = Router::new();
     if groups.admin {
         router = router.merge(guarded(&admin, ADMIN, Router::new().route("/v1/connections", get(list).delete(close))));
     }
     if groups.observe {
-        let observing = Router::new().route("/v1/trace", get(trace)).route("/metrics", get(show_metrics));
+        let observing =
+            Router::new().route("/v1/trace", get(trace)).merge(observe::metrics(Arc::clone(&admin.metrics)));
         router = router.merge(guarded(&admin, OBSERVE, observing));
     }
-    router.method_not_allowed_fallback(wrong_method).with_state(admin)
+    let life = observe::life(admin.lifecycle.clone(), admin.health.clone());
+    router.with_state(admin).merge(life).method_not_allowed_fallback(wrong_method)
 }
 
 /// The routes on a listener of their own.
@@ -311,23 +315,4 @@ async fn trace(
     let lines = lines.await.map_err(|why| Refusal::from(Failure::from(why)))?;
     let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
     Ok(([(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store")], body).into_response())
-}
-
-async fn show_metrics(State(admin): State<Arc<Admin>>) -> Response {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.text()).into_response()
-}
-
-async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    let Directory { control, intake } = &admin.directory;
-    let stuck = admin.health.stuck_threads(Instant::now(), control, intake).await;
-    if stuck.is_empty() {
-        return "ok\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, "stuck\n").into_response()
-}
-
-async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
-    let phase = admin.lifecycle.phase();
-    let status = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", phase.label())).into_response()
 }

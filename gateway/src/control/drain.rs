@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::handle::ControlHandle;
-use super::health::{Lifecycle, Phase};
 use crate::limits::CLOSE_DEADLINE_MS;
+use halley_service::lifecycle::{Lifecycle, Phase};
 
 /// Time on top of the drain and the closing deadline before connections that are left are given up, in milliseconds.
 const SLACK_MS: u64 = 2_000;

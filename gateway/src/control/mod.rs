@@ -11,8 +11,7 @@
 //! | `trace`, `trace_stream` | watching one user: who listens, and the lines they get |
 //! | `describe` | the connections of a key, a user or a room |
 //! | `admin`, `access` | the HTTP routes, and what one must be allowed for them |
-//! | `metrics`, `stats`, `health` | what monitoring reads |
-//! | `pulse` | whether a thread still takes turns |
+//! | `metrics`, `stats`, `health` | what monitoring reads; how shards and feed are asked whether they live |
 //! | `ends` | why connections ended, for the log |
 //! | `drain` | stopping in order |
 //! | `steer` | who accepts for whom when shards are full |
@@ -28,7 +27,6 @@ pub mod health;
 pub mod logins;
 pub mod metrics;
 pub mod node;
-pub mod pulse;
 mod questions;
 pub mod stats;
 pub mod steer;

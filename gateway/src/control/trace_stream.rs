@@ -15,11 +15,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::describe::{Directory, connection_name};
-use super::health::Lifecycle;
 use super::time::Timestamp;
 use super::trace::{TraceRecord, TraceSink, TraceSource};
 use crate::feed::intake::{DirectoryEntry, NoAnswer, Select, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, TraceEvent};
+use halley_service::lifecycle::Lifecycle;
 
 /// Traces at once.
 pub const TRACES_MAX: usize = 64;

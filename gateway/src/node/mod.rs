@@ -1,15 +1,13 @@
 //! The gateway's process from start to end. Owns the order in which its parts are made, started and stopped; the parts know
-//! nothing of each other but their rings and doors. Next step: the threads of `threads`.
+//! nothing of each other but their rings and doors. Next step: `shards` and `services`, on threads of their own.
 //!
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
 //! | `serving` | the servers of HTTP and gRPC |
 //! | `wiring` | the rings and doorbells between the threads |
-//! | `threads` | starting threads and hearing of their end |
-//! | `shards`, `services` | what runs on them |
+//! | `shards`, `services` | what runs on the threads |
 //! | `reload` | what SIGHUP changes |
-//! | `supervisor` | what systemd is told |
 //! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
 //! | `notes` | what is no error and should be known |
 //! | `announce`, `ready_file` | the start lines; the file for programs |
@@ -24,8 +22,6 @@ mod reload;
 mod services;
 mod serving;
 mod shards;
-mod supervisor;
-mod threads;
 mod wiring;
 
 use std::io;
@@ -34,12 +30,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use halley_service::access::rules::AccessRules;
 use halley_service::failure::{Cause, Failure};
+use halley_service::health::Health;
+use halley_service::lifecycle::{Lifecycle, Phase};
 use halley_service::log::LogMetrics;
 use halley_service::metrics::Metrics;
 use halley_service::metrics::process::Process;
 use halley_service::metrics::reloads::Reloads;
-use halley_service::signals::{Early, Signals};
-use halley_service::{log, own_files, panics};
+use halley_service::pulse::Pulse;
+use halley_service::signals::Early;
+use halley_service::threads::{Ended, Threads};
+use halley_service::{log, notify, process};
 use tokio::sync::watch;
 
 use crate::cli::PROGRAM;
@@ -47,10 +47,9 @@ use crate::config::{Loaded, Sources, convert};
 use crate::control::admin::Admin;
 use crate::control::drain::Drain;
 use crate::control::ends::Ends;
-use crate::control::health::{CONTROL, Health, Lifecycle, Phase};
+use crate::control::health::{self, CONTROL};
 use crate::control::logins::LoginRules;
 use crate::control::metrics;
-use crate::control::pulse::Pulse;
 use crate::feed::intake::Intake;
 use crate::placement::{Machine, Wish, check_files, place};
 use crate::standalone::Standalone;
@@ -62,18 +61,7 @@ use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
 use serving::Servers;
-use threads::{Ended, Threads};
 use wiring::Wiring;
-
-/// What every end of [`run`] leaves to nobody, whether its threads have ended or not.
-struct LastWords;
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        own_files::remove_all();
-        panics::tell_now();
-    }
-}
 
 /// How long the other threads may take to end after the first one has, or after a drain.
 const END_WITHIN: Duration = Duration::from_secs(15);
@@ -81,10 +69,7 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 /// Run the gateway until it is told to stop. Takes over the process's signals, of which `early` remembers the first moments, and
 /// its panics.
 pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
-    panics::end_process(PROGRAM, Cause::Runtime.code().into(), own_files::remove_all);
-    let taken = early.and_then(|early| Signals::take(&early, PROGRAM, own_files::remove_all));
-    let (mut signals, wishes) = taken.map_err(|error| Failure::of_kernel("cannot take signals over", &error))?;
-    let _last_words = LastWords;
+    let (_running, mut signals, wishes) = process::begin(early, PROGRAM)?;
     let Prepared { loaded: Loaded { config, origin, file, .. }, named, .. } = Prepared::read_at_start(&sources)?;
     let Named { jwt, certificates, access, notes } = named;
     // Found by itself, it is asked for from now on: if it goes, a reload changes nothing.
@@ -125,7 +110,10 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let dispatcher = standalone.handle();
     let (ingress_pulse, ingress_beats) = Pulse::new();
     let (control_pulse, control_beats) = Pulse::new();
-    let health = Health::new(vec![("ingress", ingress_pulse), (CONTROL, control_pulse)]);
+    let health = Health::new(
+        health::others(handle.clone(), intake.clone()),
+        vec![("ingress", ingress_pulse), (CONTROL, control_pulse)],
+    );
     let metrics = Metrics::default()
         .with(Process::starts(env!("CARGO_PKG_VERSION")))
         .with(metrics::shards::Shards(shard_stats.clone()))
@@ -180,7 +168,6 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let control = Control {
         ends: control_ends,
         handle: handle.clone(),
-        intake,
         jwt,
         stats: control_stats,
         admin,
@@ -211,7 +198,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     // Whoever reads the ready file may stop the process at once, and reload it once the service manager knows.
     signals.serve();
     let _ready_file = ready_file.write(&addresses)?;
-    supervisor::ready();
+    notify::ready();
     signals.ready();
     announce::greet(&config, &origin, &placement, &addresses, &notes);
 

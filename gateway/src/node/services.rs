@@ -7,28 +7,29 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
-use halley_service::{log, panics};
-use tokio::runtime::{Builder, Runtime};
+use halley_service::health::Health;
+use halley_service::lifecycle::until_stop;
+use halley_service::pulse::PulseSource;
+use halley_service::threads::{Up, runtime, runtime_failure};
+use halley_service::{log, notify, panics};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use halley_service::failure::{Cause, Failure};
+use halley_service::failure::Failure;
 use halley_service::serve::grpc::Grpc;
-use halley_service::signals::{Wish, Wishes};
+use halley_service::signals::Wishes;
 
 use crate::config::convert;
 use crate::control::admin::{self, Admin};
 use crate::control::drain::{Drain, Drained};
 use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
-use crate::control::health::Health;
 use crate::control::logins::LoginRules;
 use crate::control::node::{ControlNode, ControlParts};
-use crate::control::pulse::PulseSource;
 use crate::control::stats::ControlStats;
 use crate::control::steer::Steering;
 use crate::feed::directory::DirectoryLimits;
-use crate::feed::intake::{Intake, Request};
+use crate::feed::intake::Request;
 use crate::feed::node::{FeedNode, FeedParts};
 use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
@@ -37,8 +38,6 @@ use crate::standalone::Standalone;
 use super::listeners::AdminListener;
 use super::reload::Reloader;
 use super::serving::Servers;
-use super::supervisor;
-use super::threads::Up;
 use super::wiring::{ControlEnds, FeedEnds};
 
 /// Becomes true when everything is to end.
@@ -125,8 +124,6 @@ pub struct Control {
     pub ends: ControlEnds,
     /// The asking end of the loop.
     pub handle: ControlHandle,
-    /// Reaches feed.
-    pub intake: Intake,
     /// How signed logins are decided.
     pub jwt: Option<Arc<LoginRules>>,
     /// Its counters.
@@ -184,7 +181,7 @@ impl Control {
                 let chores = async {
                     tokio::join!(
                         steer(&self.handle),
-                        supervisor::watch(&self.health, &self.handle, &self.intake),
+                        notify::watch(&self.health),
                         log::tell_left_out(),
                         panics::tell(),
                         ends_told.watch(),
@@ -203,37 +200,15 @@ impl Control {
     }
 }
 
-/// Carry out what the operator wants until the gateway has drained. A stop does not wait for a reload that hangs.
+/// Carry out what the operator wants until the gateway has drained.
 async fn live(mut wishes: Wishes, mut reloader: Reloader, drain: Drain) {
-    let mut wish = wishes.next().await;
-    while wish == Wish::Reload {
-        supervisor::reloading();
-        wish = reload(&mut reloader, &mut wishes).await;
-    }
-    supervisor::stopping();
+    until_stop(&mut wishes, async || reloader.reload().await).await;
     let drain_ms = convert::drain_ms(reloader.current());
     tracing::info!(drain_ms, "stopping: clients are sent away; a second signal ends it now");
     match drain.run(drain_ms).await {
         Drained::Clean => tracing::info!("every client was sent away"),
         Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
     }
-}
-
-/// Reload, and give the next wish, which may be one of meanwhile.
-async fn reload(reloader: &mut Reloader, wishes: &mut Wishes) -> Wish {
-    let mut reload = std::pin::pin!(reloader.reload());
-    let mut again = false;
-    loop {
-        tokio::select! {
-            () = &mut reload => break,
-            wish = wishes.next() => match wish {
-                Wish::Reload => again = true,
-                Wish::Stop => return Wish::Stop,
-            }
-        }
-    }
-    supervisor::ready();
-    if again { Wish::Reload } else { wishes.next().await }
 }
 
 /// Tell shards who accepts for whom, whenever one becomes full or has room again.
@@ -273,13 +248,4 @@ async fn all(mut servers: JoinSet<io::Result<()>>) -> Result<(), Failure> {
         ended.map_err(runtime_failure)?.map_err(runtime_failure)?;
     }
     Ok(())
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::of_kernel("cannot start a runtime", &error))
-}
-
-fn runtime_failure(error: impl std::fmt::Display) -> Failure {
-    Failure::new(Cause::Runtime, error)
 }

@@ -17,7 +17,7 @@ use crate::shard::{Shard, ShardLinks, ShardParts};
 use halley_service::tls::certificates::TlsServer;
 
 use super::listeners::ShardSockets;
-use super::threads::Threads;
+use halley_service::threads::Threads;
 
 /// Start one thread per place.
 pub fn start(

@@ -10,16 +10,18 @@ use axum::http::{Request, StatusCode};
 use halley_gateway::close::CloseReason;
 use halley_gateway::control::access::{ADMIN, OBSERVE};
 use halley_gateway::control::admin::{Admin, router};
-use halley_gateway::control::health::{CONTROL, HEALTH_MS, Health, Lifecycle, Phase};
+use halley_gateway::control::health::{CONTROL, others};
 use halley_gateway::control::metrics::shards::Shards;
-use halley_gateway::control::pulse::Pulse;
 use halley_gateway::control::trace_stream::TRACES_MAX;
 use halley_gateway::feed::intake::{self, DirectoryEntry, Intake, Select, Totals, WatchNews, WatchSink};
 use halley_gateway::mesh::msg::{ConnRef, ControlToShard, RoomRef};
 use halley_service::access::rules::AccessRules;
 use halley_service::access::tokens::Token;
 use halley_service::access::{Access, Peer};
+use halley_service::health::{HEALTH_MS, Health};
+use halley_service::lifecycle::{Lifecycle, Phase};
 use halley_service::metrics::Metrics;
+use halley_service::pulse::Pulse;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -87,7 +89,8 @@ fn gateway() -> Gateway {
     let lifecycle = Lifecycle::default();
     let metrics = Metrics::default().with(Shards(vec![Arc::default(), Arc::default()]));
     let access = AccessRules::default();
-    let admin = Admin::new(control, intake, metrics, lifecycle.clone(), Health::default(), access.clone());
+    let health = Health::new(others(control.clone(), intake.clone()), Vec::new());
+    let admin = Admin::new(control, intake, metrics, lifecycle.clone(), health, access.clone());
     Gateway { routes: router(Arc::clone(&admin)), lifecycle, admin, access, shards, watches }
 }
 
@@ -233,10 +236,11 @@ async fn health_names_the_threads_that_do_not_answer() {
     let (control, _silent) = start(2, 64, None);
     let (intake, _requests) = Intake::new();
     let ((ingress, beats), (control_pulse, control_beats)) = (Pulse::new(), Pulse::new());
-    let health = Health::new(vec![("ingress", ingress), (CONTROL, control_pulse)]);
+    let health =
+        Health::new(others(control.clone(), intake.clone()), vec![("ingress", ingress), (CONTROL, control_pulse)]);
     let ask = async |seconds| {
         let now = Instant::now() + Duration::from_secs(seconds);
-        health.stuck_threads(now, &control, &intake).await
+        health.stuck_threads(now).await
     };
     assert_eq!(ask(0).await, ["feed", "ingress", "control"], "the shards are asked through control");
     tokio::spawn(control_beats.run());
@@ -263,14 +267,14 @@ async fn health_is_asked_of_the_threads_at_most_once_a_second() {
             let _ = (reply.send(Totals::default()), asked.send(()));
         }
     });
-    let health = Health::default();
+    let health = Health::new(others(control, intake), Vec::new());
     let now = Instant::now();
     for _ in 0..10 {
-        assert!(health.stuck_threads(now, &control, &intake).await.is_empty());
+        assert!(health.stuck_threads(now).await.is_empty());
     }
     assert_eq!((within(questions.recv()).await, questions.try_recv().is_ok()), (Some(()), false));
     let later = now + Duration::from_millis(HEALTH_MS);
-    assert!(health.stuck_threads(later, &control, &intake).await.is_empty());
+    assert!(health.stuck_threads(later).await.is_empty());
     assert_eq!(within(questions.recv()).await, Some(()));
 }
 
@@ -397,7 +401,8 @@ async fn a_feed_that_does_not_answer_is_503_for_everybody() {
     let (intake, _never_read) = Intake::new();
     let metrics = Metrics::default().with(Shards(vec![Arc::default()]));
     let access = AccessRules::default();
-    let admin = Admin::new(control, intake, metrics, Lifecycle::default(), Health::default(), access.clone());
+    let health = Health::new(others(control.clone(), intake.clone()), Vec::new());
+    let admin = Admin::new(control, intake, metrics, Lifecycle::default(), health, access.clone());
     let (_heard, shards) = mpsc::unbounded_channel();
     let (_watch, watches) = mpsc::unbounded_channel();
     let gateway =

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use halley_gateway::control::drain::{Drain, Drained};
 use halley_gateway::control::handle::ControlHandle;
-use halley_gateway::control::health::Lifecycle;
 use halley_gateway::mesh::msg::{ControlToShard, ShardToControl};
+use halley_service::lifecycle::Lifecycle;
 use tokio::sync::{mpsc, watch};
 
 use crate::support::{start, within};

@@ -41,7 +41,8 @@ impl Unit {
             return None;
         }
         let number = match self {
-            Unit::Bytes => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+            // The library makes of what is beyond 64 bits the largest number.
+            Unit::Bytes => text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| *bytes < u64::MAX),
             Unit::Seconds => time(text).filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs()),
             Unit::Milliseconds => {
                 let whole = time(text).filter(|time| time.subsec_nanos() % 1_000_000 == 0);

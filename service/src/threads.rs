@@ -1,14 +1,28 @@
-//! The process's threads. Owns starting them under their names and hearing when each is up and when it ends; what they do is
-//! handed in. A thread that panics ends the process, see `main`.
+//! The process's threads. Owns starting them under their names and hearing when each is up and when it ends; what they
+//! do is handed in. A thread that panics ends the process (`panics`).
 
+use std::fmt::Display;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use halley_service::failure::{Cause, Failure};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::{Cause, Failure};
 
 /// Stack of each thread. Only what is used takes memory.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
+
+/// A runtime for one thread, with timers and sockets.
+pub fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::of_kernel("cannot start a runtime", &error))
+}
+
+/// Something on a runtime that never fails has failed.
+pub fn runtime_failure(error: impl Display) -> Failure {
+    Failure::new(Cause::Runtime, error)
+}
 
 /// How a thread ended.
 #[derive(Debug)]

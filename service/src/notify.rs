@@ -1,13 +1,11 @@
 //! What systemd is told, if it started us (`Type=notify`): ready, reloading, stopping, and that the process still works
 //! (`WatchdogSec=`). Owns only that; without systemd nothing happens here.
 
-use sd_notify::NotifyState;
-
 use std::time::Instant;
 
-use crate::control::handle::ControlHandle;
-use crate::control::health::Health;
-use crate::feed::intake::Intake;
+use sd_notify::NotifyState;
+
+use crate::health::Health;
 
 /// Every listener accepts, or a reload is over.
 pub fn ready() {
@@ -22,20 +20,21 @@ pub fn reloading() {
     }
 }
 
-/// Clients are being sent away.
+/// The program stops.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Say again and again that the process works, as long as every thread answers. Ends at once when nobody asked for that.
-pub async fn watch(health: &Health, control: &ControlHandle, intake: &Intake) {
+/// Say again and again that the process works, as long as every thread answers. Ends at once when nobody asked for
+/// that.
+pub async fn watch(health: &Health) {
     let Some(within) = sd_notify::watchdog_enabled() else { return };
     // Half the time, as sd_watchdog_enabled(3) recommends.
     let mut every = tokio::time::interval(within / 2);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if health.stuck_threads(Instant::now(), control, intake).await.is_empty() {
+        if health.stuck_threads(Instant::now()).await.is_empty() {
             tell(&[NotifyState::Watchdog]);
         }
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::limits::ANSWER_MS_MAX;
-
+/// How long a question that one turn of a thread answers may wait, in milliseconds. A turn takes far less, so what does
+/// not answer is stuck, or waits for what is.
+pub const ANSWER_MS_MAX: u64 = 2_000;
 /// Questions that may wait for a thread.
 const QUESTIONS_MAX: usize = 64;
 

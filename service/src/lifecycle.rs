@@ -1,0 +1,88 @@
+//! Where a program is in its life. Owns the state that `/readyz` answers from, and the loop that carries out what the
+//! operator wants; what a reload and a drain do is the program's.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::notify;
+use crate::signals::{Wish, Wishes};
+
+/// Where a program is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not every listener accepts yet.
+    Starting,
+    /// Serving.
+    Serving,
+    /// Sending its peers elsewhere.
+    Draining,
+}
+
+impl Phase {
+    /// As `/readyz` names it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Phase::Starting => "starting",
+            Phase::Serving => "serving",
+            Phase::Draining => "draining",
+        }
+    }
+}
+
+/// The phase, shared by who changes it, who answers `/readyz` and what ends with the drain.
+#[derive(Clone, Debug)]
+pub struct Lifecycle(Arc<watch::Sender<Phase>>);
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Lifecycle(Arc::new(watch::Sender::new(Phase::Starting)))
+    }
+}
+
+impl Lifecycle {
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Enter a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.0.send_replace(phase);
+    }
+
+    /// Resolves when the program drains.
+    pub async fn draining(&self) {
+        // The sender is held here, so waiting never fails.
+        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
+    }
+}
+
+/// Reload whenever the operator wants it, until the program is to stop. The service manager is told of both. A stop
+/// does not wait for a reload that hangs: its future is dropped.
+pub async fn until_stop(wishes: &mut Wishes, mut reload: impl AsyncFnMut()) {
+    let mut wish = wishes.next().await;
+    while wish == Wish::Reload {
+        notify::reloading();
+        wish = carry_out(reload(), wishes).await;
+    }
+    notify::stopping();
+}
+
+/// Finish a reload, and give the next wish, which may be one of meanwhile.
+async fn carry_out(reload: impl Future<Output = ()>, wishes: &mut Wishes) -> Wish {
+    let mut reload = pin!(reload);
+    let mut again = false;
+    loop {
+        tokio::select! {
+            () = &mut reload => break,
+            wish = wishes.next() => match wish {
+                Wish::Reload => again = true,
+                Wish::Stop => return Wish::Stop,
+            }
+        }
+    }
+    notify::ready();
+    if again { Wish::Reload } else { wishes.next().await }
+}
