@@ -1,7 +1,8 @@
-//! Who a client is and what it may reach. Owns what op 7 may say, the outcome of a login and the authority that goes on
-//! after it; opens no socket or file, reads no clock and waits for nobody: the time, the keys and what is random are
-//! handed in. `open` reads goim's unsigned token, `jwt` checks a signed one with the keys that `keys` holds. Whoever
-//! asks applies the outcome: in the gateway `shard::login`, for signed tokens by way of `control::logins`.
+//! Step 7 of a frame on its way in: who a client is and what it may reach. Owns what op 7 may say, the outcome of a
+//! login, and the authority that goes on after it. Opens no socket or file, reads no clock and waits for nobody: the
+//! time, the keys and what is random are handed in. `open` reads goim's unsigned token, `jwt` checks a signed one with
+//! the keys that `keys` holds. Whoever asks applies the outcome: in the gateway `shard::login`, for signed tokens by
+//! way of `control::logins`.
 
 pub mod json;
 pub mod jwt;
