@@ -1,40 +1,15 @@
-//! The command line. Owns the flags, which it makes of the settings' schema, the help, and what was asked for; runs
-//! nothing. Next step: `main` carries out the [`Command`].
+//! The gateway's command line. Owns its help; the flags are made of the settings' schema by
+//! [`halley_service::command_line`].
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches};
-
-use halley_service::config::key::{Key, VARIABLE_PREFIX};
-use halley_service::config::load::{FILE_VARIABLE, Flag};
-use halley_service::config::{Problem, Schema, Sources};
-use halley_service::nearest::{is_repeatable, is_slip_of};
+pub use halley_service::command_line::Command;
+use halley_service::command_line::{self, About};
 
 use crate::config::Config;
 pub use crate::config::schema::PROGRAM;
 
-/// What was asked for.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Run the gateway.
-    Run(Sources),
-    /// Say whether a configuration is right.
-    CheckConfig {
-        /// Where the settings come from.
-        sources: Sources,
-        /// Print the settings in force too.
-        effective: bool,
-    },
-    /// Print the reference file.
-    DefaultConfig,
-    /// Print the version.
-    Version,
-}
-
-const ABOUT: &str = "\
+const PURPOSE: &str = "\
 Holds clients' TCP and WebSocket connections and pushes messages to them: to a key, a user, a room, or everybody.
 Speaks goim's formats, so goim's clients and jobs work with it unchanged.";
 
@@ -68,163 +43,21 @@ Exit codes:
   3  another process listens on an address of ours
   4  the kernel or the container does not allow what the gateway needs";
 
+const ABOUT: About = About { about: PURPOSE, examples: EXAMPLES, version: env!("CARGO_PKG_VERSION") };
+
 /// Read the command line. `Err` is for clap to print: help and usage errors, which repeat nothing that may be a secret.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, clap::Error> {
-    let matches = command().try_get_matches_from(arguments).map_err(discreet)?;
-    Ok(match matches.subcommand() {
-        Some(("default-config", _)) => Command::DefaultConfig,
-        Some(("version", _)) => Command::Version,
-        // Flags may stand before the command and after it.
-        Some((_, check)) => Command::CheckConfig {
-            sources: sources(&[&matches, check], environment),
-            effective: check.get_flag("effective"),
-        },
-        None => Command::Run(sources(&[&matches], environment)),
-    })
-}
-
-/// The same error without words that may be secrets: who leaves out an `=` makes of a value an argument of its own.
-fn discreet(error: clap::Error) -> clap::Error {
-    let command = command();
-    let commands: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    let flags: Vec<String> =
-        command.get_arguments().filter_map(Arg::get_long).map(|long| format!("--{long}")).collect();
-    let flags = || flags.iter().map(String::as_str).chain(["--help", "--version"]);
-    let harmless = |kind: ContextKind, value: &ContextValue| match (kind, value) {
-        (ContextKind::InvalidSubcommand, ContextValue::String(word)) => is_slip_of(word, commands.iter().copied()),
-        // "--shards <NUMBER>", of one that we know; "-x", as clap shortens it; or something like "--colour".
-        (ContextKind::InvalidArg, ContextValue::String(word)) => {
-            let flag = word.split(' ').next().unwrap_or_default();
-            flags().any(|known| known == flag)
-                || (word.starts_with('-') && (word.chars().count() == 2 || is_repeatable(word, flags())))
-        }
-        (ContextKind::InvalidValue, ContextValue::String(word)) => word.is_empty(),
-        _ => true,
-    };
-    if error.context().all(|(kind, value)| harmless(kind, value)) {
-        return error;
-    }
-    let message = match error.kind() {
-        ErrorKind::InvalidSubcommand => format!(
-            "there is no such command (it is not repeated here, since it may be a secret): the commands are {}, a \
-             configuration file is named by --config FILE, and a setting is given as --set SETTING=VALUE",
-            commands.join(", ")
-        ),
-        ErrorKind::UnknownArgument => {
-            "an argument was not expected (it is not repeated here, since it may be a secret): a configuration file \
-             is named by --config FILE, and a setting is given as --set SETTING=VALUE"
-                .to_owned()
-        }
-        _ => "an argument or a value of one was not expected (it is not repeated here, since it may be a secret)"
-            .to_owned(),
-    };
-    self::command().error(error.kind(), message)
-}
-
-fn command() -> clap::Command {
-    let settings = settings_arguments();
-    clap::Command::new("halley-gateway")
-        .about(ABOUT)
-        .after_help(EXAMPLES)
-        .version(env!("CARGO_PKG_VERSION"))
-        .max_term_width(100)
-        .disable_help_subcommand(true)
-        .args(&settings)
-        .subcommand(
-            clap::Command::new("check-config")
-                .about(
-                    "Say everything that is wrong with the configuration, and what else should be known; change \
-                     nothing",
-                )
-                .args(&settings)
-                .arg(
-                    Arg::new("effective")
-                        .long("effective")
-                        .action(ArgAction::SetTrue)
-                        .help("Print the settings in force too, as a configuration file, without secrets"),
-                ),
-        )
-        .subcommand(
-            clap::Command::new("default-config").about("Print a configuration file with every setting explained"),
-        )
-        .subcommand(clap::Command::new("version").about("Print the version"))
-}
-
-fn settings_arguments() -> Vec<Arg> {
-    let config = Arg::new("config")
-        .long("config")
-        .short('c')
-        .value_name("FILE")
-        .value_parser(ValueParser::path_buf())
-        .help("Configuration file [default: halley.toml, if it is there]");
-    let set = Arg::new("set")
-        .long("set")
-        .value_name("SETTING=VALUE")
-        .action(ArgAction::Append)
-        .help("Any setting by its name in the file: --set node.region=sh (repeatable)");
-    let own = Config::keys().filter_map(|key| Some(own_argument(key, key.flag()?)));
-    [config, set].into_iter().chain(own).collect()
-}
-
-fn own_argument(key: &'static Key<Config>, flag: String) -> Arg {
-    let about: Vec<&str> = key.about.iter().map(|line| line.trim()).collect();
-    let repeatable = if key.list { " (repeatable)" } else { "" };
-    let default = key.value(&Config::default());
-    let default = match default.as_str() {
-        "[]" | "\"\"" => String::new(),
-        value => format!(" [default: {}]", value.trim_start_matches('[').trim_end_matches(']').replace('"', "")),
-    };
-    Arg::new(key.name)
-        .long(flag)
-        .value_name(key.place)
-        // So that a number below 0 meets the sentence about its setting, not one about an unknown flag.
-        .allow_negative_numbers(true)
-        .action(if key.list { ArgAction::Append } else { ArgAction::Set })
-        .help(format!("{}{repeatable}{default}", about.join(" ")))
-}
-
-fn sources(matches: &[&ArgMatches], environment: impl IntoIterator<Item = (OsString, OsString)>) -> Sources {
-    let file = matches.iter().find_map(|matches| matches.get_one::<PathBuf>("config"));
-    let mut sources = Sources { file: file.cloned(), ..Sources::default() };
-    for (name, text) in environment {
-        if name == FILE_VARIABLE && text.to_str().is_some() {
-            if sources.file.is_none() && !text.is_empty() {
-                sources.file = Some(text.into());
-            }
-        } else if name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
-            sources.environment.push((name, text));
-        }
-    }
-    for key in Config::keys() {
-        let Some(flag) = key.flag() else { continue };
-        for values in matches.iter().filter_map(|matches| matches.get_many::<String>(key.name)) {
-            let text = values.map(String::as_str).collect::<Vec<_>>().join(",");
-            sources.flags.push(Flag { path: key.path(), flag: Some(format!("--{flag}")), text });
-        }
-    }
-    for pair in matches.iter().filter_map(|matches| matches.get_many::<String>("set")).flatten() {
-        match pair.split_once('=') {
-            Some((path, text)) => {
-                sources.flags.push(Flag { path: path.to_owned(), flag: None, text: text.to_owned() });
-            }
-            None => sources.mistakes.push(without_value(pair)),
-        }
-    }
-    sources
-}
-
-/// What to say of a `--set` without `=`. Only the name of a setting is repeated: what follows it may be its secret
-/// value.
-fn without_value(pair: &str) -> Problem {
-    let end = pair.find(|letter: char| !letter.is_ascii_alphanumeric() && !"_.".contains(letter)).unwrap_or(pair.len());
-    Problem::NoEquals { setting: Config::find(&pair[..end]).map(Key::path) }
+    command_line::parse::<Config>(&ABOUT, arguments, environment)
 }
 
 #[cfg(test)]
 mod tests {
+    use halley_service::command_line::assert_sound;
+    use halley_service::config::Sources;
+
     use super::*;
     use crate::config::{ConfigError, Loaded};
 
@@ -247,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        command().debug_assert();
+        assert_sound::<Config>(&ABOUT);
     }
 
     #[test]

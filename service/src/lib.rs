@@ -1,9 +1,10 @@
-//! How a server process of ours is run, whatever it serves.
+//! How a server process of ours is run, whatever it serves. `examples/hello.rs` is a whole program on it.
 //!
 //! - [`serve`]: HTTP and gRPC for anybody who connects, within bounds.
 //! - [`access`]: who may ask for what.
 //! - [`listen`]: listening sockets.
 //! - [`signals`]: what signals do, from the first moment on.
+//! - [`command_line`]: what a person asks of the program.
 //! - [`config`]: what can be set, where settings come from, what is wrong with them; [`nearest`]: names that were
 //!   meant.
 //! - [`files`]: reading what the configuration names; [`own_files`]: what is removed at the end.
@@ -24,6 +25,7 @@
 
 pub mod access;
 pub mod address;
+pub mod command_line;
 pub mod config;
 pub mod counters;
 pub mod failure;

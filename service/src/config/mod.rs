@@ -11,12 +11,14 @@
 //! | `guess` | settings that were meant by names that do not exist |
 //! | `problem` | everything that is wrong, as data and in sentences |
 //! | `reading`, `changes` | reading all of it on a thread of its own; what a reload changes |
+//! | `in_force` | the settings that a program runs by |
 //! | `reference`, `effective` | the reference file; the settings in force |
 
 pub mod changes;
 mod effective;
 mod file;
 mod guess;
+pub mod in_force;
 pub mod key;
 pub mod load;
 pub mod problem;
@@ -26,6 +28,7 @@ pub mod schema;
 pub mod value;
 
 pub use effective::effective;
+pub use in_force::InForce;
 pub use load::{Draft, Flag, Known, Loaded, Sources, load};
 pub use problem::{ConfigError, Problem};
 pub use schema::Schema;

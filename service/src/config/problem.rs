@@ -102,6 +102,8 @@ pub enum Problem {
     NoEquals {
         /// Path of the setting, if it begins with one.
         setting: Option<String>,
+        /// A setting with its value.
+        example: &'static str,
     },
     /// Settings cannot stay together, in the program's words.
     Together(String),
@@ -167,9 +169,9 @@ impl fmt::Display for Problem {
                 f,
                 "--set: no setting has the name before the = (it is not repeated here, since it may be a secret){hint}"
             ),
-            Problem::NoEquals { setting } => {
+            Problem::NoEquals { setting, example } => {
                 let setting = setting.as_ref().map(|setting| format!(" {setting}")).unwrap_or_default();
-                write!(f, "--set{setting}: there is no = in it: write SETTING=VALUE, such as node.region=sh")
+                write!(f, "--set{setting}: there is no = in it: write SETTING=VALUE, such as {example}")
             }
             Problem::Together(sentence) | Problem::Named(sentence) => f.write_str(sentence),
             Problem::Late(late) => write!(f, "the configuration: {late}"),

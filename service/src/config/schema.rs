@@ -9,6 +9,8 @@ pub trait Schema: Clone + Default + PartialEq + std::fmt::Debug + Send + 'static
     const PROGRAM: &'static str;
     /// The file in the working directory that is read without being asked for.
     const FILE_NAME: &'static str;
+    /// A setting with a value, as after `--set`: help and hints show it.
+    const EXAMPLE: &'static str;
     /// What stands before the first section of the reference file, in comment lines.
     const REFERENCE_HEAD: &'static str;
 
