@@ -1,7 +1,6 @@
-//! What a process counts and others look at meanwhile. Owns the two ways to share numbers without a lock: one thread
+//! What a process counts while others look at it. Owns the two ways to share numbers without a lock. Either one thread
 //! works on plain integers and publishes them whole ([`Published`], made by [`counters!`](crate::counters!)), or
-//! several threads add to one ([`Counter`]). Knows no name under which they are shown: whoever has counted gives them
-//! names.
+//! several threads add to one ([`Counter`]). Knows no name under which they are shown: whoever counts gives them names.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! Why the process ends otherwise than it was asked to. Owns the exit codes and the form in which a person hears it:
-//! one sentence a line, whatever stands in it; decides nothing. Every part of a program makes these, its `main` prints
-//! them.
+//! Why the process ends otherwise than it was asked to. Owns the exit codes, and the form in which a person hears the
+//! reason: one sentence a line, whatever stands in it. Decides nothing. Every part of a program makes these; its `main`
+//! prints them.
 
 use std::fmt;
 use std::process::ExitCode;

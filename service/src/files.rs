@@ -1,6 +1,6 @@
-//! Files that a configuration names. Owns reading them within a bound that does not believe what the file system says
-//! about their size (a pipe has none, a device no end), and knowing which one a thread reads: where reading hangs, that
-//! is what people must be told. Whoever must not hang sends an [`Errand`] to a thread of its own.
+//! Files that a configuration names. Owns reading them within a bound, which does not believe the size that the file
+//! system says: a pipe has none, a device no end. Knows which file a thread reads, so that people can be told where
+//! reading hangs. Whoever must not hang sends an [`Errand`] to a thread of its own.
 
 use std::cell::RefCell;
 use std::fmt;

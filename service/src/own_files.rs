@@ -1,6 +1,6 @@
 //! Files that this process wrote and that go away with it: a ready file, a socket file. Owns which they are, each by
-//! its path, its device and its inode, so that no end of the process removes what a successor has put in its place. An
-//! orderly end drops the values; every other end that the process has a say in (a failure, a panic, a second stop)
+//! its path, its device and its inode. So no end of the process removes what a successor has put in its place. An
+//! orderly end drops the values. Every other end that the process has a say in (a failure, a panic, a second stop)
 //! calls [`remove_all`].
 //!
 //! An inode number may be given to another file once nobody holds the old one. So whoever has an [`OwnFile`] keeps the

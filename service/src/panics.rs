@@ -1,7 +1,7 @@
 //! What a panic ends. Owns the process's panic hook and the one exception from it. A panic is our bug, and it ends the
 //! process: clients reconnect to one that is whole. The exception is a library that works on the bytes of one peer, or
-//! on a file that the configuration names ([`contain`]): its panic ends that peer's connection, or that reading, is
-//! counted, and is logged by [`tell`], once a minute at most.
+//! on a file that the configuration names ([`contain`]). Its panic ends that peer's connection, or that reading. It is
+//! counted, and [`tell`] logs it, once a minute at most.
 //!
 //! Code of ours that a library calls back (an HTTP handler below a connection) takes itself out of the exception with
 //! [`Ours`] and [`ours`], so that its panics end the process as everywhere else.

@@ -1,6 +1,6 @@
-//! Text that a terminal or a log may be given: what a stranger wrote must not begin a line of its own, move the cursor
-//! or turn the direction of what follows. Owns which characters those are and how they are shown instead: as Rust
-//! writes them in a literal (`\n`, `\u{1b}`), or as JSON does (`\u001b`).
+//! Text that a terminal or a log may be given. What a stranger wrote must not begin a line of its own, move the cursor,
+//! or turn the direction of what follows. Owns which characters do that, and how they are shown instead: as Rust writes
+//! them in a literal (`\n`, `\u{1b}`), or as JSON does (`\u001b`).
 
 use std::fmt::{self, Write};
 

@@ -1,6 +1,6 @@
-//! What signals do, from the first moment of a server process on. Owns the thread that takes them, which waits for no
-//! runtime, no other thread and no reader of the log, and what is remembered before the process serves. What stopping
-//! and reloading are is up to whoever takes the [`Wish`]es.
+//! What signals do, from the first moment of a server process on. Owns the thread that takes them, and what is
+//! remembered before the process serves. That thread waits for no runtime, no other thread and no reader of the log.
+//! Whoever takes the [`Wish`]es knows what stopping and reloading are.
 //!
 //! | when | SIGTERM, SIGINT | SIGHUP |
 //! |---|---|---|

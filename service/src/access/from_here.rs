@@ -1,6 +1,6 @@
-//! What a request without a token tells about where it comes from. Owns the three questions that are asked of it: is it
-//! from this machine, by no proxy; has it a name for us that is ours; is no web page of others behind it. Decides
-//! nothing.
+//! What a request without a token tells about where it comes from. Owns three questions: is it from this machine, and
+//! by no proxy; does it name us by a name that is ours; is no web page of others behind it. Decides nothing: `access`
+//! does.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,6 +1,6 @@
-//! Bearer tokens. Owns what a token may look like, how several stand in a file, how they are found in a header, and
-//! comparing them in a time that tells nothing but their length. Which setting they come from, and what they allow, the
-//! program says.
+//! Bearer tokens. Owns what a token may look like, how a file holds several, how a header holds one, and how two are
+//! compared: in a time that tells nothing but their length. The program says which setting a token comes from, and what
+//! it allows.
 
 use std::fmt;
 

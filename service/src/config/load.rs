@@ -1,7 +1,6 @@
-//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers and finding
-//! what is wrong in the environment and on the command line; what the file says `file` reads, and the schema judges
-//! settings in the light of others. A problem ends nothing: the next one is looked for, so that a person hears of all
-//! at once.
+//! Filling the schema from its layers: defaults, file, environment, flags. Owns the order of the layers, and finding
+//! what is wrong in the environment and on the command line. `file` reads the file; the schema judges settings in the
+//! light of others. A problem ends nothing: the next one is looked for, so that a person hears of all at once.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

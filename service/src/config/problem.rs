@@ -1,6 +1,6 @@
-//! What is wrong with a configuration: all of it. Owns the closed list of problems as data, and their sentences, each
-//! of which says where it stands and what to do, and never holds a value that was meant for a secret. `load`, `file`
-//! and the program's own judgement find problems, and so do those who read the files that a configuration names.
+//! Everything that is wrong with a configuration. Owns the closed list of problems as data, and their sentences. A
+//! sentence says where its problem stands and what to do. It never holds a value that was meant for a secret. `load`,
+//! `file` and the program's own judgement find problems; so does whoever reads the files that a configuration names.
 
 use std::fmt;
 

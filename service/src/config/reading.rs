@@ -1,6 +1,6 @@
-//! Reading a configuration with all that it names: keys, certificates, tokens. Owns that it happens on a thread of its
-//! own, so that a file which does not answer hangs nobody else, and that a reading does not begin before the one before
-//! it has ended. What is read, and how, is the program's.
+//! Reading a configuration with all that it names: keys, certificates, tokens. Owns the thread on which this happens,
+//! so that a file which does not answer hangs nobody else. A reading does not begin before the one before it has ended.
+//! What is read, and how, is the program's.
 
 use std::time::Duration;
 

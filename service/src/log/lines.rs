@@ -1,6 +1,6 @@
-//! How a log line looks. Owns its two forms, for people and for programs, and that whatever stands in a field or a
-//! message, a library's too, neither begins a line of its own nor speaks to a terminal: strangers choose much of it.
-//! Which lines are written is the business of the module above.
+//! How a log line looks. Owns its two forms, for people and for programs. Strangers choose much of what stands in
+//! fields and messages, a library's too. None of it begins a line of its own, and none speaks to a terminal. The module
+//! above knows which lines are written.
 
 use std::fmt::{self, Write as _};
 

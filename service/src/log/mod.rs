@@ -1,6 +1,6 @@
 //! What a program writes about itself, to standard error. Owns the level of log lines, which changes while it runs, and
-//! the bound on how many of one kind are written: a flood of equal lines would hide the others and cost more than what
-//! it tells about. Their form is made in `lines`.
+//! the bound on how many of one kind are written. A flood of equal lines would hide the others, and cost more than it
+//! tells. `lines` makes their form.
 
 mod lines;
 

@@ -1,5 +1,5 @@
-//! The body of an answer on its way out. Owns cutting it into pieces, so that a peer that does not read makes the libraries below
-//! hold little of it, and giving back what request and answer held of the budget when its last piece is written.
+//! The body of an answer on its way out. Owns cutting it into pieces, so that the libraries below hold little of it for
+//! a peer that does not read. When its last piece is written, it gives back what request and answer held of the budget.
 
 use std::pin::Pin;
 use std::sync::Arc;

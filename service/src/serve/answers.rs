@@ -1,5 +1,5 @@
-//! Answers that are made below every route: what a peer is told before its request is whole, or because of what no route may
-//! be asked. Owns their bytes and the shape of an error for programs and people.
+//! Answers that are made below every route. A peer gets one before its request is whole, or for what no route may be
+//! asked. Owns their bytes, and the shape of an error for programs and people.
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;

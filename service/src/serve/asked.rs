@@ -1,5 +1,5 @@
-//! What a route says of its request while it works on it. Owns nothing but that word, and answers nothing: connections make room
-//! by it when places are wanted ([`super::places`]), or end after the answer.
+//! What a route says of its request while it works on it. Owns nothing but that word, and answers nothing. Connections
+//! act by it: they make room when places are wanted ([`super::places`]), or end after the answer.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Reading request bodies. Owns the bound on one body and on the time it may take; knows nothing of what is in it. A body takes
-//! from the budget as it arrives, not as it is announced: who stalls holds no more than what came. One that finds no room waits
-//! for it, for a bounded time too.
+//! Reading request bodies. Owns the bound on one body, and on the time it may take. Knows nothing of what is in it. A
+//! body takes from the budget as it arrives, not as it is announced: who stalls holds no more than what came. One that
+//! finds no room waits for it, for a bounded time.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
-//! The bytes that strangers may make a process hold. Owns one bound for all of them together, half of it for each address, and
-//! half of either for what anybody may cause without having been let in; what is held is given back when its [`Held`] is dropped.
-//! Header bytes, request bodies and long answers of every listener take from it as they arise; it knows nothing of what they are.
+//! The bytes that strangers may make a process hold. Owns one bound for all of them together, half of it for each
+//! address, and half of either for what anybody may cause without having been let in. Header bytes, request bodies and
+//! long answers of every listener take from it as they arise. It knows nothing of what they are. What is held is given
+//! back when its [`Held`] is dropped.
 
 use std::collections::HashMap;
 use std::fmt;

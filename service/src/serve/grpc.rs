@@ -1,7 +1,7 @@
-//! gRPC calls with one message each (unary), before anything decodes them. Owns the order in which a call is looked at: is there
-//! such a method, may the caller use it (by its headers, before a byte of its body is read), how large its message is on the
-//! wire and unpacked, what it would hold once decoded; and the deadline of all that. Messages take from the same budget as the
-//! bodies of HTTP. What the methods mean is the business of the services below.
+//! gRPC calls with one message each (unary), before anything decodes them. Owns the order in which a call is looked at.
+//! Is there such a method? May the caller use it, by its headers, before a byte of its body is read? How large is its
+//! message, on the wire and unpacked? What would it hold once decoded? Owns the deadline of all that too. Messages take
+//! from the same budget as the bodies of HTTP. The services below know what the methods mean.
 
 use std::fmt;
 use std::io::Read as _;

@@ -1,6 +1,6 @@
-//! One HTTP/1 connection. Owns the way of a request from the library to the routes and of the answer back: what no route may see
-//! is answered here, answers end the connection where they must, and the library's panics end no more than it. The socket's
-//! clocks are `stream`'s.
+//! One HTTP/1 connection. Owns the way of a request from the library to the routes, and of the answer back. It answers
+//! itself what no route may see. It ends the connection behind an answer where that must be. A panic of the library
+//! ends this connection and no more. `stream` keeps the socket's clocks.
 
 use std::convert::Infallible;
 use std::sync::Arc;

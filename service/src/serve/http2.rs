@@ -1,6 +1,6 @@
-//! One HTTP/2 connection with gRPC calls. Owns its settings and its life: how many calls at once and how much of their messages
-//! may lie unread, how long one call may last down to its answer, and the end of a connection without calls or of old age. What a
-//! call is answered is `grpc`'s.
+//! One HTTP/2 connection with gRPC calls. Owns its settings: how many calls there are at once, and how much of their
+//! messages may lie unread. Owns its life: how long one call may last down to its answer, and the end of a connection
+//! without calls or of old age. `grpc` says what a call is answered.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,5 +1,5 @@
-//! What connections are accepted from. Owns the accept itself, which no error ends: without a descriptor to spare it is tried
-//! again shortly, after a connection that can be spared was made to leave.
+//! What connections are accepted from. Owns the accept itself, which no error ends. Without a descriptor to spare, a
+//! connection that can be spared is made to leave, and the accept is tried again shortly.
 
 use std::future::poll_fn;
 use std::io;

@@ -1,6 +1,6 @@
-//! Who may be connected. Owns the places of one listener: how many there are, how many one address may hold, and who leaves when
-//! somebody new comes and none is free. A few are kept for who asks how the process is. It closes nothing itself: who must leave
-//! is told through its [`Place`], and whoever drives the connection ends it.
+//! Who may be connected. Owns the places of one listener: how many there are, how many one address may hold, and who
+//! leaves when somebody new comes and none is free. A few are kept for who asks how the process is. It closes nothing
+//! itself. A [`Place`] tells its connection to leave, and whoever drives the connection ends it.
 //!
 //! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is slowest to
 //! say what he wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the

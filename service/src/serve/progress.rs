@@ -1,6 +1,6 @@
-//! What a connection is at. Owns what its socket and the library above tell each other: whether a header is under way, whose turn
-//! each request is, what must be said and closed. It reads, writes and closes nothing: `stream` does by it, and the phase in which
-//! the connection holds its place ([`super::places`]) follows from it.
+//! What a connection is at. Owns what its socket and the library above tell each other: whether a header is under way,
+//! whose turn each request is, what must be said and closed. It reads, writes and closes nothing: `stream` does. The
+//! phase in which the connection holds its place ([`super::places`]) follows from it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

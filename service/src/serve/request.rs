@@ -1,5 +1,5 @@
-//! A request as routes get it. Owns what must hold of every request before any route sees it (RFC 9112 §3.2), and following its
-//! body: when the peer begins to send it, and whether it was read to its end.
+//! A request as routes get it. Owns what must hold of every request before any route sees it (RFC 9112 §3.2). Follows
+//! its body: when the peer begins to send it, and whether it was read to its end.
 
 use std::pin::Pin;
 use std::sync::Arc;

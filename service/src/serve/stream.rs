@@ -1,7 +1,7 @@
-//! A socket below the HTTP library. Owns what a peer may do to a connection before anybody above hears of it: how long a header
-//! may take and how many bytes it may hold, how long a connection may say nothing, how long the peer may leave its answer
-//! unread, and the close in stages (RFC 9112 §9.6). It reads no HTTP: the library above says through [`Progress`] when a request
-//! has begun and when it is answered.
+//! A socket below the HTTP library. Owns what a peer may do to a connection before anybody above hears of it: how long
+//! a header may take and how many bytes it may hold, how long a connection may say nothing, how long the peer may leave
+//! its answer unread. Owns the close in stages too (RFC 9112 §9.6). It reads no HTTP: the library above says through
+//! [`Progress`] when a request has begun and when it is answered.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;

@@ -1,6 +1,6 @@
-//! Who we are to TLS clients. Owns reading certificate and key files, choosing among them by the name that a client
-//! asks for (goim §1.13: several pairs, selected by SNI), knowing when they are valid, and replacing them while
-//! connections live; keeps the ticket keys across a replacement, so that clients resume sessions from before it. Makes
+//! Who we are to TLS clients. Owns reading certificate and key files, and knowing when certificates are valid. The name
+//! that a client asks for chooses among them (goim §1.13: several pairs, selected by SNI). They are replaced while
+//! connections live. The ticket keys stay across a replacement, so that clients resume sessions from before it. Makes
 //! no session.
 
 use std::fmt;

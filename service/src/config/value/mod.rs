@@ -1,6 +1,6 @@
-//! The types a setting can have. Owns how a value is read from TOML, from an environment variable or flag, and written
-//! back, and what can be wrong with it; knows no setting and no file. `key` binds types to settings, `load` says where
-//! a value stood.
+//! The types a setting can have. Owns how a value is read from TOML, from an environment variable or from a flag, how
+//! it is written back, and what can be wrong with it. Knows no setting and no file. `key` binds types to settings;
+//! `load` says where a value stood.
 //!
 //! | file | noun |
 //! |---|---|
