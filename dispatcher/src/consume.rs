@@ -1,5 +1,5 @@
 //! Step 4 of a push on its way out: the way from the bus to the gateways. Owns the one task that takes records in
-//! order, has them delivered and only then acks them; knows nothing of who produced them. A record that is no push is
+//! order, has them delivered, and only then acks them. Knows nothing of who produced them. A record that is no push is
 //! counted, said once in the log, and skipped. Before it: [`crate::bus`]. After it: [`crate::route`].
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Who waits to hear how many connections a push matched. Owns the table from receipt ids, which travel in the records,
-//! to the waiting requests; delivers nothing itself. The ingress opens a receipt, [`crate::consume`] redeems it when
-//! its record is accepted by the gateways; a record whose receipt nobody here waits for is delivered all the same.
+//! to the waiting requests. Delivers nothing itself. The ingress opens a receipt; [`crate::consume`] redeems it when
+//! the gateways accept its record. A record whose receipt nobody here waits for is delivered all the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! Step 4 of a push on its way out: which gateways get a push, and its share of the pace. Owns the list of gateways;
-//! keeps no queue of its own and never reorders. [`crate::consume`] calls it with batches in the order of the bus; next
-//! step: [`crate::gateways`].
+//! Step 4 of a push on its way out: which gateways get a push, and its share of the pace. Owns the list of gateways.
+//! Keeps no queue of its own, and never reorders. [`crate::consume`] calls it with batches in the order of the bus.
+//! Next step: [`crate::gateways`].
 
 use std::sync::Arc;
 

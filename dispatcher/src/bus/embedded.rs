@@ -1,7 +1,8 @@
 //! Step 3 of a push on its way out: the bus inside one process, a bounded log in memory. Owns the records between the
-//! ingress's answer and the gateway's acceptance, and their offsets; never drops a record it has answered for, never
-//! lets anybody wait for room. Its one partition makes the order total. The lock is held to move one record or one
-//! batch of handles, never across a wait; it is met by the ingress and the consumer only, far from the sockets.
+//! ingress's answer and the gateway's acceptance, and their offsets. Never drops a record it has answered for, and
+//! never lets anybody wait for room. Its one partition makes the order total. The lock is held to move one record or
+//! one batch of handles, never across a wait. Only the ingress and the consumer meet it, far from the sockets. Next:
+//! [`crate::consume`].
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

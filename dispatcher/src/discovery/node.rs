@@ -1,6 +1,6 @@
 //! How clients find a gateway: the node's description and the two answers made of it (goim §5, `nodes/weighted` and
-//! `nodes/instances`; the instance is what goim registers, §6.5). Owns those shapes; chooses nothing yet, since one
-//! node is all there is: an offline node is left out, and clients then get the default domain, as in goim.
+//! `nodes/instances`; the instance is what goim registers, §6.5). Owns those shapes. Chooses nothing yet, since one
+//! node is all there is. As in goim, an offline node is left out, and clients then get the default domain.
 
 use std::collections::BTreeMap;
 

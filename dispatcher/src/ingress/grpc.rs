@@ -1,6 +1,6 @@
-//! The ingress over gRPC: `halley.push.v1.Push`, the same as `POST /v1/push` for services. Owns the translation, the
-//! status codes and what its messages weigh; opens no listener, and hears only of callers who may push and of messages
-//! that are whole: [`halley_service::serve::grpc`] sees to both.
+//! The ingress over gRPC: `halley.push.v1.Push`, which is to services what `POST /v1/push` is to scripts. Owns the
+//! translation, the status codes, and what its messages weigh. Opens no listener. [`halley_service::serve::grpc`] lets
+//! in only callers who may push, and messages that are whole.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Step 2 of a push on its way out: the door that pushes come in by. Owns what every transport shares: the bounds on a
-//! push, the way onto the bus, the answer; knows neither HTTP nor gRPC, and delivers nothing itself except dry runs,
-//! which carry no message. [`http`] and [`grpc`] translate; [`access`] names what one must be allowed, [`admit`] says
+//! push, the way onto the bus, the answer. Knows neither HTTP nor gRPC: [`http`] and [`grpc`] translate. Delivers
+//! nothing itself except dry runs, which carry no message. [`access`] names what one must be allowed; [`admit`] says
 //! what a push may be. Next step: [`crate::bus`].
 
 pub mod access;

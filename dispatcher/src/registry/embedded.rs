@@ -1,7 +1,7 @@
-//! Who is online, asked from the gateways in this process. Owns the sharing of the answers: however many requests ask,
-//! one list of rooms is under way at a time, lists follow each other at a distance, and nobody gets one that is older
-//! than his request. A list that was begun is finished whoever still waits for it, so that those behind it get theirs.
-//! Keeps nothing but the last list.
+//! Who is online, asked from the gateways in this process. Owns the sharing of the answers. However many requests ask,
+//! one list of rooms is under way at a time, and lists follow each other at a distance. Nobody gets a list that is
+//! older than his request. A list that was begun is finished whoever still waits for it, so that those behind it get
+//! theirs. Keeps nothing but the last list.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,6 @@
-//! Answers made of a list of rooms, kept for who asks the same of the same list: however many readers there are, and
-//! however slowly they read, there is one copy. Owns that copy and what it holds of the budget, charged to whoever
-//! asked first; knows no route.
+//! Answers made of a list of rooms, kept for who asks the same of the same list. There is one copy, however many
+//! readers there are and however slowly they read. Owns that copy, and what it holds of the budget, which is charged to
+//! whoever asked first. Knows no route.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
