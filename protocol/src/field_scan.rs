@@ -1,6 +1,6 @@
 //! Counting a repeated field of a protobuf message without decoding the message. Owns walking over fields as they are
-//! on the wire (Protocol Buffers encoding, "Message Structure"); builds nothing. Who takes messages from strangers asks
-//! here how many elements a decoder would build, before it builds them.
+//! on the wire (Protocol Buffers encoding, "Message Structure"). Builds nothing. Who takes messages from strangers asks
+//! here first how many elements a decoder would build.
 
 /// How deeply groups may nest, as in the decoder that comes after.
 const DEPTH_MAX: u32 = 100;

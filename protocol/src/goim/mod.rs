@@ -1,5 +1,5 @@
 //! goim's frame (goim §1.1): what it is and how it is written. Owns the header layout and the numbers of the
-//! operations; knows no rule about who may send which. `decode` reads frames, `payload` wraps them for pushes.
+//! operations. Knows no rule about who may send which. `decode` reads frames; `payload` wraps them for pushes.
 
 mod decode;
 

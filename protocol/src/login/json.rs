@@ -1,5 +1,5 @@
 //! Reads JSON the way Go's encoding/json does, because goim's clients were written against that (goim §1.6). Owns the
-//! scanner over one complete document; builds no tree, recurses into nothing, and allocates only for strings with
+//! scanner over one complete document. Builds no tree, recurses into nothing, and allocates only for strings with
 //! escapes or bad UTF-8. `open` and `jwt` read the body of op 7 with it.
 
 use std::borrow::Cow;

@@ -1,6 +1,6 @@
 //! Login by a signed token (RFC 7519). Owns the checks of header, signature, time, issuer and audience, and the meaning
-//! of the claims, where `null` is never a way around a bound or a check; opens no socket and reads no clock: the time
-//! comes in. What it returns is the outcome of the login, as that of `open` is.
+//! of the claims. A `null` is never a way around a bound or a check. Opens no socket and reads no clock: the time comes
+//! in. It returns the outcome of the login, as `open` does.
 //!
 //! The body of op 7 is the bare token, or a JSON object with the token in `token` and goim's `room_id` and `accepts`
 //! beside it (goim §1.6). Those two wishes count where the claims say nothing about them. Wherever they stand, room and

@@ -1,6 +1,6 @@
-//! The keys that signed tokens are checked with. Owns reading their texts (a secret, PEM, a JWKS document of RFC 7517)
-//! and pinning each key to one algorithm, so that a token never chooses how its own signature is read; opens no file,
-//! keeps no private key and looks at no claim. `jwt` asks for the keys that a token's header may mean.
+//! The keys that signed tokens are checked with. Owns reading their texts: a secret, PEM, a JWKS document of RFC 7517.
+//! Pins each key to one algorithm, so that a token never chooses how its own signature is read. Opens no file, keeps no
+//! private key, and looks at no claim. `jwt` asks for the keys that a token's header may mean.
 //!
 //! A JWKS document is made by others, and for others too: a key in it that we cannot use is left out, and said. A key
 //! with which strangers could sign is refused wherever it stands.

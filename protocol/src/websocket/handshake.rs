@@ -1,5 +1,5 @@
-//! The upgrade request and its answer (RFC 6455 §4.2, goim §1.5). Owns what is accepted, what is refused and the bytes
-//! of either answer; keeps nothing between calls: until the request is whole it is read again from its start, so its
+//! The upgrade request and its answer (RFC 6455 §4.2, goim §1.5). Owns what is accepted, what is refused, and the bytes
+//! of either answer. Keeps nothing between calls: a request that is not whole is read again from its start, so its
 //! length is bounded absolutely. After the 101 response the connection's bytes go to `frame::Decoder`.
 //!
 //! Accepted as goim accepts it, unless [`Rules::strict`] asks for what RFC 6455 §4.2.1 does: LF line ends, any HTTP/1

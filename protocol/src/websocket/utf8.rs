@@ -1,5 +1,5 @@
-//! UTF-8 that comes in pieces (RFC 6455 §8.1, RFC 3629 §4). Owns the place within a character that a piece may end in;
-//! finds the first wrong byte in the piece that holds it, so that a text message can be refused before it is whole.
+//! UTF-8 that comes in pieces (RFC 6455 §8.1, RFC 3629 §4). Owns the place within a character that a piece may end in.
+//! Finds the first wrong byte in the piece that holds it, so that a text message can be refused before it is whole.
 
 /// Where in a character the bytes so far end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
-//! One key of a JWKS document (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2). Owns reading its members and whether it is meant
-//! for what we do, checking signatures; what makes a key good `public` knows. A member that is wrong makes this one key
-//! unusable, never the document (RFC 7517 §5).
+//! One key of a JWKS document (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2). Owns reading its members, and whether it is
+//! meant for checking signatures, which is what we do. `public` knows what makes a key good. A member that is wrong
+//! makes this one key unusable, never the document (RFC 7517 §5).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
