@@ -1,8 +1,8 @@
 //! Step 5 of a push on its way out, when a stock job makes it: goim's `Comet` service, as jobs call it (goim §2.3).
-//! Owns goim's argument rules with their error texts, what its messages mean as pushes and what they weigh; a call is
-//! answered when its push is in the shards' rings, so calls that a job makes one after another keep their order (goim's
-//! defects C14, C16 and C17 end here). It hears only of callers who may call it and of messages that are whole:
-//! [`halley_service::serve::grpc`] sees to both. Next: `feed::intake`.
+//! Owns goim's argument rules with their error texts, what its messages mean as pushes, and what they weigh. A call is
+//! answered when its push is in the shards' rings. So calls that a job makes one after another keep their order (goim's
+//! defects C14, C16 and C17 end here). [`halley_service::serve::grpc`] lets in only callers who may push, and messages
+//! that are whole. Next: `feed::intake`.
 
 use std::sync::Arc;
 

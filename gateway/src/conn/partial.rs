@@ -1,6 +1,6 @@
-//! Step 5 of a frame on its way in: received bytes that wait, which are a frame that is not whole, frames behind a
-//! request that is being decided, a fragmented message. Owns their memory, of exact size where the size is known; idle
-//! connections have none of it.
+//! Step 5 of a frame on its way in: received bytes that wait. They are a frame that is not whole, frames behind a
+//! request that is being decided, or a fragmented message. Owns their memory, of exact size where the size is known.
+//! Idle connections have none of it. `shard::transport` puts bytes in and takes them out.
 
 use halley_protocol::websocket::Profile;
 use halley_protocol::websocket::frame::Decoder;

@@ -1,7 +1,7 @@
-//! Token buckets of one connection, as times. Owns three 4-byte clocks, since there is one set for each connection,
-//! idle ones included; decides nothing about what follows when one is exceeded (`shard::inbound` closes the
-//! connection). The bucket of accepts (`shard::accept`) is another: one a shard, which must tell when it will hold
-//! something again.
+//! Token buckets of one connection, as times. Owns three 4-byte clocks, since every connection has its own, idle ones
+//! included. Decides nothing about what follows when one is exceeded: `shard::inbound` closes the connection. The
+//! bucket of accepts (`shard::accept`) is another: there is one a shard, and it must tell when it will hold something
+//! again.
 
 use crate::limits::{Rate, ShardSettings};
 

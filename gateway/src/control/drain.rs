@@ -1,6 +1,6 @@
-//! Stopping without dropping anybody in silence. Owns the order: no more pushes taken, not ready, those taken handed to
-//! the shards, no more clients let in, clients sent away over a while, then everything else; and the bound on all of
-//! it. The shards do the closing; whoever runs it says when.
+//! Stopping without dropping anybody in silence. Owns the order, and the bound on all of it. First no more pushes are
+//! taken, and the gateway is not ready. Then those taken are handed to the shards, and no more clients are let in. Then
+//! clients are sent away over a while, and everything else ends. The shards do the closing. Whoever runs it says when.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The control loop. Owns control's end of every shard's rings: reads what shards say, answers logins, carries commands
-//! and their answers; decides no policy (drain and steering watch [`ShardState`] and send commands) and serves no
-//! socket. It never waits on a ring: what does not fit stays in an outbox of its shard, and from a shard whose outbox
-//! is not empty nothing more is read, so no answer is ever lost.
+//! The control loop. Owns control's end of every shard's rings: it reads what shards say, answers logins, and carries
+//! commands and their answers. Decides no policy: drain and steering watch [`ShardState`] and send commands. Serves no
+//! socket. It never waits on a ring: what does not fit stays in an outbox of its shard. From a shard whose outbox is
+//! not empty nothing more is read, so no answer is ever lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

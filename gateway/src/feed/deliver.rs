@@ -1,6 +1,6 @@
-//! Step 7 of a push on its way out: one push to the rings of the shards that have somebody for it. Owns framing (once,
-//! shared by all shards) and the rule that a push goes to all of its shards or, when one of their rings is full, to
-//! none yet; which shards these are, `route` finds. Next: `shard::inbox`.
+//! Step 7 of a push on its way out: one push to the rings of the shards that have somebody for it. Owns framing, which
+//! happens once for all shards. Owns the rule that a push goes to all of its shards, or to none yet when one of their
+//! rings is full. `route` finds which shards these are. Next: `shard::inbox`.
 
 use std::sync::Arc;
 

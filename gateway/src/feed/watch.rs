@@ -1,5 +1,5 @@
-//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded; one that does not keep up loses news,
-//! which is counted for it, and one that is gone is forgotten at the next news or the next watch.
+//! Who wants to hear of a user's or key's logins. Owns the watchers, bounded. One that does not keep up loses news,
+//! which is counted for it. One that is gone is forgotten at the next news or the next watch.
 
 use super::directory::{Logins, Place, Select};
 use super::intake::{WatchNews, WatchSink};

@@ -1,8 +1,8 @@
-//! Taking connections, and when not to. Owns what is armed on each listener, the accept rate and the order of pending
-//! handshakes; `receive` takes over as soon as a new connection has bytes. Accepting many at once stops well before the
-//! descriptor table is full, because a connection accepted into a full table is lost; near the end they are taken one
-//! by one. The accept rate is one bucket a shard, in tokens: it may fall below zero, and tells when it fills, which the
-//! small clocks of `conn::rate` cannot.
+//! Taking connections, and when not to. Owns what is armed on each listener, the accept rate, and the order of pending
+//! handshakes. `receive` takes over as soon as a new connection has bytes. Accepting many at once stops well before the
+//! descriptor table is full, because a connection accepted into a full table is lost. Near the end they are taken one
+//! by one. The accept rate is one bucket a shard, in tokens. It may fall below zero, and it tells when it fills, which
+//! the small clocks of `conn::rate` cannot.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
-//! How connections end. Owns the goodbye: what is queued goes out, a WebSocket close frame last, then FIN, then
-//! whatever the peer still sends is thrown away until it closes too or a deadline passes (unread bytes would turn our
-//! close into a reset that destroys the frame). A slot is free again only when the kernel says `Closed`. Also owns
-//! timeouts and drain.
+//! How connections end. Owns the goodbye, timeouts and drain. In a goodbye what is queued goes out, a WebSocket close
+//! frame last, then FIN. Then whatever the peer still sends is thrown away until it closes too or a deadline passes:
+//! unread bytes would turn our close into a reset that destroys the frame. A slot is free again only when the kernel
+//! says `Closed`.
 
 use halley_protocol::websocket::CloseCode;
 use halley_protocol::websocket::frame::close_frame;

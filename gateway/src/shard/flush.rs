@@ -1,7 +1,7 @@
 //! Step 11 of a push on its way out: send queues → kernel, and what came back. Owns the sends of one turn: at most one
-//! per connection, what waits leaving as one. Success comes back as silence, so items are taken off when they are
-//! handed over and put back, in order, if the kernel took less. Nothing is sent on a stalled connection before it is
-//! writable again.
+//! a connection, and what waits leaves as one. Success comes back as silence. So items are taken off when they are
+//! handed over, and put back, in order, if the kernel took less. Nothing is sent on a stalled connection before it is
+//! writable again. Next: `io::uring`.
 
 use crate::conn::payloads::PayloadId;
 use crate::conn::{ConnState, Flags};

@@ -1,7 +1,7 @@
-//! Step 8 of a frame on its way in: what feed and control must know, told when their rings have room and kept until
-//! then. Owns the order: rooms before the logins that want them, so that feed knows a room when it allows a login into
-//! it. What is kept is bounded: of rooms and connections one state a slot, of receipts and answers as many as were
-//! asked for.
+//! Step 8 of a frame on its way in: what feed and control must know. It is told when their rings have room, and kept
+//! until then. Owns the order: rooms before the logins that want them, so that feed knows a room when it allows a login
+//! into it. What is kept is bounded: of rooms and connections one state a slot, of receipts and answers as many as were
+//! asked for, of logins and traces a number. Next: `feed::news` and `control::node`.
 
 use crate::conn::{ConnState, Flags};
 use crate::mesh::msg::{ConnRef, ShardToControl, ShardToFeed, TraceEvent};

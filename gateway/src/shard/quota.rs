@@ -1,5 +1,5 @@
-//! Connections per source address over all shards. Owns the one table that shards share; it is touched at accept and at
-//! the end of a connection, only while the limit is on, and never on the delivery path. It is in parts, each behind a
+//! Connections per source address over all shards. Owns the one table that shards share. It is touched at accept and at
+//! the end of a connection, only while the limit is on, and never on the delivery path. Each of its parts is behind a
 //! lock of its own, so that a shard waits for no other one's part to grow.
 
 use std::collections::HashMap;

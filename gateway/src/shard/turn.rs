@@ -1,7 +1,7 @@
-//! Step 2 of a frame on its way in: the turn. Its phases are reap → inbox → timers → paced broadcasts → drain → accepts
-//! → goodbyes → TLS handshakes → orders → flush → news → submit and wait, in this order; those that could take long
-//! have a budget. Owns the order, carries out what the core has ordered, and is the only place that enters the kernel;
-//! decides nothing about connections itself.
+//! Step 2 of a frame on its way in: the turn. Owns the order of its phases: reap → inbox → timers → paced broadcasts →
+//! drain → accepts → goodbyes → TLS handshakes → orders → flush → news → submit and wait. Those that could take long
+//! have a budget. It carries out what the core has ordered, and is the only place that enters the kernel. Decides
+//! nothing about connections itself.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
 //! The server side of TLS 1.2 and 1.3 for one connection, without a socket (RFC 8446, RFC 5246; goim §1.13 wss, C27).
-//! Owns the protocol state, the received bytes that are no whole record yet and the produced bytes that are not sent
-//! yet; decides nothing about the connection. It stands between the socket and `transport`: received bytes go through
-//! [`TlsSession::receive`] before anybody decodes them, whatever is to be sent goes through [`TlsSession::send`], and
-//! only [`TlsSession::outgoing`] reaches the kernel. Who we are, `halley_service::tls` says.
+//! Owns the protocol state, the received bytes that are no whole record yet, and the produced bytes that are not sent
+//! yet. Decides nothing about the connection. It stands between the socket and `transport`. Received bytes go through
+//! [`TlsSession::receive`] before anybody decodes them. Whatever is to be sent goes through [`TlsSession::send`], and
+//! only [`TlsSession::outgoing`] reaches the kernel. `halley_service::tls` says who we are.
 //!
 //! What the caller keeps to: after every call it sends `outgoing` (handshake bytes and alerts are there too), it gives
 //! `send` nothing while `outgoing` is not empty, so that the bytes of one send wait here at most, and it treats

@@ -1,6 +1,6 @@
-//! What stands between the TLS library and the socket. Owns the bytes on both sides and the progress that the library
-//! reports, and makes the calls that the session has allowed, each with what waits unread; it never decides whether a
-//! call may be made, nor what an error means. `super` is the only caller.
+//! What stands between the TLS library and the socket. Owns the bytes on both sides, and the progress that the library
+//! reports. Makes the calls that the session has allowed, each with what waits unread. Never decides whether a call may
+//! be made, nor what an error means. `super` is the only caller.
 
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, InsufficientSizeError};

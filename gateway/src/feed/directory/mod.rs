@@ -1,6 +1,6 @@
 //! Where everybody is: connection keys, users and rooms to shards and connections. Owns the tables and the limits on
-//! logins; decides what a login or a departure means and leaves it to `feed::news` to say so to shards, because only
-//! that one sees how full their rings are. Read by `feed::route` for every push.
+//! logins. Decides what a login or a departure means. It leaves telling the shards to `feed::news`, which alone sees
+//! how full their rings are. `feed::route` reads it for every push.
 //!
 //! A login is named by shard, slot and generation in all removals, so a late departure never erases the login that
 //! came after it (goim's defect C3).

@@ -1,7 +1,7 @@
 //! Step 1 of a frame on its way in, and step 12 of a push on its way out: the kernel seam on io_uring. Owns one ring
-//! with its direct descriptors and receive buffers, turns the requests of a shard into submission entries; `handover`
-//! gives them to the kernel in batches, `completions` turns what comes back into events. It decides nothing about
-//! connections. One thread makes it and uses it.
+//! with its direct descriptors and receive buffers. It makes submission entries of a shard's requests. `handover` gives
+//! them to the kernel in batches; `completions` makes events of what comes back. It decides nothing about connections.
+//! One thread makes it and uses it.
 //!
 //! Why it is built this way, in terms of what the kernel does:
 //! - An idle connection has one multishot poll armed and no buffer; a receive never waits and takes a provided buffer.
