@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use halley_service::config::value::address::ListenAddress;
 use halley_service::failure::{Cause, Failure};
+use halley_service::serve::servers::AdminListener;
 use serde::Serialize;
 
 use crate::config::{Config, convert};
@@ -39,15 +40,6 @@ impl Addresses {
         let first = |list: &[SocketAddr]| list.first().copied();
         Bound { tcp: first(&self.tcp), ws: first(&self.ws), wss: first(&self.wss), grpc: first(&self.grpc) }
     }
-}
-
-/// A listener of the admin side.
-#[derive(Debug)]
-pub enum AdminListener {
-    /// TCP.
-    Tcp(TcpListener),
-    /// A socket file.
-    Unix(UnixSocket),
 }
 
 /// Sockets of clients, the same for every shard but in another order.

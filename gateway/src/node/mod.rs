@@ -4,7 +4,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `listeners` | every listening socket |
-//! | `serving` | the servers of HTTP and gRPC |
+//! | `serving` | how many connections the servers of HTTP and gRPC may have |
 //! | `wiring` | the rings and doorbells between the threads |
 //! | `shards`, `services` | what runs on the threads |
 //! | `reload` | what SIGHUP changes |
@@ -60,7 +60,6 @@ use prepare::{Named, Prepared};
 use ready_file::ReadyFile;
 use reload::{Reloader, Targets};
 use services::{Control, Feed, Ingress};
-use serving::Servers;
 use wiring::Wiring;
 
 /// How long the other threads may take to end after the first one has, or after a drain.
@@ -86,7 +85,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let (clients, others) = listeners::count(&config);
     check_files(&machine, placement.shards.len(), clients, others)
         .map_err(|error| Failure::new(Cause::Kernel, error))?;
-    let (servers, note) = Servers::new(&config, &machine, placement.shards.len(), AccessRules::new(access));
+    let (servers, note) = serving::servers(&config, &machine, placement.shards.len(), AccessRules::new(access));
     placement.notes.extend(note);
     let ready_file = ReadyFile::prepare(&general.ready_file)?;
     let listeners = Listeners::bind(&config, placement.shards.len())?;

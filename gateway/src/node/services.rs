@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use halley_service::failure::Failure;
 use halley_service::serve::grpc::Grpc;
+use halley_service::serve::servers::{AdminListener, Servers};
 use halley_service::signals::Wishes;
 
 use crate::config::convert;
@@ -35,9 +36,7 @@ use crate::feed::stats::FeedStats;
 use crate::mesh::msg::ControlToShard;
 use crate::standalone::Standalone;
 
-use super::listeners::AdminListener;
 use super::reload::Reloader;
-use super::serving::Servers;
 use super::wiring::{ControlEnds, FeedEnds};
 
 /// Becomes true when everything is to end.

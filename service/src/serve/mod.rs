@@ -15,6 +15,7 @@
 //! | `asked` | what a route says of its request |
 //! | `answer`, `answers` | an answer on its way out; answers that no route makes |
 //! | `stats` | counters |
+//! | `servers` | all listeners of a process |
 //! | `requests` | what requests came to, by route |
 
 pub mod answer;
@@ -31,6 +32,7 @@ pub mod places;
 mod progress;
 mod request;
 pub mod requests;
+pub mod servers;
 pub mod stats;
 mod stream;
 
@@ -98,6 +100,14 @@ impl ServeLimits {
     pub fn http(places_max: usize) -> ServeLimits {
         let places = PlaceLimits { places_max, per_address_max: (places_max / 2).max(1), kept: KEPT_PLACES };
         ServeLimits { places, clocks: HTTP_CLOCKS, finish_within: Duration::from_secs(5) }
+    }
+
+    /// As [`ServeLimits::http`], some of so many connections in kept places.
+    pub fn http_with_kept(all: usize) -> ServeLimits {
+        let kept = KEPT_PLACES.min(all / 4);
+        let mut limits = ServeLimits::http((all - kept).max(1));
+        limits.places.kept = kept.max(1);
+        limits
     }
 
     /// So many connections, half of them from one address at most, for gRPC, where nobody asks how the process is.
