@@ -13,7 +13,7 @@
 //! - [`health`], [`pulse`], [`observe`], [`notify`]: whether threads live, and who is told.
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`log`]: the lines a program writes about itself.
-//! - [`plain`]: text that a terminal or a log may be given.
+//! - [`plain`]: text that a terminal or a log may be given; [`timestamp`]: times in it.
 //! - [`tls`]: certificates that are read, shown and replaced.
 //! - [`mod@counters`]: what is counted on one thread and read on another.
 //! - [`metrics`]: what Prometheus reads.
@@ -46,4 +46,5 @@ pub mod pulse;
 pub mod serve;
 pub mod signals;
 pub mod threads;
+pub mod timestamp;
 pub mod tls;

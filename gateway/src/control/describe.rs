@@ -5,10 +5,10 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
+use halley_service::timestamp::Timestamp;
 use serde::Serialize;
 
 use super::handle::{ControlError, ControlHandle};
-use super::time::Timestamp;
 use crate::close::CloseReason;
 use crate::feed::intake::{DirectoryEntry, Intake, NoAnswer, Request, Select};
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard};

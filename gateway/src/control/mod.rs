@@ -15,7 +15,6 @@
 //! | `ends` | why connections ended, for the log |
 //! | `drain` | stopping in order |
 //! | `steer` | who accepts for whom when shards are full |
-//! | `time` | times as people and programs read them |
 
 pub mod access;
 pub mod admin;
@@ -30,6 +29,5 @@ pub mod node;
 mod questions;
 pub mod stats;
 pub mod steer;
-pub mod time;
 pub mod trace;
 pub mod trace_stream;

@@ -11,11 +11,11 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
+use halley_service::timestamp::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::describe::{Directory, connection_name};
-use super::time::Timestamp;
 use super::trace::{TraceRecord, TraceSink, TraceSource};
 use crate::feed::intake::{DirectoryEntry, NoAnswer, Select, WatchNews, WatchSink, WatchSource};
 use crate::mesh::msg::{ConnRef, TraceEvent};

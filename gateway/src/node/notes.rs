@@ -8,10 +8,10 @@ use std::time::SystemTime;
 use halley_protocol::login::keys::KeySet;
 use halley_service::config::Schema as _;
 use halley_service::files::loose;
+use halley_service::timestamp::Timestamp;
 
 use crate::config::words::Auth;
 use crate::config::{Config, check};
-use crate::control::time::Timestamp;
 use halley_service::tls::certificates::{Certificates, Undated, Validity};
 
 use super::access::token_files;

@@ -1,9 +1,13 @@
-//! Times as people and programs read them. Owns the one format that the admin side answers with; reads no clock.
+//! Times as people and programs read them. Owns the one format that admin routes and notes answer with; reads no clock.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment in UTC, written as RFC 3339 with milliseconds: `2026-01-31T12:00:00.000Z`.
+/// The last moment that the format has room for: four digits of a year.
+const UNIX_MS_MAX: u64 = 253_402_300_799_999;
+
+/// A moment in UTC, written as RFC 3339 with milliseconds: `2026-01-31T12:00:00.000Z`. One after the year 9999 is
+/// written as the last of that year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     unix_ms: u64,
@@ -29,21 +33,8 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.unix_s();
-        let (day, second) = (seconds / 86_400, seconds % 86_400);
-        // Years counted from March end with the leap day, so months have a regular pattern of lengths; eras of 400
-        // years repeat exactly (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-        let day = day + 719_468;
-        let (era, day_of_era) = (day / 146_097, day % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let from_march = (5 * day_of_year + 2) / 153;
-        let day_of_month = day_of_year - (153 * from_march + 2) / 5 + 1;
-        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-        let year = era * 400 + year_of_era + u64::from(month <= 2);
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let ms = self.unix_ms % 1000;
-        write!(f, "{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+        let moment = UNIX_EPOCH + Duration::from_millis(self.unix_ms.min(UNIX_MS_MAX));
+        humantime::format_rfc3339_millis(moment).fmt(f)
     }
 }
 
@@ -67,6 +58,7 @@ mod tests {
             (1_704_067_199_001, "2023-12-31T23:59:59.001Z"),
             (1_709_210_096_123, "2024-02-29T12:34:56.123Z"),
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (u64::MAX, "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp::from_unix_ms(unix_ms).to_string(), text);
         }
