@@ -19,14 +19,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use halley_service::access::rules::AccessRules;
-use halley_service::access::{Caller, Kind, Peer, Role, Scope};
+use halley_service::access::{Caller, Peer, Role, Scope};
 use halley_service::metrics::Metrics;
 use halley_service::serve::answers;
 use halley_service::serve::asked::hold_back;
@@ -166,17 +166,7 @@ async fn check(admin: Arc<Admin>, scope: Scope, mut request: Request, next: Next
         }
         Err(denied) => hold_back(&admin.access, request.extensions(), peer, denied).await,
     };
-    let message = denied.to_string();
-    let (status, code) = match denied.kind() {
-        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthorized"),
-        Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-        Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-    };
-    let mut answer = Refusal { status, code, message }.into_response();
-    if denied.kind() == Kind::Unauthenticated {
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    answer
+    answers::denied(&denied)
 }
 
 /// Who was let in.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Request, Uri, Version};
+use http::{Extensions, HeaderMap, Request, StatusCode, Uri, Version};
 
 use crate::address::AddressBlock;
 use failures::Failures;
@@ -168,6 +168,17 @@ pub enum Kind {
     Forbidden,
     /// Waiting could help: 429, RESOURCE_EXHAUSTED.
     TooMany,
+}
+
+impl Kind {
+    /// The status of an answer over HTTP.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
 }
 
 impl Denied {

@@ -3,8 +3,10 @@
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
+
+use crate::access::{Denied, Kind};
 
 /// The header did not come within its time.
 pub const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -30,6 +32,25 @@ pub fn try_later(status: StatusCode, code: &str, message: &str) -> Response<Body
     let mut response = error(status, code, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
+}
+
+/// What somebody is told who may not. Waiting helps whoever showed too many wrong tokens.
+pub fn denied(denied: &Denied) -> Response<Body> {
+    let (kind, message) = (denied.kind(), denied.to_string());
+    let mut response = match kind {
+        Kind::Unauthenticated => error(kind.status(), "unauthorized", &message),
+        Kind::Forbidden => error(kind.status(), "forbidden", &message),
+        Kind::TooMany => try_later(kind.status(), "busy", &message),
+    };
+    challenge(kind, &mut response);
+    response
+}
+
+/// Say in the answer to somebody who may not how to show who he is, if that could help (RFC 9110 §11.6.1).
+pub fn challenge<B>(kind: Kind, response: &mut Response<B>) {
+    if kind == Kind::Unauthenticated {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
 }
 
 /// What is said about a query that a route of ours does not take: a name that is not known, or one that comes twice.

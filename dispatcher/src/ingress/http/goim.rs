@@ -15,11 +15,12 @@
 use std::collections::BTreeMap;
 
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use halley_protocol::push::{Push, Target};
-use halley_service::access::{Denied, Kind};
+use halley_service::access::Denied;
+use halley_service::serve::answers::challenge;
 use halley_service::serve::body::BodyError;
 use serde::Serialize;
 
@@ -64,16 +65,12 @@ fn bind_error(error: &BindError) -> Response {
     json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None })
 }
 
+/// The code is the status, below 0.
 fn denied(denied: &Denied) -> Response {
-    let (status, code) = match denied.kind() {
-        Kind::Unauthenticated => (StatusCode::UNAUTHORIZED, -401),
-        Kind::Forbidden => (StatusCode::FORBIDDEN, -403),
-        Kind::TooMany => (StatusCode::TOO_MANY_REQUESTS, -429),
-    };
-    let mut response = json(status, JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
-    if denied.kind() == Kind::Unauthenticated {
-        response.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
-    }
+    let kind = denied.kind();
+    let code = -i32::from(kind.status().as_u16());
+    let mut response = json(kind.status(), JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
+    challenge(kind, &mut response);
     response
 }
 

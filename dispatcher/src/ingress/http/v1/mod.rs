@@ -4,12 +4,11 @@
 mod request;
 
 use axum::extract::{Query, Request};
-use axum::http::header::{CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::response::Response;
 use halley_protocol::push::Push;
-use halley_service::access::{Denied, Kind};
-use halley_service::serve::answers::{error, try_later, wrong_query};
+use halley_service::serve::answers::{denied, error, try_later, wrong_query};
 use halley_service::serve::body::BodyError;
 use serde::{Deserialize, Serialize};
 
@@ -32,19 +31,6 @@ const ONLINE_ROOMS_DEFAULT: usize = 10;
 
 /// Rooms listed at most.
 const ONLINE_ROOMS_MAX: usize = 1000;
-
-fn denied(denied: &Denied) -> Response {
-    let message = denied.to_string();
-    match denied.kind() {
-        Kind::Forbidden => error(StatusCode::FORBIDDEN, "forbidden", &message),
-        Kind::TooMany => try_later(StatusCode::TOO_MANY_REQUESTS, "busy", &message),
-        Kind::Unauthenticated => {
-            let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", &message);
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            response
-        }
-    }
-}
 
 fn push_error(failed: &PushError) -> Response {
     let message = failed.to_string();
