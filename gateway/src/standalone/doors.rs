@@ -32,7 +32,7 @@ pub(super) struct Doors {
     push_keys_max: usize,
 }
 
-/// Every path that [`Doors::routes`] may serve.
+/// Every path that the doors may serve.
 pub fn paths() -> Vec<&'static str> {
     http::paths().into_iter().chain(admin::PATHS).collect()
 }

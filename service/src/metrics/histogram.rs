@@ -60,7 +60,7 @@ impl<const N: usize> Buckets<N> {
 }
 
 /// What others may read. A thread with turns counts in [`Buckets`] of its own, which it publishes with its counters
-/// ([`crate::counters`]); where there are no turns, values are recorded here.
+/// ([`counters!`](crate::counters!)); where there are no turns, values are recorded here.
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {
     counts: [AtomicU64; N],
