@@ -1,5 +1,7 @@
 //! Halley's gateway: holds clients' TCP and WebSocket connections on io_uring and delivers pushes to them.
 
+#![warn(unreachable_pub)]
+
 pub mod cli;
 pub mod close;
 pub mod comet;

@@ -1,5 +1,5 @@
-//! The gRPC server on real sockets, against a client that speaks HTTP/2 by hand: what is asked before a body is read, what bodies
-//! and connections may hold and for how long.
+//! The gRPC server on real sockets, against a client that speaks HTTP/2 by hand: what is asked before a body is read,
+//! what bodies and connections may hold and for how long.
 
 mod support;
 
@@ -204,8 +204,8 @@ async fn a_message_is_judged_by_its_prefix() {
     assert_eq!(answered(response).await.0, OUT_OF_RANGE);
 }
 
-/// Unfinished messages hold what came of them and no more than the budget; when it is used up others are refused in bounded
-/// time, and all is given back.
+/// Unfinished messages hold what came of them and no more than the budget; when it is used up others are refused in
+/// bounded time, and all is given back.
 #[tokio::test]
 async fn unfinished_messages_hold_no_more_than_the_budget() {
     let budget = Budget::new(2 << 20);
@@ -342,7 +342,8 @@ async fn idle_connections_make_room_for_calls() {
     assert_eq!(job.call("Echo", b"x", &[]).await.0, "0");
 }
 
-/// Calls that wait for their caller are no claim to a place: he does not send his message, or gives no window for his answer.
+/// Calls that wait for their caller are no claim to a place: he does not send his message, or gives no window for his
+/// answer.
 #[tokio::test]
 async fn calls_that_let_us_wait_make_room() {
     let places = PlaceLimits { places_max: 3, per_address_max: 4, kept: 0 };
@@ -383,7 +384,8 @@ async fn calls_that_let_us_wait_make_room() {
     drop((silent, deaf, works, call));
 }
 
-/// Calls whose messages do not come hold no room that others need: the one that lets us wait longest leaves for a new call.
+/// Calls whose messages do not come hold no room that others need: the one that lets us wait longest leaves for a new
+/// call.
 #[tokio::test]
 async fn stalled_calls_make_room_for_others() {
     let budget = Budget::new(512 * 1024);

@@ -1,5 +1,6 @@
-//! That a program stands on this crate: the example `hello`, as a process, with everything a server of ours is expected to do.
-//! It takes its settings from a file and the environment, serves, is watched, reloads, keeps what is right, and drains.
+//! That a program stands on this crate: the example `hello`, as a process, with everything a server of ours is expected
+//! to do. It takes its settings from a file and the environment, serves, is watched, reloads, keeps what is right, and
+//! drains.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

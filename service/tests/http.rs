@@ -112,8 +112,8 @@ async fn peers_are_noted() {
     drop(local);
 }
 
-/// A header that has begun has its time, an idle connection another one, and whoever sends a header in pieces within its time
-/// is served.
+/// A header that has begun has its time, an idle connection another one, and whoever sends a header in pieces within
+/// its time is served.
 #[tokio::test]
 async fn headers_and_idle_connections_have_their_times() {
     let server = start(places(8), Clocks { head: SOON, ..NEVER }).await;
@@ -234,7 +234,8 @@ async fn many_requests_at_once_keep_nobody_waiting() {
     assert!(before < AT_ONCE / 4, "{before} of them were answered first");
 }
 
-/// Answers to wrong tokens are held back on their connections, which stay; beyond the bound they go out at once and end them.
+/// Answers to wrong tokens are held back on their connections, which stay; beyond the bound they go out at once and end
+/// them.
 #[tokio::test]
 async fn beyond_the_bound_a_wrong_token_ends_its_connection() {
     const HELD_BACK: usize = 256;
@@ -313,7 +314,8 @@ async fn read_some(io: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer[..bytes]).into_owned()
 }
 
-/// Whoever is answered before his body was read gets the answer, however much he still sends; and is told that the connection ends.
+/// Whoever is answered before his body was read gets the answer, however much he still sends; and is told that the
+/// connection ends.
 #[tokio::test]
 async fn an_early_answer_survives_what_the_client_still_sends() {
     let server = start(places(64), NEVER).await;
@@ -323,7 +325,8 @@ async fn an_early_answer_survives_what_the_client_still_sends() {
             if path == "/take" && bytes < 1 << 20 {
                 continue;
             }
-            // A client that reads only when all is sent, as Python's http.client does: blocking, on a thread of its own.
+            // A client that reads only when all is sent, as Python's http.client does: blocking, on a thread of its
+            // own.
             let answer = tokio::task::spawn_blocking(move || {
                 use std::io::{Read as _, Write as _};
                 let mut io = std::net::TcpStream::connect(address).expect("it listens");
@@ -486,8 +489,8 @@ async fn unfinished_headers_make_room_after_a_second() {
     assert_eq!(server.stats.evicted(Phase::Head), 1);
 }
 
-/// When everybody waits for us, who asks how we are is answered all the same, again and again, and nobody else is kept waiting
-/// without a word.
+/// When everybody waits for us, who asks how we are is answered all the same, again and again, and nobody else is kept
+/// waiting without a word.
 #[tokio::test]
 async fn health_is_answered_when_all_places_are_busy() {
     let begun = Begun::default();

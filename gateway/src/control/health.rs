@@ -1,5 +1,5 @@
-//! Whether the threads live that have no pulse of their own. Owns how shards and feed are asked: shards by the control loop, feed by
-//! its door. Next step: `halley_service::health`, which answers for all threads.
+//! Whether the threads live that have no pulse of their own. Owns how shards and feed are asked: shards by the control
+//! loop, feed by its door. Next step: `halley_service::health`, which answers for all threads.
 
 use futures_util::future::join_all;
 use halley_service::health::Others;

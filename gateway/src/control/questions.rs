@@ -10,7 +10,7 @@ use super::handle::Reply;
 use crate::mesh::msg::{ConnInfo, ConnRef};
 
 /// Questions that may be without answer; more are refused as `Busy`.
-pub const QUESTIONS_MAX: usize = 4096;
+pub(super) const QUESTIONS_MAX: usize = 4096;
 
 /// Who waits for the answer to a question.
 pub(super) enum Question {

@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use crate::mesh::msg::ReceiptId;
 
 /// Receipts from the oldest unanswered one to the newest.
-pub const RECEIPTS_MAX: usize = 4096;
+pub(super) const RECEIPTS_MAX: usize = 4096;
 
 /// The waiting receipts, at most [`RECEIPTS_MAX`] from the oldest on.
 #[derive(Debug)]
-pub struct Receipts {
+pub(super) struct Receipts {
     /// `None` = answered, while an older one waits.
     window: VecDeque<Option<Receipt>>,
     /// Number of the first in the window; 0 names no receipt.
@@ -30,22 +30,22 @@ struct Receipt {
 
 impl Receipts {
     /// Before the first push that is counted.
-    pub fn new() -> Receipts {
+    pub(super) fn new() -> Receipts {
         Receipts { window: VecDeque::new(), first: 1, open: 0, expired: 0 }
     }
 
     /// Receipts that wait.
-    pub fn open_len(&self) -> u64 {
+    pub(super) fn open_len(&self) -> u64 {
         self.open
     }
 
     /// Receipts answered early, since start.
-    pub fn expired(&self) -> u64 {
+    pub(super) fn expired(&self) -> u64 {
         self.expired
     }
 
     /// A receipt over this many shards; answered at once when nobody is asked.
-    pub fn open(&mut self, shards: usize) -> (ReceiptId, oneshot::Receiver<u64>) {
+    pub(super) fn open(&mut self, shards: usize) -> (ReceiptId, oneshot::Receiver<u64>) {
         let (reply, answer) = oneshot::channel();
         let receipt = Receipt { missing: shards, matched: 0, reply };
         if shards == 0 {
@@ -62,7 +62,7 @@ impl Receipts {
     }
 
     /// A shard's answer. One that comes after its receipt expired is dropped.
-    pub fn answer(&mut self, id: ReceiptId, matched: u32) {
+    pub(super) fn answer(&mut self, id: ReceiptId, matched: u32) {
         let Some(Some(receipt)) = self.place(id).and_then(|at| self.window.get_mut(at)) else { return };
         receipt.matched += u64::from(matched);
         receipt.missing -= 1;

@@ -5,11 +5,11 @@ use super::directory::{Logins, Place, Select};
 use super::intake::{WatchNews, WatchSink};
 
 /// Watchers at once; one more is turned away (its channel closes).
-pub const WATCHES_MAX: usize = 256;
+pub(super) const WATCHES_MAX: usize = 256;
 
 /// The watchers, [`WATCHES_MAX`] at most.
 #[derive(Debug, Default)]
-pub struct Watches {
+pub(super) struct Watches {
     watches: Vec<Watch>,
     refused: u64,
     dropped: u64,
@@ -23,22 +23,22 @@ struct Watch {
 
 impl Watches {
     /// Watchers now.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.watches.len() as u64
     }
 
     /// Watchers turned away, since start.
-    pub fn refused(&self) -> u64 {
+    pub(super) fn refused(&self) -> u64 {
         self.refused
     }
 
     /// News lost because a watcher was slow, since start.
-    pub fn dropped(&self) -> u64 {
+    pub(super) fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// Add a watcher and tell it the logins of now.
-    pub fn add(&mut self, select: Select, news: WatchSink, logins: &Logins) {
+    pub(super) fn add(&mut self, select: Select, news: WatchSink, logins: &Logins) {
         self.watches.retain(|watch| !watch.news.is_closed());
         if self.watches.len() == WATCHES_MAX {
             self.refused += 1;
@@ -51,12 +51,12 @@ impl Watches {
     }
 
     /// A login was stored.
-    pub fn opened(&mut self, logins: &Logins, place: Place) {
+    pub(super) fn opened(&mut self, logins: &Logins, place: Place) {
         self.tell(logins, place, || WatchNews::Opened(logins.describe(place)));
     }
 
     /// A login is about to be forgotten.
-    pub fn gone(&mut self, logins: &Logins, place: Place) {
+    pub(super) fn gone(&mut self, logins: &Logins, place: Place) {
         let (shard, conn) = logins.conn(place);
         self.tell(logins, place, || WatchNews::Gone { shard, conn });
     }

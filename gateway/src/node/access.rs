@@ -1,6 +1,6 @@
-//! Who may ask for what, as configured. Owns which tokens allow what, reading their files, and the refusal of a text that is no
-//! token; the rules themselves are [`halley_service::access`]'s. Made at the start and at every reload, before anything is taken
-//! over.
+//! Who may ask for what, as configured. Owns which tokens allow what, reading their files, and the refusal of a text
+//! that is no token; the rules themselves are [`halley_service::access`]'s. Made at the start and at every reload,
+//! before anything is taken over.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError, Known, Problem};
 use crate::control::access::{ADMIN, OBSERVE};
 
 /// What callers may be allowed, by the names that metrics have for it.
-pub const SCOPES: [(&str, Scope); 5] =
+pub(super) const SCOPES: [(&str, Scope); 5] =
     [("questions", QUESTIONS), ("push", PUSH), ("observe", OBSERVE), ("admin", ADMIN), ("comet", COMET)];
 
 /// Bytes of one token file.
@@ -66,13 +66,13 @@ fn kinds(config: &Config) -> [TokenKind<'_>; 4] {
 }
 
 /// The token files that are set, each with its setting.
-pub fn token_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+pub(super) fn token_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
     let kinds = kinds(config).into_iter();
     kinds.filter(|kind| !kind.file.as_os_str().is_empty()).map(|kind| (kind.file_setting, kind.file))
 }
 
 /// The rules of this configuration. Reads the token files; says everything that is wrong in what is known of them.
-pub fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
+pub(super) fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
     let general = &config.general;
     let mut tokens = Vec::new();
     let mut problems = Vec::new();

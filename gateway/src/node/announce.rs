@@ -1,4 +1,5 @@
-//! Telling people that the gateway serves: the start lines on standard output. Owns their form; addresses come from `listeners`.
+//! Telling people that the gateway serves: the start lines on standard output. Owns their form; addresses come from
+//! `listeners`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use crate::standalone;
 use super::listeners::Addresses;
 
 /// Print the start lines. A reader that left is no failure.
-pub fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses, notes: &[String]) {
+pub(super) fn greet(config: &Config, origin: &str, placement: &Placement, addresses: &Addresses, notes: &[String]) {
     let mut output = std::io::stdout();
     let mut text = greeting(config, origin, placement, addresses);
     notes.iter().for_each(|note| item(&mut text, "note", format_args!("{note}")));

@@ -1,5 +1,5 @@
-//! Every listening socket of the process, bound before any thread starts, so that an address in use costs nothing but a sentence.
-//! Owns the sockets until they are split among the threads, and the addresses that they really have.
+//! Every listening socket of the process, bound before any thread starts, so that an address in use costs nothing but a
+//! sentence. Owns the sockets until they are split among the threads, and the addresses that they really have.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ use halley_service::listen::{ListenError, UnixSocket, listen_alone, listen_share
 
 /// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Addresses {
+pub(super) struct Addresses {
     /// Clients over TCP.
     pub tcp: Vec<SocketAddr>,
     /// Clients over WebSocket.
@@ -36,7 +36,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// What the dispatcher tells others.
-    pub fn bound(&self) -> Bound {
+    pub(super) fn bound(&self) -> Bound {
         let first = |list: &[SocketAddr]| list.first().copied();
         Bound { tcp: first(&self.tcp), ws: first(&self.ws), wss: first(&self.wss), grpc: first(&self.grpc) }
     }
@@ -44,33 +44,34 @@ impl Addresses {
 
 /// Sockets of clients, the same for every shard but in another order.
 #[derive(Debug)]
-pub struct ShardSockets {
+pub(super) struct ShardSockets {
     /// By shard: a socket per address, with what is spoken there.
     by_shard: Vec<Vec<(Listener, Arc<OwnedFd>)>>,
 }
 
 impl ShardSockets {
     /// A shard's own sockets, then those of its neighbours.
-    pub fn of(&self, shard: usize) -> Vec<(Listener, Arc<OwnedFd>)> {
+    pub(super) fn of(&self, shard: usize) -> Vec<(Listener, Arc<OwnedFd>)> {
         let neighbours =
             self.by_shard.iter().enumerate().filter(|(index, _)| *index != shard).flat_map(|(_, list)| list);
         self.by_shard[shard].iter().chain(neighbours).cloned().collect()
     }
 
     /// What shuts all of them.
-    pub fn doors(&self) -> ClientDoors {
+    pub(super) fn doors(&self) -> ClientDoors {
         ClientDoors(self.by_shard.iter().flatten().map(|(_, socket)| Arc::clone(socket)).collect())
     }
 }
 
 /// Ends listening for clients, for all shards at once.
 #[derive(Debug)]
-pub struct ClientDoors(Vec<Arc<OwnedFd>>);
+pub(super) struct ClientDoors(Vec<Arc<OwnedFd>>);
 
 impl ClientDoors {
-    /// Refuse new connections in the kernel, and reset those that wait unaccepted. Without it the kernel would go on completing
-    /// connections that nobody takes. Accepts under way end with `EINVAL`, so the shards should have been told to stop before.
-    pub fn shut(&self) {
+    /// Refuse new connections in the kernel, and reset those that wait unaccepted. Without it the kernel would go on
+    /// completing connections that nobody takes. Accepts under way end with `EINVAL`, so the shards should have been
+    /// told to stop before.
+    pub(super) fn shut(&self) {
         for socket in &self.0 {
             if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Read) {
                 tracing::warn!(%error, "a listener cannot be shut: its clients wait until the process ends");
@@ -81,7 +82,7 @@ impl ClientDoors {
 
 /// Sockets of the servers on a runtime.
 #[derive(Debug)]
-pub struct ServiceSockets {
+pub(super) struct ServiceSockets {
     /// Pushing over HTTP.
     pub http: Vec<TcpListener>,
     /// gRPC.
@@ -92,7 +93,7 @@ pub struct ServiceSockets {
 
 /// All sockets of the process, bound and not yet served.
 #[derive(Debug)]
-pub struct Listeners {
+pub(super) struct Listeners {
     shards: ShardSockets,
     services: ServiceSockets,
     addresses: Addresses,
@@ -100,7 +101,7 @@ pub struct Listeners {
 
 impl Listeners {
     /// Bind everything that is configured. The first address that fails ends it.
-    pub fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure> {
+    pub(super) fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure> {
         let general = &config.general;
         let options = convert::socket_options(config);
         let mut by_shard: Vec<Vec<(Listener, Arc<OwnedFd>)>> = vec![Vec::new(); shards];
@@ -154,18 +155,18 @@ impl Listeners {
     }
 
     /// The addresses that clients reach.
-    pub fn addresses(&self) -> &Addresses {
+    pub(super) fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
     /// The sockets, for the threads.
-    pub fn split(self) -> (ShardSockets, ServiceSockets) {
+    pub(super) fn split(self) -> (ShardSockets, ServiceSockets) {
         (self.shards, self.services)
     }
 }
 
 /// Listeners that each shard has, and those of the process, as configured.
-pub fn count(config: &Config) -> (usize, usize) {
+pub(super) fn count(config: &Config) -> (usize, usize) {
     let general = &config.general;
     let clients = [&general.tcp_listen, &general.ws_listen, &general.tls_listen, &general.wss_listen];
     let others = general.http_listen.len() + general.grpc_listen.len() + general.admin_listen.len();

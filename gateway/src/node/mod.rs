@@ -1,5 +1,5 @@
-//! The gateway's process from start to end. Owns the order in which its parts are made, started and stopped; the parts know
-//! nothing of each other but their rings and doors. Next step: `shards` and `services`, on threads of their own.
+//! The gateway's process from start to end. Owns the order in which its parts are made, started and stopped; the parts
+//! know nothing of each other but their rings and doors. Next step: `shards` and `services`, on threads of their own.
 //!
 //! | file | noun |
 //! |---|---|
@@ -65,8 +65,8 @@ use wiring::Wiring;
 /// How long the other threads may take to end after the first one has, or after a drain.
 const END_WITHIN: Duration = Duration::from_secs(15);
 
-/// Run the gateway until it is told to stop. Takes over the process's signals, of which `early` remembers the first moments, and
-/// its panics.
+/// Run the gateway until it is told to stop. Takes over the process's signals, of which `early` remembers the first
+/// moments, and its panics.
 pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure> {
     let (_running, mut signals, wishes) = process::begin(early, PROGRAM)?;
     let Prepared { loaded: Loaded { config, origin, file, .. }, named, .. } = Prepared::read_at_start(&sources)?;
@@ -220,7 +220,8 @@ pub struct Rehearsal {
     pub notes: Vec<String>,
 }
 
-/// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read too.
+/// Say whether a configuration could run, as far as that can be seen without listening: the files it names are read
+/// too.
 pub fn rehearse(sources: &Sources) -> Result<Rehearsal, Failure> {
     let Prepared { loaded, named, .. } = Prepared::read_at_start(sources)?;
     named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;

@@ -18,7 +18,7 @@ use super::access::token_files;
 
 /// The notes on a configuration, a sentence each. `file` is where the settings come from; `certificates` and `key_set`
 /// are what was read of its files.
-pub fn of(
+pub(super) fn of(
     config: &Config,
     file: Option<&Path>,
     certificates: Option<&Certificates>,
@@ -35,21 +35,22 @@ pub fn of(
     notes.extend(without_effect(config));
     if !config.ingress.page_hosts.is_empty() && !check::has_tokens(config) {
         notes.push(
-            "whoever reaches http_listen through a proxy on this machine by a name of ingress.page_hosts may do everything: set \
-             push_token"
+            "whoever reaches http_listen through a proxy on this machine by a name of ingress.page_hosts may do \
+             everything: set push_token"
                 .to_owned(),
         );
     }
     if check::jobs_need_no_token(config) {
         notes.push(
-            "whoever reaches grpc_listen pushes as a job of goim does, without a token: set comet_token if yours can show one"
+            "whoever reaches grpc_listen pushes as a job of goim does, without a token: set comet_token if yours can \
+             show one"
                 .to_owned(),
         );
     }
     if let Some(names) = check::plain_tokens(config) {
         notes.push(format!(
-            "signed tokens come in unencrypted over {names}: whoever listens on the way can log in with them; use tls_listen and \
-             wss_listen, or listen on 127.0.0.1 behind a proxy with TLS"
+            "signed tokens come in unencrypted over {names}: whoever listens on the way can log in with them; use \
+             tls_listen and wss_listen, or listen on 127.0.0.1 behind a proxy with TLS"
         ));
     }
     if config.general.auth == Auth::Jwt && config.jwt.required.iter().all(|claim| claim != "exp") {
@@ -78,8 +79,8 @@ fn undated(certificate: &Undated) -> String {
     let Undated { path, place } = certificate;
     let (which, path) = (which(*place), path.display());
     format!(
-        "when the certificate {which}in {path} is valid cannot be read: clients may refuse it, and no metric tells when it \
-         ends"
+        "when the certificate {which}in {path} is valid cannot be read: clients may refuse it, and no metric tells \
+         when it ends"
     )
 }
 

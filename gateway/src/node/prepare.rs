@@ -1,6 +1,7 @@
-//! A configuration with everything that it names: keys, certificates, tokens. Owns reading all of it, from the file to the last
-//! key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a reload
-//! and `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody else.
+//! A configuration with everything that it names: keys, certificates, tokens. Owns reading all of it, from the file to
+//! the last key, so that everything that is wrong is found before anything is done by it; decides nothing. The start, a
+//! reload and `check-config` all come through here, on a thread of its own: a file that does not answer hangs nobody
+//! else.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,7 +21,7 @@ use halley_service::tls::certificates::{self, CertificateError, Certificates};
 
 /// A configuration with everything that it names.
 #[derive(Debug)]
-pub struct Prepared {
+pub(super) struct Prepared {
     /// The settings, and where they come from.
     pub loaded: Loaded,
     /// What of them differs from before.
@@ -31,7 +32,7 @@ pub struct Prepared {
 
 /// What a configuration names in files, or secures with them.
 #[derive(Debug)]
-pub struct Named {
+pub(super) struct Named {
     /// How signed logins are decided, where they are.
     pub jwt: Option<JwtRules>,
     /// Certificates, where anything listens with TLS.
@@ -44,7 +45,7 @@ pub struct Named {
 
 impl Prepared {
     /// Read everything, or say everything that is wrong. Of settings that need a restart those of `current` stay.
-    pub fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
+    pub(super) fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
         let draft = Draft::read(sources);
         let named = Named::read(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
         let (mut loaded, mut named) = match (draft.finish(), named) {
@@ -65,7 +66,7 @@ impl Prepared {
     }
 
     /// Read everything, for a thread without a runtime.
-    pub fn read_at_start(sources: &Sources) -> Result<Prepared, Failure> {
+    pub(super) fn read_at_start(sources: &Sources) -> Result<Prepared, Failure> {
         let sources = sources.clone();
         Reading::at_start(move || Prepared::read(&sources, None))
     }

@@ -1,6 +1,7 @@
-//! The file that tells programs where the gateway listens while it serves. Owns its being there whole or not at all, readable by
-//! its owner only, and never another process's: it is locked as long as this process lives, so that a later start can tell what a
-//! dead one left behind from what a living one serves by. A file that no gateway has written is neither removed nor replaced.
+//! The file that tells programs where the gateway listens while it serves. Owns its being there whole or not at all,
+//! readable by its owner only, and never another process's: it is locked as long as this process lives, so that a later
+//! start can tell what a dead one left behind from what a living one serves by. A file that no gateway has written is
+//! neither removed nor replaced.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +24,7 @@ const LISTS: [&str; 7] = ["tcp", "ws", "tls", "wss", "http", "grpc", "admin"];
 
 /// The file before it is written; none where no path is configured.
 #[derive(Debug)]
-pub struct ReadyFile(Option<Prepared>);
+pub(super) struct ReadyFile(Option<Prepared>);
 
 /// A file under another name, until it is written.
 #[derive(Debug)]
@@ -36,16 +37,16 @@ struct Prepared {
 
 /// The file of a gateway that serves. It goes away with the value.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     _file: OwnFile,
     /// Holds the lock.
     _lock: File,
 }
 
 impl ReadyFile {
-    /// Make sure that the file can be written; an empty path means no file. Changes nothing of what is at its path, and refuses
-    /// what no gateway can have put there.
-    pub fn prepare(path: &Path) -> Result<ReadyFile, Failure> {
+    /// Make sure that the file can be written; an empty path means no file. Changes nothing of what is at its path, and
+    /// refuses what no gateway can have put there.
+    pub(super) fn prepare(path: &Path) -> Result<ReadyFile, Failure> {
         if path.as_os_str().is_empty() {
             return Ok(ReadyFile(None));
         }
@@ -66,9 +67,9 @@ impl ReadyFile {
         prepared.map(|prepared| ReadyFile(Some(prepared))).map_err(|fault| unwritable(path, &fault))
     }
 
-    /// Remove what a dead process left at the path: to be called once our addresses are ours, since a start that fails takes
-    /// nothing from anybody. What a living one has there stays until [`ReadyFile::write`] takes its place.
-    pub fn clear(&self) -> Result<(), Failure> {
+    /// Remove what a dead process left at the path: to be called once our addresses are ours, since a start that fails
+    /// takes nothing from anybody. What a living one has there stays until [`ReadyFile::write`] takes its place.
+    pub(super) fn clear(&self) -> Result<(), Failure> {
         let Some(Prepared { path, .. }) = &self.0 else { return Ok(()) };
         let cleared = match there(path) {
             Ok(There::Dead(file)) => Identity::of(&file).and_then(|file| file.remove(path)).map_err(Fault::from),
@@ -79,7 +80,7 @@ impl ReadyFile {
     }
 
     /// Write the file, and put it in its place.
-    pub fn write(self, addresses: &Addresses) -> Result<Option<Written>, Failure> {
+    pub(super) fn write(self, addresses: &Addresses) -> Result<Option<Written>, Failure> {
         let Some(Prepared { path, temporary, mut file }) = self.0 else { return Ok(None) };
         let mut text = serde_json::to_string(addresses).map_err(|error| Failure::new(Cause::Runtime, error))?;
         text.push('\n');
@@ -137,8 +138,8 @@ impl fmt::Display for Fault {
 enum There {
     /// Nothing, or a link, which is not followed.
     Nothing,
-    /// The file of a gateway that lives no more, or one that holds nothing: a new one that somebody made for us, or what a
-    /// machine that lost its power has left of it.
+    /// The file of a gateway that lives no more, or one that holds nothing: a new one that somebody made for us, or
+    /// what a machine that lost its power has left of it.
     Dead(File),
     /// That of a gateway that serves by it.
     Living,
@@ -199,7 +200,8 @@ mod tests {
         serde_json::to_string(&Addresses::default()).expect("JSON")
     }
 
-    /// The file is for its owner, a link in its place is replaced and not followed, and nothing else is left in the folder.
+    /// The file is for its owner, a link in its place is replaced and not followed, and nothing else is left in the
+    /// folder.
     #[test]
     fn the_file_is_its_owners_and_follows_no_link() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -214,8 +216,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "the target alone");
     }
 
-    /// What a dead process left is gone at once; what a living one has stays until its successor is ready, and is the successor's
-    /// then, whoever of the two ends first.
+    /// What a dead process left is gone at once; what a living one has stays until its successor is ready, and is the
+    /// successor's then, whoever of the two ends first.
     #[test]
     fn only_a_dead_ones_file_is_removed_early() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! Reading the configuration again. Owns the order in which parts take the new one over: everything that can fail first, so that
-//! a broken file or key changes nothing at all.
+//! Reading the configuration again. Owns the order in which parts take the new one over: everything that can fail
+//! first, so that a broken file or key changes nothing at all.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,10 +18,10 @@ use halley_service::tls::certificates::TlsServer;
 use super::prepare::{Named, Prepared};
 
 /// The target of this module's log lines, none of which is ever left out: an operator has asked for them.
-pub const TARGET: &str = module_path!();
+pub(super) const TARGET: &str = module_path!();
 
 /// Who takes a new configuration over.
-pub struct Targets {
+pub(super) struct Targets {
     /// Reaches the shards.
     pub control: ControlHandle,
     /// Reaches feed.
@@ -41,7 +41,7 @@ pub struct Targets {
 }
 
 /// Takes new configurations over.
-pub struct Reloader {
+pub(super) struct Reloader {
     sources: Sources,
     current: Config,
     targets: Targets,
@@ -50,17 +50,18 @@ pub struct Reloader {
 
 impl Reloader {
     /// `current` is what the process runs by, read from `sources`.
-    pub fn new(sources: Sources, current: Config, targets: Targets) -> Reloader {
+    pub(super) fn new(sources: Sources, current: Config, targets: Targets) -> Reloader {
         Reloader { sources, current, targets, reading: Reading::default() }
     }
 
     /// The configuration that the process runs by.
-    pub fn current(&self) -> &Config {
+    pub(super) fn current(&self) -> &Config {
         &self.current
     }
 
-    /// Read again and take over what may change. Says in the log what came of it. Reading hangs nobody but its own thread.
-    pub async fn reload(&mut self) {
+    /// Read again and take over what may change. Says in the log what came of it. Reading hangs nobody but its own
+    /// thread.
+    pub(super) async fn reload(&mut self) {
         match self.try_reload().await {
             Ok((Changes { mut live, restart }, notes, tokens_changed)) => {
                 self.targets.reloads.taken(SystemTime::now());

@@ -1,5 +1,5 @@
-//! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, control with the admin
-//! listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
+//! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, control with the
+//! admin listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
 //! tells the others.
 
 use std::io;
@@ -43,7 +43,7 @@ use super::wiring::{ControlEnds, FeedEnds};
 type Stopping = watch::Receiver<bool>;
 
 /// The feed thread.
-pub struct Feed {
+pub(super) struct Feed {
     /// Ring ends.
     pub ends: FeedEnds,
     /// The receiving end of the intake.
@@ -58,7 +58,7 @@ pub struct Feed {
 
 impl Feed {
     /// Run to the end.
-    pub fn run(self, up: Up) -> Result<(), Failure> {
+    pub(super) fn run(self, up: Up) -> Result<(), Failure> {
         let runtime = runtime()?;
         runtime.block_on(async move {
             let FeedEnds { shards, doorbell } = self.ends;
@@ -70,7 +70,7 @@ impl Feed {
 }
 
 /// The ingress thread, which also runs the dispatcher's consumer.
-pub struct Ingress {
+pub(super) struct Ingress {
     /// The dispatcher.
     pub standalone: Standalone,
     /// HTTP listeners.
@@ -93,7 +93,7 @@ pub struct Ingress {
 
 impl Ingress {
     /// Run to the end.
-    pub fn run(self, up: Up) -> Result<(), Failure> {
+    pub(super) fn run(self, up: Up) -> Result<(), Failure> {
         let runtime = runtime()?;
         runtime.block_on(async move {
             let mut servers = JoinSet::new();
@@ -118,7 +118,7 @@ impl Ingress {
 }
 
 /// The control thread.
-pub struct Control {
+pub(super) struct Control {
     /// Ring ends.
     pub ends: ControlEnds,
     /// The asking end of the loop.
@@ -153,7 +153,7 @@ pub struct Control {
 
 impl Control {
     /// Run to the end.
-    pub fn run(self, up: Up) -> Result<(), Failure> {
+    pub(super) fn run(self, up: Up) -> Result<(), Failure> {
         let runtime = runtime()?;
         let seed = super::shards::seed()?;
         runtime.block_on(async move {

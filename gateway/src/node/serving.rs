@@ -15,7 +15,12 @@ use crate::standalone;
 const ADMIN_PLACES: usize = 64;
 
 /// The servers as configured, as far as the limit on open files goes; what it does not let be is the note.
-pub fn servers(config: &Config, machine: &Machine, shards: usize, access: AccessRules) -> (Servers, Option<Note>) {
+pub(super) fn servers(
+    config: &Config,
+    machine: &Machine,
+    shards: usize,
+    access: AccessRules,
+) -> (Servers, Option<Note>) {
     let (general, ingress) = (&config.general, &config.ingress);
     let to_usize = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let wanted = [

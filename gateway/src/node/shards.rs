@@ -1,5 +1,5 @@
-//! Starting the shards: each on its own thread and CPU, with a ring made there. Owns nothing that lives on; a shard is alone with
-//! its parts from then on.
+//! Starting the shards: each on its own thread and CPU, with a ring made there. Owns nothing that lives on; a shard is
+//! alone with its parts from then on.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::listeners::ShardSockets;
 use halley_service::threads::Threads;
 
 /// Start one thread per place.
-pub fn start(
+pub(super) fn start(
     threads: &mut Threads,
     config: &Config,
     placement: &Placement,
@@ -60,7 +60,7 @@ pub fn start(
 }
 
 /// Randomness from the system.
-pub fn seed() -> Result<[u8; 32], Failure> {
+pub(super) fn seed() -> Result<[u8; 32], Failure> {
     let mut seed = [0; 32];
     OsRng.try_fill_bytes(&mut seed).map_err(|error| Failure::new(Cause::Kernel, error))?;
     Ok(seed)

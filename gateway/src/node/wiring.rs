@@ -1,5 +1,5 @@
-//! The rings and doorbells between the threads: feed to and from every shard, control to and from every shard. Owns which end
-//! goes where; nothing runs here.
+//! The rings and doorbells between the threads: feed to and from every shard, control to and from every shard. Owns
+//! which end goes where; nothing runs here.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::mesh::wake::Doorbell;
 use crate::shard::ShardLinks;
 
 /// Feed's ends.
-pub struct FeedEnds {
+pub(super) struct FeedEnds {
     /// By shard index.
     pub shards: Vec<ShardLink>,
     /// Rung by the shards.
@@ -21,7 +21,7 @@ pub struct FeedEnds {
 }
 
 /// Control's ends.
-pub struct ControlEnds {
+pub(super) struct ControlEnds {
     /// By shard index.
     pub shards: Vec<ShardPort>,
     /// Rung by the shards.
@@ -31,7 +31,7 @@ pub struct ControlEnds {
 }
 
 /// Every end.
-pub struct Wiring {
+pub(super) struct Wiring {
     /// By shard index.
     pub shards: Vec<ShardLinks>,
     /// Feed's.
@@ -44,7 +44,7 @@ pub struct Wiring {
 
 impl Wiring {
     /// Rings between feed, control and so many shards. Fails when the process has no descriptor left for a doorbell.
-    pub fn new(shards: usize) -> io::Result<Wiring> {
+    pub(super) fn new(shards: usize) -> io::Result<Wiring> {
         let feed_bell = Arc::new(Doorbell::new()?);
         let control_bell = Arc::new(Doorbell::new()?);
         let (handle, door) = ControlHandle::new(shards);

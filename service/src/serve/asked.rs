@@ -19,14 +19,15 @@ impl Asked {
         extensions.get::<Asked>()
     }
 
-    /// It asks what strangers may ask, and others are asked for it: after a second it makes room like an answer that is not taken.
+    /// It asks what strangers may ask, and others are asked for it: after a second it makes room like an answer that is
+    /// not taken.
     pub fn is_question(&self) {
         self.0.turn(Turn::Answer);
     }
 }
 
-/// Hold the answer to a denied request back, see [`crate::access::failures`]. Meanwhile it makes room before everybody else; beyond
-/// the bound on such answers its connection ends with it.
+/// Hold the answer to a denied request back, see [`crate::access::failures`]. Meanwhile it makes room before everybody
+/// else; beyond the bound on such answers its connection ends with it.
 pub async fn hold_back(access: &AccessRules, extensions: &Extensions, peer: Peer, denied: Denied) -> Denied {
     let asked = Asked::of(extensions);
     if let Some(Asked(exchange)) = asked {

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::budget::{Held, Share};
 
-/// How long a body may wait for room, all its waits together: at most, and at least. Each draws its own time, for bodies that
-/// have begun wait for each other: those that give up first make room for the rest.
+/// How long a body may wait for room, all its waits together: at most, and at least. Each draws its own time, for
+/// bodies that have begun wait for each other: those that give up first make room for the rest.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
 const ROOM_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
@@ -107,8 +107,8 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> BodyReader<B> {
         }
     }
 
-    /// Room for so many bytes, with some to spare if there is, so that few moves of what came are needed. What is held is what the
-    /// buffer takes.
+    /// Room for so many bytes, with some to spare if there is, so that few moves of what came are needed. What is held
+    /// is what the buffer takes.
     async fn make_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), BodyError> {
         if bytes <= self.bytes.capacity() {
             return Ok(());
@@ -204,7 +204,8 @@ mod tests {
         assert!(crowd.into_iter().all(|body| body.err() == Some(BodyError::Broken)));
     }
 
-    /// Twice as many senders as there is room for, all of whom have half of it: some give up, and the others get through.
+    /// Twice as many senders as there is room for, all of whom have half of it: some give up, and the others get
+    /// through.
     #[tokio::test(start_paused = true)]
     async fn bodies_that_wait_for_each_other_do_not_all_give_up() {
         const SENDERS: usize = 64;

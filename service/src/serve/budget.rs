@@ -119,8 +119,8 @@ impl Budget {
 }
 
 impl Share {
-    /// The same, for what its address may cause without having been let in: headers, and answers to questions that anybody may
-    /// ask. However much of that there is, half of the budget is left for the bodies of those who were.
+    /// The same, for what its address may cause without having been let in: headers, and answers to questions that
+    /// anybody may ask. However much of that there is, half of the budget is left for the bodies of those who were.
     #[must_use]
     pub fn for_strangers(&self) -> Share {
         Share { as_stranger: true, ..self.clone() }
@@ -143,8 +143,8 @@ impl Share {
         held.try_grow_to(bytes).then_some(held)
     }
 
-    /// Permits for `bytes`. What is asked for at once never exceeds what one address may hold, or one large request alone would
-    /// wait for ever.
+    /// Permits for `bytes`. What is asked for at once never exceeds what one address may hold, or one large request
+    /// alone would wait for ever.
     fn permits_of(&self, bytes: usize) -> u32 {
         let most = self.budget.0.address_permits;
         permits_of(bytes).min(if self.as_stranger { (most / 2).max(1) } else { most })

@@ -31,8 +31,8 @@ const PREFIX_BYTES: usize = 5;
 /// Bytes unpacked between two looks at the budget and at others on the thread.
 const UNPACK_BYTES: usize = 64 * 1024;
 
-/// Tells from a message's bytes how many more it would hold once decoded, or why it must not be. It is our code, unlike what
-/// decodes: its panics end the process.
+/// Tells from a message's bytes how many more it would hold once decoded, or why it must not be. It is our code, unlike
+/// what decodes: its panics end the process.
 pub type Weigh = dyn Fn(&[u8]) -> Result<usize, Status> + Send + Sync;
 
 /// One method.
@@ -64,7 +64,8 @@ pub struct Grpc {
 }
 
 impl Grpc {
-    /// These services, of whose methods only the listed ones are there; each of them runs in [`crate::panics::Ours`]. A call takes `call_time` at most.
+    /// These services, of whose methods only the listed ones are there; each of them runs in [`crate::panics::Ours`]. A
+    /// call takes `call_time` at most.
     pub fn new(services: Routes, methods: Vec<Method>, access: AccessRules, call_time: Duration) -> Grpc {
         Grpc { methods: methods.into(), services: services.prepare().into_axum_router(), access, call_time }
     }

@@ -217,8 +217,8 @@ async fn hold(progress: &Progress, bytes: usize) -> Option<Held> {
     if held.grow_now(bytes) {
         return Some(held);
     }
-    // Whose own address has used up what it may hold is told so at once: its calls would wait for each other, and are no reason
-    // to end those of others.
+    // Whose own address has used up what it may hold is told so at once: its calls would wait for each other, and are
+    // no reason to end those of others.
     let own_full = !share.has_own(bytes);
     progress.place().end_one_that_stalls(own_full);
     if own_full {

@@ -2,9 +2,9 @@
 //! leaves when somebody new comes and none is free. A few are kept for who asks how the process is. It closes nothing
 //! itself. A [`Place`] tells its connection to leave, and whoever drives the connection ends it.
 //!
-//! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is slowest to
-//! say what he wants, to take his answer, to send his body. Who waits for us never leaves. While all are within their time, the
-//! address that holds by far the most makes room for one that holds few.
+//! Who leaves first: whose connection is being closed anyway, who asks nothing, then who has been idle longest, who is
+//! slowest to say what he wants, to take his answer, to send his body. Who waits for us never leaves. While all are
+//! within their time, the address that holds by far the most makes room for one that holds few.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +22,8 @@ use crate::panics::ours;
 pub const GRACE: Duration = Duration::from_secs(1);
 /// How long a newcomer has for his first request: so long it may be on its way.
 pub const NEW_GRACE: Duration = Duration::from_millis(50);
-/// Connections that may say something before they leave; beyond it they leave at once, for each holds its descriptor meanwhile.
+/// Connections that may say something before they leave; beyond it they leave at once, for each holds its descriptor
+/// meanwhile.
 const LAST_WORDS_MAX: usize = 64;
 
 /// What a connection does now, in the order in which connections make room.
@@ -286,8 +287,8 @@ impl Places {
         self.0.counts.evicted[phase as usize].load(Ordering::Relaxed)
     }
 
-    /// Connections let in to the kept places only, or later, or not at all: because their address had its share, and because all
-    /// places were taken.
+    /// Connections let in to the kept places only, or later, or not at all: because their address had its share, and
+    /// because all places were taken.
     pub fn turned_away(&self) -> (u64, u64) {
         let Counts { address_full, all_full, .. } = &self.0.counts;
         (address_full.load(Ordering::Relaxed), all_full.load(Ordering::Relaxed))
@@ -313,8 +314,8 @@ impl Table {
         None
     }
 
-    /// When everybody is spared: who is first to leave of the address that holds most, if that is more than twice of what the
-    /// newcomer's holds. Whoever is always new in his phase would never leave otherwise.
+    /// When everybody is spared: who is first to leave of the address that holds most, if that is more than twice of
+    /// what the newcomer's holds. Whoever is always new in his phase would never leave otherwise.
     fn first_of_most(&self, used: usize) -> Option<usize> {
         let most = self.addresses.values().max_by_key(|address| address.used)?;
         let first = most.order.first().map(|turn| turn.2);
@@ -383,8 +384,8 @@ impl Place {
         self.told.flag.load(Ordering::Acquire)
     }
 
-    /// Make a connection leave that lets us wait for its requests and has had its time: it holds what others need. Of this one's
-    /// address alone, or else of the address that holds most places, or of any. Never this one.
+    /// Make a connection leave that lets us wait for its requests and has had its time: it holds what others need. Of
+    /// this one's address alone, or else of the address that holds most places, or of any. Never this one.
     pub(super) fn end_one_that_stalls(&self, own_address: bool) {
         let now = Instant::now();
         let mut table = self.places.table();

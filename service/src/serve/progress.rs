@@ -319,7 +319,8 @@ impl Drop for Exchange {
         self.progress.change(|state| {
             state.turns[turn as usize] -= 1;
             if self.progress.speech == Speech::Http1 {
-                // Behind a request without body the end of what came tells whether the next header has begun, or is whole.
+                // Behind a request without body the end of what came tells whether the next header has begun, or is
+                // whole.
                 let begun = !self.has_body.load(Ordering::Relaxed) && !state.ends_a_header();
                 state.stage = if begun { Stage::Head } else { Stage::Idle };
                 state.since = Instant::now();

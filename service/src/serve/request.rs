@@ -46,7 +46,8 @@ fn same_place(scheme: Option<&Scheme>, target: &Authority, host: &Authority) -> 
     userless && target.host().eq_ignore_ascii_case(host.host()) && port(target) == port(host)
 }
 
-/// A request's body, followed. Reading and dropping it is the library's work on a peer's bytes, though a route asks for it.
+/// A request's body, followed. Reading and dropping it is the library's work on a peer's bytes, though a route asks for
+/// it.
 pub(super) struct Followed<B> {
     /// `None` once the library has panicked.
     body: Option<B>,
@@ -136,7 +137,8 @@ mod tests {
     use crate::address::AddressBlock;
     use crate::panics::contained_total;
 
-    /// A body that panics when it is read, and again when it is dropped, as h2's does below a lock that a panic has poisoned.
+    /// A body that panics when it is read, and again when it is dropped, as h2's does below a lock that a panic has
+    /// poisoned.
     struct Broken;
 
     impl Body for Broken {

@@ -20,8 +20,8 @@ use super::progress::{Progress, Speech, Stage};
 pub const HEAD_BYTES_FREE: usize = 16 * 1024;
 /// Bytes read at once of a body, so that the library above never grows its buffer by more.
 const READ_BYTES_MAX: usize = 16 * 1024;
-/// Bytes read at once of what is no body, and bytes after which other connections have their turn, whatever still lies there:
-/// some hundred of the shortest frames of HTTP/2.
+/// Bytes read at once of what is no body, and bytes after which other connections have their turn, whatever still lies
+/// there: some hundred of the shortest frames of HTTP/2.
 const TURN_BYTES: usize = 4 * 1024;
 /// Length of what an HTTP/2 client says first (RFC 9113 §3.4), in bytes.
 const PREFACE_BYTES: usize = 24;

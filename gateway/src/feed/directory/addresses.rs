@@ -9,7 +9,7 @@ use crate::table::slab::Slab;
 
 /// Every address that a login comes from, with its number of logins.
 #[derive(Debug)]
-pub struct Addresses {
+pub(super) struct Addresses {
     addresses: Slab<Address>,
     index: Index<u32>,
     hasher: RandomState,
@@ -24,22 +24,22 @@ struct Address {
 
 impl Addresses {
     /// Before the first login.
-    pub fn new() -> Addresses {
+    pub(super) fn new() -> Addresses {
         Addresses { addresses: Slab::new(), index: Index::new(), hasher: RandomState::new() }
     }
 
     /// Distinct addresses.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         u64::from(self.addresses.len())
     }
 
     /// Memory held, in bytes.
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         self.addresses.heap_bytes() + self.index.heap_bytes()
     }
 
     /// Count one login from an address; returns the number to give back.
-    pub fn enter(&mut self, address: IpAddr) -> u32 {
+    pub(super) fn enter(&mut self, address: IpAddr) -> u32 {
         let octets = match address {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
@@ -56,7 +56,7 @@ impl Addresses {
     }
 
     /// One login from an address is gone.
-    pub fn leave(&mut self, at: u32) {
+    pub(super) fn leave(&mut self, at: u32) {
         let address = &mut self.addresses[at];
         address.logins -= 1;
         if address.logins == 0 {
@@ -67,7 +67,7 @@ impl Addresses {
     }
 
     /// The address with a number that [`Addresses::enter`] gave, IPv4 as such.
-    pub fn address(&self, at: u32) -> IpAddr {
+    pub(super) fn address(&self, at: u32) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.addresses[at].octets)).to_canonical()
     }
 }

@@ -9,7 +9,7 @@ const NO_CELL: u32 = u32::MAX;
 
 /// A stored name: where its bytes are. Given back once, with [`Names::release`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Name {
+pub(super) struct Name {
     /// Number of the cell in its size class.
     pub(super) cell: u32,
     /// Length, which names the size class.
@@ -18,7 +18,7 @@ pub struct Name {
 
 /// Every stored name, by size class.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(super) struct Names {
     classes: Vec<Class>,
 }
 
@@ -37,7 +37,7 @@ impl Names {
     ///
     /// # Panics
     /// Beyond 2³² - 1 names of one size.
-    pub fn store(&mut self, name: &str) -> Option<Name> {
+    pub(super) fn store(&mut self, name: &str) -> Option<Name> {
         let bytes = u16::try_from(name.len()).ok()?;
         let class = class_of(bytes);
         if self.classes.len() <= class {
@@ -50,19 +50,19 @@ impl Names {
     }
 
     /// The bytes of a stored name.
-    pub fn bytes(&self, name: Name) -> &[u8] {
+    pub(super) fn bytes(&self, name: Name) -> &[u8] {
         let size = cell_bytes(name.bytes);
         let (segment, at) = position(name.cell, size);
         &self.classes[class_of(name.bytes)].segments[segment][at..at + usize::from(name.bytes)]
     }
 
     /// A stored name as text.
-    pub fn text(&self, name: Name) -> String {
+    pub(super) fn text(&self, name: Name) -> String {
         String::from_utf8_lossy(self.bytes(name)).into_owned()
     }
 
     /// Memory held, in bytes.
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         let class = |class: &Class| {
             let cells: usize = class.segments.iter().map(|segment| segment.len()).sum();
             cells + class.segments.capacity() * size_of::<Box<[u8]>>()
@@ -71,7 +71,7 @@ impl Names {
     }
 
     /// Give a stored name back.
-    pub fn release(&mut self, name: Name) {
+    pub(super) fn release(&mut self, name: Name) {
         let class = &mut self.classes[class_of(name.bytes)];
         let next = class.free;
         class.cell(name.cell, cell_bytes(name.bytes))[..CLASS_BYTES].copy_from_slice(&next.to_le_bytes());

@@ -31,7 +31,7 @@ impl Place {
 
 /// The cells of all shards, each `T::default()` until written.
 #[derive(Debug)]
-pub struct Slots<T> {
+pub(super) struct Slots<T> {
     segments: Vec<Segment<T>>,
     /// Per shard: index into `segments` by slot / [`SEGMENT_CELLS`].
     shards: Vec<Vec<u32>>,
@@ -46,12 +46,12 @@ struct Segment<T> {
 
 impl<T: Default> Slots<T> {
     /// No cells, for this many shards.
-    pub fn new(shards: u16) -> Slots<T> {
+    pub(super) fn new(shards: u16) -> Slots<T> {
         Slots { segments: Vec::new(), shards: vec![Vec::new(); usize::from(shards)] }
     }
 
     /// Where the cell of a slot is, if its segment exists.
-    pub fn place(&self, shard: u16, slot: u32) -> Option<Place> {
+    pub(super) fn place(&self, shard: u16, slot: u32) -> Option<Place> {
         let segment = *self.shards[usize::from(shard)].get((slot >> SEGMENT_BITS) as usize)?;
         (segment != SEGMENT_NONE).then(|| place(segment, slot))
     }
@@ -60,7 +60,7 @@ impl<T: Default> Slots<T> {
     ///
     /// # Panics
     /// Beyond 2³² cells, which no machine can hold connections for.
-    pub fn make_place(&mut self, shard: u16, slot: u32) -> Place {
+    pub(super) fn make_place(&mut self, shard: u16, slot: u32) -> Place {
         let table = &mut self.shards[usize::from(shard)];
         let index = (slot >> SEGMENT_BITS) as usize;
         if table.len() <= index {
@@ -79,14 +79,14 @@ impl<T: Default> Slots<T> {
     }
 
     /// Memory held, in bytes.
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         let cells = self.segments.len() * SEGMENT_CELLS as usize * size_of::<T>();
         let tables: usize = self.shards.iter().map(|table| table.capacity() * size_of::<u32>()).sum();
         cells + tables + self.segments.capacity() * size_of::<Segment<T>>()
     }
 
     /// The shard and slot of a place.
-    pub fn owner(&self, place: Place) -> (u16, u32) {
+    pub(super) fn owner(&self, place: Place) -> (u16, u32) {
         let segment = &self.segments[place.segment()];
         (segment.shard, segment.first_slot + place.0 % SEGMENT_CELLS)
     }

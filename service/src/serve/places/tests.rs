@@ -53,7 +53,8 @@ async fn idle_connections_make_room_longest_idle_first() {
     tokio::time::timeout(Duration::from_secs(1), old[1].evicted()).await.expect("it is told");
 }
 
-/// Whoever has just come is spared while his request may be on its way; whoever goes on to say nothing leaves before the idle.
+/// Whoever has just come is spared while his request may be on its way; whoever goes on to say nothing leaves before
+/// the idle.
 #[tokio::test(start_paused = true)]
 async fn newcomers_have_a_moment_and_then_leave_first() {
     let places = Places::new(LIMITS);
@@ -112,7 +113,8 @@ async fn slow_ones_leave_after_their_time() {
     assert_eq!(Phase::ALL.map(|phase| places.evicted(phase)), [0, 0, 0, 2, 1, 1, 0]);
 }
 
-/// Those who are always new in what they do take turns with others all the same, when their address holds most of the places.
+/// Those who are always new in what they do take turns with others all the same, when their address holds most of the
+/// places.
 #[tokio::test(start_paused = true)]
 async fn the_address_that_holds_most_makes_room_for_one_that_holds_few() {
     let limits = PlaceLimits { places_max: 8, per_address_max: 6, kept: 0 };
@@ -185,8 +187,8 @@ async fn an_end_of_work_wakes_who_waits() {
     assert!(busy[2].is_evicted());
 }
 
-/// Whose own address holds too much ends one of its own, and nobody else's; for want of anything that all share the address that
-/// holds most goes first. Nobody ends himself, nor who is within his time.
+/// Whose own address holds too much ends one of its own, and nobody else's; for want of anything that all share the
+/// address that holds most goes first. Nobody ends himself, nor who is within his time.
 #[tokio::test(start_paused = true)]
 async fn who_stalls_leaves_for_those_who_call() {
     let places = Places::new(PlaceLimits { places_max: 8, per_address_max: 4, kept: 0 });
@@ -259,7 +261,9 @@ fn the_books_are_right_after_any_sequence() {
         for (what, phase, number, which) in acts {
             match what {
                 0 | 1 => match places.admit(address(number), Instant::now()) {
-                    Admission::Admitted(place) | Admission::MadeRoom(place) | Admission::Kept(place) => live.push(place),
+                    Admission::Admitted(place) | Admission::MadeRoom(place) | Admission::Kept(place) => {
+                        live.push(place);
+                    }
                     Admission::Refused | Admission::Full => {}
                 },
                 2 if !live.is_empty() => live[which % live.len()].enter(Phase::ALL[phase]),
