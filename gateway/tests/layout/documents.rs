@@ -34,6 +34,13 @@ fn ticked(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// What `a/{b,c}.rs` stands for: `a/b.rs` and `a/c.rs`.
+fn alternatives(name: &str) -> Vec<String> {
+    let braces = name.split_once('{').and_then(|(start, rest)| Some((start, rest.split_once('}')?)));
+    let Some((start, (names, end))) = braces else { return vec![name.to_owned()] };
+    names.split(',').map(|one| format!("{start}{one}{end}")).collect()
+}
+
 fn is_there(path: &str) -> bool {
     root().join(path).exists()
 }
@@ -58,4 +65,6 @@ fn sections_tables_and_names_are_read() {
     assert_eq!(rows(section(text, "## B")), [vec!["1", "`2`, `3`"], vec!["4"]]);
     assert_eq!(rows(section(text, "### C")), [["4"]]);
     assert_eq!(ticked("`a`: b, `c`"), ["a", "c"]);
+    assert_eq!(alternatives("a/{b,c}.rs"), ["a/b.rs", "a/c.rs"]);
+    assert_eq!(alternatives("a/b.rs"), ["a/b.rs"]);
 }

@@ -1,7 +1,7 @@
 //! The maps of README.md and ARCHITECTURE.md: every folder and every library that they name is there, and none of the
 //! top is left out. Owns what counts as such a name.
 
-use super::{is_there, rows, section, ticked};
+use super::{alternatives, is_there, rows, section, ticked};
 use crate::source::{read, root};
 
 /// The folders of the top, without what is hidden or built.
@@ -35,6 +35,31 @@ fn the_map_of_the_readme_has_every_folder_of_the_top() {
     let mut there = top_folders();
     there.sort_unstable();
     assert_eq!(named, there);
+}
+
+/// Whether a name in backticks is the path of a file or a folder, and not one of a URL.
+fn is_path(name: &str) -> bool {
+    let has_ending = [".rs", ".toml", ".md", ".py", "/"].iter().any(|ending| name.ends_with(ending));
+    has_ending && name.contains('/') && !name.starts_with('/')
+}
+
+/// A path begins at the top or in the gateway's source.
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    for document in ["ARCHITECTURE.md", "README.md", "gateway/tests/README.md", "perf/README.md"] {
+        let text = read(document);
+        let prose = text.split("```").step_by(2).collect::<String>();
+        let folder = document.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        for path in ticked(&prose).into_iter().filter(|name| is_path(name)).flat_map(alternatives) {
+            let places = [String::new(), "gateway/src/".to_owned(), folder.clone()];
+            let found = places.iter().any(|place| is_there(&format!("{place}{path}")));
+            assert!(found, "{document} names {path}, which is not there");
+        }
+    }
+    assert_eq!(
+        ["a/{b,c}.rs", "a/", "/healthz/", "turn.rs", "conn/tls"].map(is_path),
+        [true, true, false, false, false]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The two walks of ARCHITECTURE.md: the head of every file that a step names says that step. Owns how steps and heads
 //! are read.
 
-use super::{section, ticked};
+use super::{alternatives, section, ticked};
 use crate::source::{has_word, read, root, sources};
 
 const OUT: &str = "A push on its way out";
@@ -23,23 +23,19 @@ fn steps(section: &str) -> Vec<(u32, Vec<String>)> {
             None => {}
         }
     }
-    found.iter().map(|(number, text)| (*number, ticked(text).into_iter().flat_map(paths).collect())).collect()
+    let files = |text: &str| ticked(text).into_iter().flat_map(alternatives).filter_map(file).collect();
+    found.iter().map(|(number, text)| (*number, files(text))).collect()
 }
 
-/// The files that a name in backticks means: `a/{b,c}.rs` are two, a folder is its `mod.rs`, and what begins with
-/// none of the packages stands in the gateway's source. What is no path means none.
-fn paths(name: &str) -> Vec<String> {
-    if let Some((start, rest)) = name.split_once('{')
-        && let Some((names, end)) = rest.split_once('}')
-    {
-        return names.split(',').flat_map(|one| paths(&format!("{start}{one}{end}"))).collect();
-    }
-    let name = if name.ends_with('/') { format!("{name}mod.rs") } else { name.to_owned() };
+/// The file that a name in backticks means: a folder is its `mod.rs`, and what begins with none of the packages stands
+/// in the gateway's source. What is no path means none.
+fn file(name: String) -> Option<String> {
+    let name = if name.ends_with('/') { format!("{name}mod.rs") } else { name };
     if !name.ends_with(".rs") || name.contains(' ') {
-        return Vec::new();
+        return None;
     }
     let of_a_package = ["gateway/", "dispatcher/", "service/", "protocol/"].iter().any(|start| name.starts_with(start));
-    vec![if of_a_package { name } else { format!("gateway/src/{name}") }]
+    Some(if of_a_package { name } else { format!("gateway/src/{name}") })
 }
 
 /// What is wrong with a file's head as that of a step of this walk.
