@@ -3,7 +3,8 @@
 //! The walk of a push: [`ingress`] (who may, what may) → [`bus`] (order, bound, id) → [`consume`] → [`route`] →
 //! [`gateways`]. What is answered with success is on the bus and will be handed to the gateways in the order of the
 //! bus; the ack follows their acceptance. [`registry`] knows who is online, [`discovery`] how clients find a gateway,
-//! [`receipts`] bring the number of matched connections back, [`stats`] count, [`assemble`] wires all of it.
+//! [`receipts`] bring the number of matched connections back, [`stats`] count, [`metrics`] show it, [`assemble`] wires
+//! all of it.
 
 #![warn(unreachable_pub)]
 
@@ -13,6 +14,7 @@ pub mod consume;
 pub mod discovery;
 pub mod gateways;
 pub mod ingress;
+pub mod metrics;
 pub mod receipts;
 pub mod registry;
 pub mod route;

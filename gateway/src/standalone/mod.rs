@@ -7,11 +7,9 @@
 //! | `settings` | what the configuration means for the dispatcher |
 //! | `node_info` | what is said about this node, once its addresses are bound |
 //! | `doors` | the routes and calls that both sides serve together |
-//! | `metrics` | the dispatcher's counters under their names |
 
 mod doors;
 mod gateway;
-mod metrics;
 mod node_info;
 mod settings;
 
@@ -23,6 +21,7 @@ use halley_dispatcher::assemble::{self, Dispatcher};
 use halley_dispatcher::consume::Drained;
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::HttpState;
+use halley_dispatcher::metrics::IngressMetrics;
 use halley_service::access::rules::AccessRules;
 use halley_service::metrics::Collect;
 use halley_service::serve::Serving;
@@ -34,7 +33,6 @@ use crate::feed::intake::Intake;
 
 use doors::Doors;
 use gateway::OwnGateway;
-use metrics::IngressMetrics;
 use node_info::node_info;
 
 pub use doors::paths;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use halley_dispatcher::ingress::Ingress;
-use halley_dispatcher::stats::{Kind, Outcome, Stats};
 use halley_service::metrics::{Collect, Exposition, Kind as MetricKind};
 
+use crate::ingress::Ingress;
+use crate::stats::{Kind, Outcome, Stats};
+
 /// What is counted of this ingress and its bus.
-pub(super) struct IngressMetrics(pub(super) Arc<Ingress>);
+pub struct IngressMetrics(pub Arc<Ingress>);
 
 impl Collect for IngressMetrics {
     fn collect(&self, out: &mut Exposition) {
