@@ -1,0 +1,211 @@
+//! Starting the threads. Owns which thread gets which end of what they share; the threads hold those ends from then on,
+//! and nothing of it stays here but what tells when they are up and when they end. Next step: `shards` and `services`.
+
+use std::sync::Arc;
+
+use halley_service::failure::Failure;
+use halley_service::health::Health;
+use halley_service::lifecycle::Lifecycle;
+use halley_service::log::{Level, LogMetrics};
+use halley_service::metrics::Metrics;
+use halley_service::metrics::process::Process;
+use halley_service::metrics::reloads::Reloads;
+use halley_service::pulse::{Pulse, PulseSource};
+use halley_service::serve::servers::AdminListener;
+use halley_service::signals::Wishes;
+use halley_service::threads::Threads;
+use tokio::sync::watch;
+
+use super::bound::Bound;
+use super::listeners::{ClientDoors, Listeners};
+use super::reload::{Reloader, Targets};
+use super::services::{Control, Feed, Ingress};
+use super::shards;
+use super::wiring::{ControlEnds, Wiring};
+use crate::config::{Sources, convert};
+use crate::control::admin::Admin;
+use crate::control::drain::Drain;
+use crate::control::ends::Ends;
+use crate::control::handle::ControlHandle;
+use crate::control::health::{self, CONTROL};
+use crate::control::metrics;
+use crate::control::stats::ControlStats;
+use crate::feed::intake::Intake;
+use crate::feed::stats::FeedStats;
+use crate::shard::stats::ShardStats;
+use crate::standalone::{Standalone, StandaloneHandle};
+
+/// Threads besides the shards: feed, ingress, control.
+const OTHER_THREADS: usize = 3;
+
+/// How the operator reaches the process.
+pub(super) struct Operator {
+    /// Where a reload reads from.
+    pub(super) sources: Sources,
+    /// What signals ask for.
+    pub(super) wishes: Wishes,
+    /// Changes the level of log lines.
+    pub(super) level: Level,
+}
+
+/// What several threads hold a part of.
+struct Shared {
+    control: ControlHandle,
+    intake: Intake,
+    dispatcher: StandaloneHandle,
+    shard_stats: Vec<Arc<ShardStats>>,
+    feed_stats: Arc<FeedStats>,
+    control_stats: Arc<ControlStats>,
+    reloads: Reloads,
+    lifecycle: Lifecycle,
+    health: Health,
+}
+
+/// What only control gets.
+struct OfControl {
+    ends: ControlEnds,
+    listeners: Vec<AdminListener>,
+    pulse: PulseSource,
+    doors: ClientDoors,
+    bus_empty: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Start every thread, with a phase of life that begins.
+pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> Result<(Threads, Lifecycle), Failure> {
+    let shards = bound.placement.shards.len();
+    let (intake, requests) = Intake::new();
+    let Wiring { shards: shard_ends, feed: feed_ends, control: control_ends, handle } =
+        Wiring::new(shards).map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
+    let standalone = Standalone::new(
+        &bound.config,
+        intake.clone(),
+        bound.addresses.bound(),
+        bound.started_ns(),
+        bound.servers.access.clone(),
+        &bound.servers.serving,
+    );
+    let (ingress_pulse, ingress_beats) = Pulse::new();
+    let (control_pulse, control_beats) = Pulse::new();
+    let pulses = vec![("ingress", ingress_pulse), (CONTROL, control_pulse)];
+    let shared = Shared::new(bound, handle, intake, standalone.handle(), pulses);
+    let admin = shared.admin(bound);
+    let (stop, stopping) = watch::channel(false);
+    let (bus_ended, bus_empty) = watch::channel(false);
+
+    let mut threads = Threads::new(shards + OTHER_THREADS);
+    let (sockets, services) = listeners.split();
+    let doors = sockets.doors();
+    let (config, placement, tls) = (&bound.config, &bound.placement, bound.tls.as_deref());
+    shards::start(&mut threads, config, placement, sockets, shard_ends, &shared.shard_stats, tls)?;
+    let feed = Feed {
+        ends: feed_ends,
+        requests,
+        limits: convert::directory_limits(config),
+        stats: Arc::clone(&shared.feed_stats),
+        stopping: stopping.clone(),
+    };
+    threads.spawn("feed", move |up| feed.run(up))?;
+    let ingress = Ingress {
+        router: standalone.router(Arc::clone(&admin)),
+        calls: standalone.calls(shared.intake.clone()),
+        standalone,
+        http: services.http,
+        grpc: services.grpc,
+        servers: bound.servers.clone(),
+        pulse: ingress_beats,
+        bus_ended,
+        stopping: stopping.clone(),
+    };
+    threads.spawn("ingress", move |up| ingress.run(up))?;
+    let (ends, listeners, pulse) = (control_ends, services.admin, control_beats);
+    let own = OfControl { ends, listeners, pulse, doors, bus_empty, stop, stopping };
+    let lifecycle = shared.lifecycle.clone();
+    let control = shared.control(bound, own, admin, operator);
+    threads.spawn("control", move |up| control.run(up))?;
+    Ok((threads, lifecycle))
+}
+
+impl Shared {
+    fn new(
+        bound: &Bound,
+        control: ControlHandle,
+        intake: Intake,
+        dispatcher: StandaloneHandle,
+        pulses: Vec<(&'static str, Pulse)>,
+    ) -> Shared {
+        let health = Health::new(health::others(control.clone(), intake.clone()), pulses);
+        Shared {
+            control,
+            intake,
+            dispatcher,
+            shard_stats: bound.placement.shards.iter().map(|_| Arc::default()).collect(),
+            feed_stats: Arc::default(),
+            control_stats: Arc::default(),
+            reloads: Reloads::since(bound.started),
+            lifecycle: Lifecycle::default(),
+            health,
+        }
+    }
+
+    /// The admin routes, which show the metrics of every part.
+    fn admin(&self, bound: &Bound) -> Arc<Admin> {
+        let metrics = Metrics::default()
+            .with(Process::starts(env!("CARGO_PKG_VERSION")))
+            .with(metrics::shards::Shards(self.shard_stats.clone()))
+            .with(metrics::feed::Feed(Arc::clone(&self.feed_stats)))
+            .with(metrics::control::Control(Arc::clone(&self.control_stats)))
+            .with(self.dispatcher.metrics())
+            .with(bound.servers.clone())
+            .with(metrics::certificates::Certificates(bound.tls.clone()))
+            .with(LogMetrics)
+            .with(self.reloads.clone());
+        let (control, intake) = (self.control.clone(), self.intake.clone());
+        let access = bound.servers.access.clone();
+        Admin::new(control, intake, metrics, self.lifecycle.clone(), self.health.clone(), access)
+    }
+
+    /// The control thread, which gets what is left.
+    fn control(self, bound: &Bound, own: OfControl, admin: Arc<Admin>, operator: Operator) -> Control {
+        let Operator { sources, wishes, level } = operator;
+        let (dispatcher, started_ns) = (self.dispatcher.clone(), bound.started_ns());
+        let targets = Targets {
+            control: self.control.clone(),
+            intake: self.intake,
+            access: bound.servers.access.clone(),
+            jwt: bound.jwt.clone(),
+            tls: bound.tls.clone(),
+            ingress: Box::new(move |config| dispatcher.reload(config, started_ns)),
+            log_level: Box::new(move |text| level.set(text)),
+            reloads: self.reloads,
+        };
+        let (serving, dispatcher, doors) = (bound.servers.serving.clone(), self.dispatcher, own.doors);
+        Control {
+            ends: own.ends,
+            handle: self.control.clone(),
+            jwt: bound.jwt.clone(),
+            stats: self.control_stats,
+            admin,
+            listeners: own.listeners,
+            servers: bound.servers.clone(),
+            health: self.health,
+            pulse: own.pulse,
+            ends_told: Ends::new(self.shard_stats),
+            wishes,
+            drain: Drain {
+                control: self.control,
+                lifecycle: self.lifecycle,
+                stop_ingress: Box::new(move || {
+                    serving.close_soon();
+                    dispatcher.stop();
+                }),
+                shut_doors: Box::new(move || doors.shut()),
+                bus_empty: own.bus_empty,
+            },
+            reloader: Reloader::new(sources, bound.config.clone(), targets),
+            stop: own.stop,
+            stopping: own.stopping,
+        }
+    }
+}
