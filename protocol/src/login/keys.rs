@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use x509_parser::prelude::FromDer as _;
-use x509_parser::public_key::RSAPublicKey;
 
 use public::Fault;
 
@@ -400,8 +398,8 @@ fn public_key(pem: &[u8]) -> Result<(Algorithm, DecodingKey), String> {
     let bytes = |key: &DecodingKey| key.try_get_as_bytes().unwrap_or_default().to_vec();
     let (algorithm, key) = if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
         let der = bytes(&key);
-        let (_, rsa) = RSAPublicKey::from_der(&der).map_err(|_| "holds a malformed RSA key")?;
-        (Algorithm::Rs256, public::rsa(rsa.modulus, rsa.exponent))
+        let (modulus, exponent) = public::rsa_numbers(&der).ok_or("holds a malformed RSA key")?;
+        (Algorithm::Rs256, public::rsa(modulus, exponent))
     } else if let Ok(key) = DecodingKey::from_ec_pem(pem) {
         // An uncompressed point of P-256: 0x04 and two coordinates of 32 bytes.
         let point = bytes(&key);

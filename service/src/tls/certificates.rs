@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 
-use super::ServerConfig;
+use super::{ServerConfig, dates};
 use crate::files;
 
 /// Application protocol that we speak if the client names any (RFC 7301): WebSocket begins as HTTP/1.1.
@@ -139,12 +139,10 @@ impl Certificates {
     fn add_validities(&mut self, path: &Path, chain: &[CertificateDer<'_>]) {
         for (place, der) in (1..).zip(chain) {
             let path = path.to_owned();
-            let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else {
+            let Some((not_before_s, not_after_s)) = dates::read(der) else {
                 self.undated.push(Undated { path, place });
                 continue;
             };
-            let validity = certificate.validity();
-            let (not_before_s, not_after_s) = (validity.not_before.timestamp(), validity.not_after.timestamp());
             self.validities.push(Validity { path, place, not_before_s, not_after_s });
         }
     }

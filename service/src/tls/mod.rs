@@ -2,5 +2,6 @@
 //! makes no connection. What speaks TLS on a socket takes a [`ServerConfig`] from here, and nobody else makes one.
 
 pub mod certificates;
+mod dates;
 
 pub use rustls::ServerConfig;

@@ -1,10 +1,12 @@
 //! What a key must be to check a signature. Owns the sizes and forms of each kind of key, and the line between one that
 //! cannot be used, which harms nobody, and one that is too weak, with which others could sign. Reads no file and knows
-//! no JSON: `super` and `jwk` bring the numbers.
+//! no JSON: `super` and `jwk` bring the bytes.
 
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+use der::asn1::AnyRef;
+use der::{Reader as _, SliceReader, Tag, Tagged as _};
 use jsonwebtoken::DecodingKey;
 
 use super::SECRET_BYTES_MIN;
@@ -72,6 +74,28 @@ pub(super) fn secret(bytes: &[u8]) -> Result<DecodingKey, Fault> {
         return Err(Fault::Weak(reason));
     }
     Ok(DecodingKey::from_secret(bytes))
+}
+
+/// Modulus and exponent of an RSA key in DER (RFC 8017 §A.1.1), big-endian; `None` = it is something else. What follows
+/// them does not count.
+pub(super) fn rsa_numbers(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut numbers = SliceReader::new(value(&mut SliceReader::new(key).ok()?, Tag::Sequence)?).ok()?;
+    Some((integer(&mut numbers)?, integer(&mut numbers)?))
+}
+
+/// The bytes of the next integer. Its sign does not count: some makers forget the zero before a first bit that is set.
+fn integer<'a>(fields: &mut SliceReader<'a>) -> Option<&'a [u8]> {
+    match value(fields, Tag::Integer)? {
+        // Not the shortest form (X.690 §8.3.2).
+        [] | [0, ..=0x7f, ..] => None,
+        bytes => Some(bytes),
+    }
+}
+
+/// What stands inside the next field, if it is the expected one.
+fn value<'a>(fields: &mut SliceReader<'a>, expected: Tag) -> Option<&'a [u8]> {
+    let field: AnyRef<'a> = fields.decode().ok()?;
+    (field.tag() == expected).then(|| field.value())
 }
 
 /// An RSA key for RS256: modulus and exponent, big-endian.
@@ -159,6 +183,34 @@ mod tests {
         let mut number = vec![0xff; bits.div_ceil(8)];
         number[0] = 0xff >> (number.len() * 8 - bits);
         number
+    }
+
+    #[test]
+    fn rsa_keys_are_two_integers() {
+        let right: [(&[u8], &[u8], &[u8]); 4] = [
+            (&[0x30, 6, 2, 1, 5, 2, 1, 3], &[5], &[3]),
+            // With the zero before a first bit that is set, and without it.
+            (&[0x30, 8, 2, 2, 0, 0x85, 2, 2, 0xff, 0x83], &[0, 0x85], &[0xff, 0x83]),
+            // A third number, and a byte behind the key.
+            (&[0x30, 9, 2, 1, 5, 2, 1, 3, 2, 1, 7], &[5], &[3]),
+            (&[0x30, 6, 2, 1, 5, 2, 1, 3, 0], &[5], &[3]),
+        ];
+        for (key, modulus, exponent) in right {
+            assert_eq!(rsa_numbers(key), Some((modulus, exponent)), "{key:x?}");
+        }
+        let wrong: [&[u8]; 8] = [
+            &[],
+            &[0x30, 3, 2, 1, 5],
+            &[0x30, 6, 2, 1, 5, 2, 1],
+            &[0x31, 6, 2, 1, 5, 2, 1, 3],
+            &[0x30, 6, 2, 1, 5, 4, 1, 3],
+            &[0x30, 5, 2, 0, 2, 1, 3],
+            &[0x30, 7, 2, 2, 0, 5, 2, 1, 3],
+            &[0x30, 0x80, 2, 1, 5, 2, 1, 3, 0, 0],
+        ];
+        for key in wrong {
+            assert_eq!(rsa_numbers(key), None, "{key:x?}");
+        }
     }
 
     #[test]
