@@ -6,10 +6,8 @@ use std::process::ExitCode;
 use halley_gateway::cli::{self, Command, PROGRAM};
 use halley_gateway::config::Config;
 use halley_gateway::node::{self, Rehearsal};
-use halley_service::command_line::{print, refuse};
-use halley_service::config::{Sources, effective, reference::reference};
-use halley_service::failure::Failure;
-use halley_service::plain::Plain;
+use halley_service::command_line::{print, print_checked, refuse};
+use halley_service::config::reference::reference;
 use halley_service::process;
 use halley_service::signals::Early;
 
@@ -26,21 +24,10 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Version => print(&format!("halley-gateway {}\n", env!("CARGO_PKG_VERSION"))),
         Command::DefaultConfig => print(&reference::<Config>()),
-        Command::CheckConfig { sources, effective } => check_config(&sources, effective),
+        Command::CheckConfig { sources, effective } => {
+            node::rehearse(&sources).and_then(|Rehearsal { loaded, notes }| print_checked(&loaded, &notes, effective))
+        }
         Command::Run(sources) => node::run(sources, early),
     };
     process::end(PROGRAM, done)
-}
-
-/// Say whether the configuration is right, and show it if that is wanted: as a file, with what else there is to say in
-/// comments.
-fn check_config(sources: &Sources, show: bool) -> Result<(), Failure> {
-    let Rehearsal { loaded, notes } = node::rehearse(sources)?;
-    let comment = if show { "# " } else { "" };
-    let mut text = format!("{comment}the configuration is right: {}\n", Plain(&loaded.origin));
-    notes.iter().for_each(|note| text.push_str(&format!("{comment}note: {}\n", Plain(note))));
-    if show {
-        text.push_str(&effective(&loaded));
-    }
-    print(&text)
 }

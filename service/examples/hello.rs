@@ -7,10 +7,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 use halley_service::command_line::{self, About, Command};
+use halley_service::config::in_force::{self, InForce};
 use halley_service::config::key::Section;
 use halley_service::config::reference::reference;
 use halley_service::config::schema::Finding;
-use halley_service::config::{InForce, Schema, Sources, load};
+use halley_service::config::{Schema, Sources, load};
 use halley_service::failure::Failure;
 use halley_service::health::Health;
 use halley_service::lifecycle::{Lifecycle, Phase, until_stop};
@@ -26,6 +27,8 @@ use halley_service::threads::{Threads, runtime, runtime_failure};
 use halley_service::{listen, notify, observe, process};
 use tokio::sync::oneshot;
 
+// Makes `Config`, a struct for each section, and `SECTIONS`. A `live` setting changes at a reload, a `restart` one does
+// not; the section without a name stands before all others in the file.
 halley_service::settings! {
     /// Where it listens and what it says.
     "" general: General {
@@ -40,6 +43,7 @@ halley_service::settings! {
 
 impl Schema for Config {
     const PROGRAM: &'static str = "hello";
+    const VARIABLE_PREFIX: &'static str = "HELLO_";
     const FILE_NAME: &'static str = "hello.toml";
     const EXAMPLE: &'static str = "greeting=hi";
     const REFERENCE_HEAD: &'static str = "# hello: every setting with its default.\n";
@@ -65,7 +69,9 @@ fn main() -> ExitCode {
         Config::PROGRAM,
         match command {
             Command::Run(sources) => run(sources, early),
-            Command::CheckConfig { sources, .. } => load::<Config>(&sources).map(drop).map_err(Failure::from),
+            Command::CheckConfig { sources, effective } => load::<Config>(&sources)
+                .map_err(Failure::from)
+                .and_then(|loaded| command_line::print_checked(&loaded, &[], effective)),
             Command::DefaultConfig => command_line::print(&reference::<Config>()),
             Command::Version => command_line::print("hello 1\n"),
         },
@@ -75,26 +81,28 @@ fn main() -> ExitCode {
 fn run(sources: Sources, early: std::io::Result<Early>) -> Result<(), Failure> {
     let (_running, mut signals, mut wishes) = process::begin(early, Config::PROGRAM)?;
     let config = InForce::<Config>::at_start(sources)?;
-    log::start("info", config.get().general.log_format, module_path!());
+    log::start("info", config.get().general.log_format, in_force::TARGET);
     signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
     let socket = listen::listen_alone(config.get().general.http_listen, false)?;
     let (lifecycle, (pulse, beats)) = (Lifecycle::default(), Pulse::new());
-    let metrics = Metrics::default().with(Process::starts("1")).with(LogMetrics);
+    let metrics = Metrics::default().with(Process::starts("1")).with(LogMetrics).with(config.reloads());
     let (shown, phase) = (config.clone(), lifecycle.clone());
     let router = Router::new()
         .route("/hello", get(async move || shown.get().general.greeting.clone()))
         .merge(observe::life(lifecycle.clone(), Health::new(Vec::new(), vec![("http", pulse)])))
         .merge(observe::metrics(Arc::new(metrics)));
+    // One thread, which reports when it is up and when it ends.
     let mut threads = Threads::new(1);
     threads.spawn("http", move |up| {
         runtime()?.block_on(async move {
             tokio::spawn(beats.run());
             let (serving, (stop, stopped)) = (Serving::new(Budget::new(1 << 20)), oneshot::channel::<()>());
             let socket = tokio::net::TcpListener::from_std(socket).map_err(runtime_failure)?;
-            tracing::info!(address = ?socket.local_addr().ok(), "listening");
+            tracing::info!(address = %socket.local_addr().map_err(runtime_failure)?, "listening");
             let (limits, stats) = (ServeLimits::http(64), ListenerStats::new("http"));
             let stopped = async { drop(stopped.await) };
             let served = serve(socket, Application::Http(router), limits, serving.clone(), stats, stopped);
+            // Answers end when their connections do: a drain tells clients to go, then the listener stops.
             let life = async {
                 up.now();
                 until_stop(&mut wishes, async || config.reload().await).await;
@@ -107,6 +115,7 @@ fn run(sources: Sources, early: std::io::Result<Early>) -> Result<(), Failure> {
         })
     })?;
     threads.wait_until_up()?;
+    // From here on a stop drains; a reload waits until the service manager knows that we serve.
     lifecycle.enter(Phase::Serving);
     signals.serve();
     notify::ready();

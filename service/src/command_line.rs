@@ -10,11 +10,12 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::config::key::{Key, VARIABLE_PREFIX};
-use crate::config::load::{FILE_VARIABLE, Flag};
-use crate::config::{Problem, Schema, Sources};
+use crate::config::key::Key;
+use crate::config::load::{Flag, Loaded, file_variable};
+use crate::config::{Problem, Schema, Sources, effective};
 use crate::failure::{Cause, Failure};
 use crate::nearest::{is_repeatable, is_slip_of};
+use crate::plain::Plain;
 use crate::process;
 
 /// What a program says of itself in its help.
@@ -172,11 +173,11 @@ fn sources<C: Schema>(matches: &[&ArgMatches], environment: impl IntoIterator<It
     let file = matches.iter().find_map(|matches| matches.get_one::<PathBuf>("config"));
     let mut sources = Sources { file: file.cloned(), ..Sources::default() };
     for (name, text) in environment {
-        if name == FILE_VARIABLE && text.to_str().is_some() {
+        if *name == *file_variable::<C>() && text.to_str().is_some() {
             if sources.file.is_none() && !text.is_empty() {
                 sources.file = Some(text.into());
             }
-        } else if name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()) {
+        } else if name.as_encoded_bytes().starts_with(C::VARIABLE_PREFIX.as_bytes()) {
             sources.environment.push((name, text));
         }
     }
@@ -228,6 +229,21 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Cause::Runtime, format_args!("cannot write to standard output: {error}")))
+}
+
+/// Say that a configuration is right, and what else should be known of it; with `show` as a file with its settings in
+/// force, in which what is said stands in comments.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_checked<C: Schema>(loaded: &Loaded<C>, notes: &[String], show: bool) -> Result<(), Failure> {
+    let comment = if show { "# " } else { "" };
+    let mut text = format!("{comment}the configuration is right: {}\n", Plain(&loaded.origin));
+    notes.iter().for_each(|note| text.push_str(&format!("{comment}note: {}\n", Plain(note))));
+    if show {
+        text.push_str(&effective(loaded));
+    }
+    print(&text)
 }
 
 /// The definition holds together, as far as the library can tell: for tests of a program.

@@ -33,7 +33,7 @@ impl Hello {
         let program: PathBuf = own.ancestors().nth(2).expect("two folders").join("examples/hello");
         let mut process = Command::new(&program)
             .current_dir(folder)
-            .env("HALLEY_HTTP_LISTEN", "127.0.0.1:0")
+            .env("HELLO_HTTP_LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
@@ -106,6 +106,28 @@ fn a_program_of_sixty_lines_serves_reloads_and_drains() {
 
     hello.signal(Signal::TERM);
     assert!(hello.process.wait().expect("it ends").success());
+}
+
+/// What there is to write for a program: less and it would be more than what it does, more and it would be a burden.
+#[test]
+fn what_runs_the_example_has_sixty_lines() {
+    let text = include_str!("../examples/hello.rs");
+    let code = text.split_once("fn main()").expect("it has one").1.lines().map(str::trim);
+    let lines = code.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+    assert!((40..=60).contains(&lines), "{lines}");
+}
+
+#[test]
+fn the_settings_in_force_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = std::env::current_exe().expect("a path");
+    let program = own.ancestors().nth(2).expect("two folders").join("examples/hello");
+    let mut check = Command::new(program);
+    check.current_dir(folder.path()).args(["check-config", "--effective"]).env("HELLO_GREETING", "hi");
+    let ended = check.env("HALLEY_GREETING", "").output().expect("it runs");
+    let shown = String::from_utf8(ended.stdout).expect("text");
+    assert!(ended.status.success() && shown.starts_with("# the configuration is right: "), "{shown}");
+    assert!(shown.contains("greeting = \"hi\"  # environment\n"), "{shown}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub type Loaded = halley_service::config::Loaded<Config>;
 
 impl Schema for Config {
     const PROGRAM: &'static str = PROGRAM;
+    const VARIABLE_PREFIX: &'static str = "HALLEY_";
     const FILE_NAME: &'static str = "halley.toml";
     const EXAMPLE: &'static str = "node.region=sh";
     const REFERENCE_HEAD: &'static str = REFERENCE_HEAD;

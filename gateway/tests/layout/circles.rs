@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{Source, module_path, product_code, sources, used_paths};
+use crate::source::{Source, expand, module_path, product_code, sources, used_paths};
 
 /// A file and those that it imports from.
 type Imports = BTreeMap<String, BTreeSet<String>>;
@@ -20,6 +20,17 @@ fn imports(sources: &[Source], package: &str) -> Imports {
     let file_of = |path: &str| {
         let parts: Vec<&str> = path.split("::").collect();
         (0..=parts.len()).rev().map(|length| parts[..length].join("::")).find(|module| files.contains_key(module))
+    };
+    let handed_on: BTreeMap<&String, BTreeMap<String, String>> =
+        files.iter().map(|(module, source)| (module, handed_on(&source.text, module))).collect();
+    // A path to what a file hands on is a path to where it comes from.
+    let file_of = |path: &str| {
+        let file = file_of(path)?;
+        let rest = path.strip_prefix(&file).unwrap_or(path).trim_start_matches("::");
+        match handed_on.get(&file).and_then(|names| names.get(rest)) {
+            Some(origin) => file_of(origin),
+            None => Some(file),
+        }
     };
     let mut imports = Imports::new();
     for (module, source) in &files {
@@ -48,6 +59,19 @@ fn children_used(code: &str, module: &str) -> Vec<String> {
     };
     let join = |child: &str| if module.is_empty() { child.to_owned() } else { format!("{module}::{child}") };
     declared.filter(|child| used(child)).map(join).collect()
+}
+
+/// What a file hands on of modules below it: its name there, and the path it comes from.
+fn handed_on(text: &str, module: &str) -> BTreeMap<String, String> {
+    let uses = text.split("pub use ").skip(1).filter_map(|rest| rest.split_once(';').map(|(paths, _)| paths));
+    let outside = ["crate::", "super::", "halley_", "std::"];
+    let own = uses.filter(|paths| !outside.iter().any(|start| paths.starts_with(start)));
+    let mut found = Vec::new();
+    own.for_each(|paths| {
+        expand(module, paths.trim_start_matches("self::"), &mut found);
+    });
+    let last = |path: &String| path.rsplit("::").next().unwrap_or_default().to_owned();
+    found.into_iter().map(|path| (last(&path), path)).collect()
 }
 
 /// The code without `pub use`, which may go over several lines.
@@ -111,4 +135,10 @@ fn a_circle_is_found() {
         None,
         "a declaration is none"
     );
+    let through_their_folder = [
+        file("a/mod.rs", "mod b;\nmod c;\npub use b::B;\n"),
+        file("a/b.rs", "use super::c::C;\n"),
+        file("a/c.rs", "use super::B;\n"),
+    ];
+    assert_eq!(loops(&through_their_folder), Some(2), "what a folder hands on comes from the file that has it");
 }

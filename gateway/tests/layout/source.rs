@@ -49,10 +49,15 @@ pub fn product_code(path: &str, text: &str) -> String {
         return String::new();
     }
     let mut code = String::new();
-    for line in text.lines() {
-        // Unit tests stand at the end of a file.
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        // The item that follows: one line, or up to the brace that ends it.
         if line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test") {
-            break;
+            let head = lines.find(|line| !line.starts_with("#[")).unwrap_or_default();
+            if !head.ends_with(';') {
+                lines.find(|line| line.starts_with('}'));
+            }
+            continue;
         }
         let line = if line.trim_start().starts_with("//") { "" } else { line };
         code.push_str(line.split(" // ").next().unwrap_or_default());
@@ -104,7 +109,7 @@ pub fn used_paths(code: &str, module: &[String]) -> Vec<String> {
 }
 
 /// Adds the paths that begin at `rest` to `found`; returns what follows them.
-fn expand<'a>(base: &str, rest: &'a str, found: &mut Vec<String>) -> &'a str {
+pub fn expand<'a>(base: &str, rest: &'a str, found: &mut Vec<String>) -> &'a str {
     let rest = rest.trim_start();
     if let Some(mut inside) = rest.strip_prefix('{') {
         loop {

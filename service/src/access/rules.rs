@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use super::{Access, Caller, Denied, Peer, Role, Scope};
 
-/// See the module; cheap to clone.
+/// The rules in force, which a reload replaces, and how often each kept somebody out; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct AccessRules(Arc<Inner>);
 

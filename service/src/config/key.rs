@@ -31,7 +31,8 @@ pub struct Section<C: 'static> {
 pub struct Key<C> {
     /// Section it stands in, empty for none.
     pub section: &'static str,
-    /// Name within the section. Its last word is the unit: `_bytes`, `_seconds`, `_ms`.
+    /// Name within the section. A word of it is the unit, which its values may then have: `bytes`, and as the last word
+    /// `seconds` and `ms`.
     pub name: &'static str,
     /// What it does, a line each.
     pub about: &'static [&'static str],
@@ -73,18 +74,15 @@ impl<C> std::fmt::Debug for Access<C> {
     }
 }
 
-/// What every environment variable of ours begins with.
-pub const VARIABLE_PREFIX: &str = "HALLEY_";
-
 impl<C> Key<C> {
     /// `section.name`, or just the name.
     pub fn path(&self) -> String {
         if self.section.is_empty() { self.name.to_owned() } else { format!("{}.{}", self.section, self.name) }
     }
 
-    /// The environment variable: `HALLEY_` and the name in capitals, the section before two underscores.
-    pub fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.path().replace('.', "__").to_ascii_uppercase())
+    /// The environment variable: the program's prefix and the name in capitals, the section before two underscores.
+    pub fn variable(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.path().replace('.', "__").to_ascii_uppercase())
     }
 
     /// The flag of its own: settings before all sections have one, secrets do not, since `ps` shows flags.

@@ -4,25 +4,28 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file;
 use super::guess::{Hint, guess};
-use super::key::{Key, VARIABLE_PREFIX};
+use super::key::Key;
 use super::problem::{ConfigError, Place, Problem};
 use super::schema::Schema;
 use super::value::{Fault, Faults};
 use crate::nearest::{is_repeatable, nearest};
 
-/// The variable that names the file. It is in [`Sources::environment`] only when it is not UTF-8.
-pub const FILE_VARIABLE: &str = "HALLEY_CONFIG";
+/// The variable that names the file: `HALLEY_CONFIG`. It is in [`Sources::environment`] only when it is not UTF-8.
+pub fn file_variable<C: Schema>() -> String {
+    format!("{}CONFIG", C::VARIABLE_PREFIX)
+}
 
-/// Everything but the defaults.
-#[derive(Clone, Debug, Default)]
+/// Everything but the defaults. What it holds may be secrets, so it shows only where they come from.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file that was asked for; `None` = [`Schema::FILE_NAME`] if it is there.
     pub file: Option<PathBuf>,
-    /// Variables that begin with `HALLEY_`.
+    /// Variables that begin with the program's prefix.
     pub environment: Vec<(OsString, OsString)>,
     /// From the command line, in the order in which they count.
     pub flags: Vec<Flag>,
@@ -30,8 +33,17 @@ pub struct Sources {
     pub mistakes: Vec<Problem>,
 }
 
-/// A setting from the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&OsString> = self.environment.iter().map(|(name, _)| name).collect();
+        let flags: Vec<&str> = self.flags.iter().map(|flag| flag.path.as_str()).collect();
+        let (file, mistakes) = (&self.file, self.mistakes.len());
+        write!(f, "Sources {{ file: {file:?}, environment: {names:?}, flags: {flags:?}, mistakes: {mistakes} }}")
+    }
+}
+
+/// A setting from the command line. Its value may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Flag {
     /// Path of the setting, as the user wrote it.
     pub path: String,
@@ -119,7 +131,8 @@ impl<C: Schema> Draft<C> {
     }
 
     fn new(sources: &Sources) -> Draft<C> {
-        let nameless = sources.file.is_none() && sources.environment.iter().any(|(name, _)| name == FILE_VARIABLE);
+        let nameless =
+            sources.file.is_none() && sources.environment.iter().any(|(name, _)| *name == *file_variable::<C>());
         let file = match &sources.file {
             Some(path) => Some(path.clone()),
             // A link that leads nowhere is there, and is an error.
@@ -167,7 +180,7 @@ impl<C: Schema> Draft<C> {
             self.problems.push(Problem::VariableName { shown });
             return;
         };
-        let key = C::keys().find(|key| key.variable() == plain);
+        let key = C::keys().find(|key| key.variable(C::VARIABLE_PREFIX) == plain);
         let Some(text) = text.to_str() else {
             self.problems.push(Problem::VariableValue { name: plain.to_owned() });
             self.known.wrong.extend(key.map(|key| key.path()));
@@ -177,9 +190,10 @@ impl<C: Schema> Draft<C> {
             Some(key) => self.set(key, text, Layer::Environment, || Place::Variable(plain.to_owned())),
             None if is_service_link(plain, text) => {}
             None => {
-                let variables: Vec<String> = C::keys().map(|key| key.variable()).collect();
-                let meant = nearest_variable(plain, &variables);
-                let settings = C::keys().filter(|key| meant.is_some_and(|meant| key.variable() == meant));
+                let variables: Vec<String> = C::keys().map(|key| key.variable(C::VARIABLE_PREFIX)).collect();
+                let meant = nearest_variable(plain, C::VARIABLE_PREFIX, &variables);
+                let settings =
+                    C::keys().filter(|key| meant.is_some_and(|meant| key.variable(C::VARIABLE_PREFIX) == meant));
                 self.known.guessed.extend(settings.map(|key| key.path()));
                 let meant = meant.map(str::to_owned);
                 self.problems.push(Problem::NoVariable { name: plain.to_owned(), meant });
@@ -268,10 +282,9 @@ fn origin(file: Option<&Path>, sources: &Sources) -> String {
     }
 }
 
-fn nearest_variable<'a>(name: &str, variables: &'a [String]) -> Option<&'a str> {
-    let lower: Vec<String> =
-        variables.iter().map(|variable| variable[VARIABLE_PREFIX.len()..].to_ascii_lowercase()).collect();
-    let guess = nearest(name.strip_prefix(VARIABLE_PREFIX)?, lower.iter().map(String::as_str))?;
+fn nearest_variable<'a>(name: &str, prefix: &str, variables: &'a [String]) -> Option<&'a str> {
+    let lower: Vec<String> = variables.iter().map(|variable| variable[prefix.len()..].to_ascii_lowercase()).collect();
+    let guess = nearest(name.strip_prefix(prefix)?, lower.iter().map(String::as_str))?;
     let index = lower.iter().position(|candidate| candidate == guess)?;
     Some(&variables[index])
 }

@@ -7,6 +7,8 @@ use super::key::{Key, Section};
 pub trait Schema: Clone + Default + PartialEq + std::fmt::Debug + Send + 'static {
     /// The program as a person types it: `halley-gateway`. Hints name its commands.
     const PROGRAM: &'static str;
+    /// What every environment variable of the program begins with: `HALLEY_`.
+    const VARIABLE_PREFIX: &'static str;
     /// The file in the working directory that is read without being asked for.
     const FILE_NAME: &'static str;
     /// A setting with a value, as after `--set`: help and hints show it.

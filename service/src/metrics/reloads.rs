@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Collect, Exposition, Kind};
 
-/// See the module; cheap to clone.
+/// How often the configuration was read again, and how the last time ended; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reloads(Arc<Inner>);
 

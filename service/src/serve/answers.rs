@@ -7,6 +7,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::access::{Denied, Kind};
+use crate::plain::Plain;
+
+/// Characters that are repeated of what a library says about a query; the query itself may hold 64 KiB.
+const WHY_CHARACTERS_MAX: usize = 300;
 
 /// The header did not come within its time.
 pub const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -59,5 +63,6 @@ pub fn wrong_query(wrong: &QueryRejection) -> String {
     while let Some(source) = why.source() {
         why = source;
     }
+    let why: String = Plain(why).to_string().chars().take(WHY_CHARACTERS_MAX).collect();
     format!("the query is wrong: {why}")
 }

@@ -220,7 +220,7 @@ async fn admit(places: &Places, address: AddressBlock, stats: &ListenerStats) ->
     loop {
         match places.admit(address, Instant::now()) {
             Admission::Admitted(place) => return Some(place),
-            Admission::MadeRoom(place) => {
+            Admission::Displacing(place) => {
                 tell("idle and slow ones make room for new ones");
                 return Some(place);
             }

@@ -174,7 +174,7 @@ pub enum Admission {
     /// A place like any other.
     Admitted(Place),
     /// A place like any other, which another connection left for it.
-    MadeRoom(Place),
+    Displacing(Place),
     /// One of the kept places: for who asks how the process is, and for nothing else.
     Kept(Place),
     /// None: its address holds all it may, and all of that is busy or within its time. Others are not to wait for it.
@@ -205,7 +205,7 @@ impl Places {
                 return self.admit_kept(&mut table, address, now, address_full);
             };
             self.evict(&mut table, key);
-            return Admission::MadeRoom(self.enter(&mut table, address, now, false));
+            return Admission::Displacing(self.enter(&mut table, address, now, false));
         }
         Admission::Admitted(self.enter(&mut table, address, now, false))
     }

@@ -5,8 +5,7 @@ use std::fmt;
 
 use toml::de::DeValue;
 
-use super::text::TEXT_BYTES_MAX;
-use super::unit::Unit;
+use super::TEXT_BYTES_MAX;
 
 /// What is wrong with one value, or with one item of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +33,12 @@ pub enum Fault {
     /// It is infinite, or no number in the sense of IEEE 754.
     NotFinite,
     /// It has a unit that its setting does not have, or is no whole number of it.
-    Unit(Unit),
+    Unit {
+        /// "seconds".
+        unit: &'static str,
+        /// A value with its unit.
+        example: &'static str,
+    },
     /// It is neither true nor false.
     NotBoolean,
     /// The text is longer than [`TEXT_BYTES_MAX`].
@@ -103,7 +107,7 @@ impl fmt::Display for Fault {
             Fault::NotWhole => f.write_str("must be a whole number"),
             Fault::NotNumber => f.write_str("must be a number"),
             Fault::NotFinite => f.write_str("must be a finite number"),
-            Fault::Unit(unit) => write!(f, "must be a whole number of {unit}, such as {:?}", unit.example()),
+            Fault::Unit { unit, example } => write!(f, "must be a whole number of {unit}, such as {example:?}"),
             Fault::NotBoolean => f.write_str("must be true or false"),
             Fault::Long => write!(f, "must have at most {TEXT_BYTES_MAX} bytes"),
             Fault::Control => f.write_str("must have no control characters"),

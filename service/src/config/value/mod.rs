@@ -24,6 +24,9 @@ use toml::de::DeValue;
 
 pub use fault::{Fault, Faults};
 
+/// Bytes of the longest text in a setting.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
 /// One setting's type.
 pub trait Value: Sized + Clone {
     /// Read from the file.

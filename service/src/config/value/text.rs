@@ -5,10 +5,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::{Fault, Value, text_of};
-
-/// Bytes of the longest text in a setting.
-pub const TEXT_BYTES_MAX: usize = 4096;
+use super::{Fault, TEXT_BYTES_MAX, Value, text_of};
 
 impl Value for String {
     const PLACE: &'static str = "TEXT";

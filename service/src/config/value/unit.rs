@@ -1,12 +1,14 @@
-//! Bytes and times with their unit: "64KiB", "10s". Owns which unit a setting's name stands for, since the unit is its
-//! last word, and how a text becomes a whole number of it; bounds are the setting's.
+//! Bytes and times with their unit: "64KiB", "10s". Owns which unit a setting's name stands for, since the unit is
+//! a word of it, and how a text becomes a whole number of it; bounds are the setting's.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
 use super::Fault;
+
+/// Digits of one number in a time, at most: the library adds numbers up without looking at their sum.
+const DIGITS_MAX: usize = 12;
 
 /// What a number counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,39 +43,48 @@ impl Unit {
             return None;
         }
         let number = match self {
-            // The library makes of what is beyond 64 bits the largest number.
-            Unit::Bytes => text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| *bytes < u64::MAX),
+            Unit::Bytes => bytes(text),
             Unit::Seconds => time(text).filter(|time| time.subsec_nanos() == 0).map(|time| time.as_secs()),
             Unit::Milliseconds => {
                 let whole = time(text).filter(|time| time.subsec_nanos() % 1_000_000 == 0);
                 whole.and_then(|time| u64::try_from(time.as_millis()).ok())
             }
         };
-        Some(number.ok_or(Fault::Unit(self)))
+        Some(number.ok_or(self.fault()))
     }
 
-    /// A value with its unit.
-    pub const fn example(self) -> &'static str {
-        match self {
-            Unit::Bytes => "64KiB",
-            Unit::Seconds => "10s",
-            Unit::Milliseconds => "250ms",
-        }
+    /// That something is no whole number of it.
+    fn fault(self) -> Fault {
+        let (unit, example) = match self {
+            Unit::Bytes => ("bytes", "64KiB"),
+            Unit::Seconds => ("seconds", "10s"),
+            Unit::Milliseconds => ("milliseconds", "250ms"),
+        };
+        Fault::Unit { unit, example }
     }
 }
 
+/// Whole ones, with a unit that says what it is: of "64K" nobody knows whether it means 64,000 or 65,536.
+fn bytes(text: &str) -> Option<u64> {
+    let whole = text.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
+    let is_plain = whole.starts_with(|c: char| c.is_alphabetic()) && whole.ends_with(['B', 'b']);
+    // The library makes of what is beyond 64 bits the largest number.
+    text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| is_plain && *bytes < u64::MAX)
+}
+
+/// From nanoseconds to weeks: months and years are no certain time, and `M` is easily taken for a minute.
 fn time(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unit::Bytes => "bytes",
-            Unit::Seconds => "seconds",
-            Unit::Milliseconds => "milliseconds",
-        })
+    let mut units = text.split(|c: char| !c.is_alphabetic()).filter(|unit| !unit.is_empty());
+    let is_certain = units.all(|unit| !unit.starts_with(['M', 'y']) && !unit.starts_with("mo"));
+    let mut words = text.split_whitespace().peekable();
+    let mut is_whole = true;
+    while let Some(word) = words.next() {
+        // A blank within a number: the library reads "1 0s" as ten seconds.
+        let goes_on = words.peek().is_some_and(|next| next.starts_with(|c: char| c.is_ascii_digit()));
+        is_whole &= !(word.ends_with(|c: char| c.is_ascii_digit()) && goes_on);
     }
+    let fits = text.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= DIGITS_MAX);
+    (is_certain && is_whole && fits).then(|| humantime::parse_duration(text).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -96,7 +107,6 @@ mod tests {
             (Unit::Bytes, "64KiB", 65_536),
             (Unit::Bytes, "64 kib", 65_536),
             (Unit::Bytes, "1MB", 1_000_000),
-            (Unit::Bytes, "1.5 MiB", 1_572_864),
             (Unit::Bytes, "7B", 7),
             (Unit::Seconds, "10s", 10),
             (Unit::Seconds, "2min", 120),
@@ -108,13 +118,22 @@ mod tests {
         }
         for (unit, text) in [
             (Unit::Bytes, "10s"),
+            (Unit::Bytes, "1.5MiB"),
+            (Unit::Bytes, "1k"),
+            (Unit::Bytes, "64K"),
+            (Unit::Bytes, "1e3B"),
+            (Unit::Seconds, "10M"),
+            (Unit::Seconds, "1month"),
+            (Unit::Seconds, "1y"),
+            (Unit::Seconds, "1 0s"),
+            (Unit::Seconds, "18446744073709551615s 1000ms"),
             (Unit::Seconds, "64KiB"),
             (Unit::Seconds, "1500ms"),
             (Unit::Milliseconds, "1500us"),
             (Unit::Bytes, "99999999999 EiB"),
             (Unit::Seconds, "0x10"),
         ] {
-            assert_eq!(unit.whole(text), Some(Err(Fault::Unit(unit))), "{text}");
+            assert_eq!(unit.whole(text), Some(Err(unit.fault())), "{text}");
         }
         for text in ["64", "1_000", "", "ten", "-5s"] {
             assert_eq!(Unit::Seconds.whole(text), None, "{text}");

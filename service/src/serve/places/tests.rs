@@ -11,7 +11,7 @@ fn address(number: u32) -> AddressBlock {
 #[track_caller]
 fn admitted(places: &Places, number: u32) -> Place {
     match places.admit(address(number), Instant::now()) {
-        Admission::Admitted(place) | Admission::MadeRoom(place) => {
+        Admission::Admitted(place) | Admission::Displacing(place) => {
             place.enter(Phase::Idle);
             place
         }
@@ -261,7 +261,7 @@ fn the_books_are_right_after_any_sequence() {
         for (what, phase, number, which) in acts {
             match what {
                 0 | 1 => match places.admit(address(number), Instant::now()) {
-                    Admission::Admitted(place) | Admission::MadeRoom(place) | Admission::Kept(place) => {
+                    Admission::Admitted(place) | Admission::Displacing(place) | Admission::Kept(place) => {
                         live.push(place);
                     }
                     Admission::Refused | Admission::Full => {}
