@@ -28,13 +28,24 @@ Examples:
   curl -d 'hello' 'http://127.0.0.1:3111/goim/push/room?operation=1000&type=live&room=1'
       Push to a room of a running gateway.
 
+Settings, of which later ones win:
+  a file (--config FILE, HALLEY_CONFIG=FILE, or halley.toml where it is started),
+  variables (HALLEY_DRAIN_SECONDS=10s, HALLEY_NODE__REGION=sh), flags.
+  A section stands before two underscores. Bytes and times may have their unit.
+  default-config prints all of them, check-config --effective those in force.
+
 Signals:
-  SIGTERM, SIGINT  send clients away over drain_seconds, then exit: as a rule up to 5 s more, up to 30 s more if the bus
-                   is full or a shard is stuck; a second one exits at once
-  SIGHUP           read the configuration again and take over what needs no restart; one that comes while the gateway
-                   starts is carried out as soon as it is ready
-  SIGQUIT, SIGABRT dump core and die, as after a fault of the program (SIGSEGV, SIGBUS, SIGILL, SIGFPE); every other
-                   signal that would kill and that a program can refuse is ignored, with a line in the log
+  SIGTERM, SIGINT
+      Send clients away over drain_seconds, then exit: as a rule up to 5 s
+      more, up to 30 s more if the bus is full or a shard is stuck. A second
+      one exits at once.
+  SIGHUP
+      Read the configuration again and take over what needs no restart. One
+      that comes while the gateway starts is carried out when it is ready.
+  SIGQUIT, SIGABRT
+      Dump core and die, as after a fault of the program (SIGSEGV, SIGBUS,
+      SIGILL, SIGFPE). Every other signal that would kill and that a program
+      can refuse is ignored, with a line in the log.
 
 Exit codes:
   0  asked to stop, or the command did its work

@@ -67,18 +67,18 @@ settings! {
         live admin_token_file: PathBuf = PathBuf::new();
         /// Bearer tokens that allow pushing, over HTTP and with the Push service, and what read_token allows.
         live push_token: Vec<Secret> = Vec::new();
-        /// File with more of them, one a line.
+        /// File with more tokens that allow pushing, one a line.
         live push_token_file: PathBuf = PathBuf::new();
         /// Bearer tokens that allow reading: counts (/goim/online/..., /v1/online, /goim/nodes/instances), metrics,
         /// traces.
         live read_token: Vec<Secret> = Vec::new();
-        /// File with more of them, one a line.
+        /// File with more tokens that allow reading, one a line.
         live read_token_file: PathBuf = PathBuf::new();
         /// Bearer tokens that goim's Comet service asks for, in the metadata "authorization". Jobs of goim send none:
         /// without one here whoever reaches grpc_listen may push through it, so keep that on loopback or in a private
         /// network.
         live comet_token: Vec<Secret> = Vec::new();
-        /// File with more of them, one a line.
+        /// File with more tokens that allow jobs to use goim's Comet service, one a line.
         live comet_token_file: PathBuf = PathBuf::new();
         /// Dangers that you accept, by name: "open_auth" lets other machines reach clients' listeners without signed
         /// tokens, "open_ingress" lets them push without a token, "plain_grpc" lets them reach gRPC, which has no TLS,

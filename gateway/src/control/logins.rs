@@ -1,8 +1,8 @@
-//! Signed logins that wait for a decision. Owns two bounded queues for each shard, and the decision itself. Who is not
-//! in yet goes first, since a connection that refreshes its login has time until its old token ends. Some decisions are
-//! kept for refreshes, or a crowd at the door would end those inside. Touches no ring: `control::node` puts in what
-//! shards ask, and carries the answers back. A turn decides a few, since a signature takes up to a hundred microseconds
-//! and the admin side runs on the same thread.
+//! Step 7 of a frame on its way in, for signed logins, which wait here for a decision. Owns two bounded queues for each
+//! shard, and the decision itself. Who is not in yet goes first, since a connection that refreshes its login has time
+//! until its old token ends. Some decisions are kept for refreshes, or a crowd at the door would end those inside.
+//! Touches no ring: `control::node` puts in what shards ask, and carries the answers back. A turn decides a few, since
+//! a signature takes up to a hundred microseconds and the admin side runs on the same thread.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! What shards say: logins, departures, rooms, receipts. Owns what each means for the directory, and the answer it
-//! gets. A piece of news is taken only as far as its answers fit the rings. What does not fit is kept and tried again,
-//! and nothing after it in its shard's ring is looked at. So the order of a shard's news is the order of their effect.
+//! Step 9 of a frame on its way in: what shards say: logins, departures, rooms, receipts. Owns what each means for the
+//! directory, and the answer it gets. A piece of news is taken only as far as its answers fit the rings. What does not
+//! fit is kept and tried again, and nothing after it in its shard's ring is looked at. So the order of a shard's news
+//! is the order of their effect.
 
 use crate::close::CloseReason;
 use crate::mesh::msg::{ConnRef, FeedToShard, Login, RoomRef, ShardToFeed};

@@ -1,6 +1,7 @@
-//! Step 9 of a push on its way out: what feed and control say, in the order they said it. Owns the budget of one turn
-//! and which message means what; pushes go on to `fanout`. It stops early when a connection's queue grows faster than
-//! it is flushed, so that a burst is never mistaken for a slow reader.
+//! Step 9 of a push on its way out, and step 9 of a frame on its way in: what feed says and then what control says,
+//! each in the order it said it. Owns the budget of one turn and which message means what; pushes go on to `fanout`. It
+//! stops early when a connection's queue grows faster than it is flushed, so that a burst is never mistaken for a slow
+//! reader.
 
 use crate::limits::INBOX_MESSAGES_PER_TURN;
 use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard, FeedToShard, ShardToControl, TraceEvent};
