@@ -79,3 +79,30 @@ impl Inner {
         known.flat_map(|(_, names)| names).chain(silent.iter().map(|name| (*name).to_owned())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// An answer holds for a second, and of threads that are asked through a silent one nothing is said.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_holds_and_says_only_what_is_known() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let ask = move || -> Silent {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { vec!["behind".to_owned()] })
+        };
+        let (through, pulse) = (Some("front"), Pulse::new().0);
+        let silent = Health::new(vec![Others { through, ask: Box::new(ask.clone()) }], vec![("front", pulse)]);
+        assert_eq!(silent.stuck_threads(Instant::now()).await, ["front"]);
+        let health = Health::new(vec![Others { through: None, ask: Box::new(ask) }], Vec::new());
+        let now = Instant::now();
+        for (after_ms, times) in [(0, 2), (HEALTH_MS - 1, 2), (HEALTH_MS, 3)] {
+            assert_eq!(health.stuck_threads(now + Duration::from_millis(after_ms)).await, ["behind"]);
+            assert_eq!(asked.load(Ordering::Relaxed), times, "{after_ms}");
+        }
+    }
+}

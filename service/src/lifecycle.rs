@@ -86,3 +86,43 @@ async fn carry_out(reload: impl Future<Output = ()>, wishes: &mut Wishes) -> Wis
     notify::ready();
     if again { Wish::Reload } else { wishes.next().await }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn wishes(all: &[Wish]) -> (mpsc::Sender<Wish>, Wishes) {
+        let (sender, receiver) = mpsc::channel(8);
+        all.iter().for_each(|wish| sender.try_send(*wish).expect("room"));
+        (sender, Wishes(receiver))
+    }
+
+    /// However many reloads are wished for during one, one more sees what they were about.
+    #[tokio::test]
+    async fn a_reload_that_is_wished_for_during_one_is_carried_out_after_it() {
+        let (sender, mut wishes) = wishes(&[Wish::Reload]);
+        let reloads = Cell::new(0);
+        let reload = async || {
+            reloads.set(reloads.get() + 1);
+            let wish = if reloads.get() == 1 { Wish::Reload } else { Wish::Stop };
+            (0..2).for_each(|_| sender.try_send(wish).expect("room"));
+            // Until they are heard.
+            while wish == Wish::Stop || sender.capacity() < 8 {
+                tokio::task::yield_now().await;
+            }
+        };
+        until_stop(&mut wishes, reload).await;
+        assert_eq!(reloads.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_no_reload() {
+        let (_sender, mut wishes) = wishes(&[Wish::Reload, Wish::Stop]);
+        until_stop(&mut wishes, || pending::<()>()).await;
+    }
+}

@@ -163,6 +163,10 @@ impl UnixSocket {
     /// left behind.
     pub fn listen(path: &Path) -> Result<UnixSocket, ListenError> {
         let failed = failed(path);
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            // It could be bound under a shorter name beside it, but nobody could connect to this one.
+            return Err(ListenError::LongPath { at: path.to_owned(), bytes_max: SOCKET_PATH_BYTES_MAX });
+        }
         remove_stale(path)?;
         let (listener, temporary) = bind_beside(path).map_err(&failed)?;
         let file = temporary.also_at(path).map_err(&failed)?;

@@ -59,3 +59,14 @@ pub fn metrics<S: Clone + Send + Sync + 'static>(metrics: Arc<Metrics>) -> Route
     };
     Router::new().route("/metrics", get(show))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_serves_is_ready() {
+        let phases = [Phase::Starting, Phase::Serving, Phase::Draining];
+        assert_eq!(phases.map(|phase| readiness(phase).status().as_u16()), [503, 200, 503]);
+    }
+}

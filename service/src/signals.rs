@@ -171,7 +171,7 @@ pub struct Signals {
 
 /// The wishes of a process's life.
 #[derive(Debug)]
-pub struct Wishes(mpsc::Receiver<Wish>);
+pub struct Wishes(pub(crate) mpsc::Receiver<Wish>);
 
 impl Wishes {
     /// The next one. Nothing comes before [`Signals::serve`]. Cancel safe.

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,6 +19,12 @@ struct Hello {
     process: Child,
     log: BufReader<ChildStderr>,
     address: String,
+    /// Ends the watch over the process.
+    _done: mpsc::Sender<()>,
+}
+
+fn pid(process: &Child) -> Pid {
+    i32::try_from(process.id()).ok().and_then(Pid::from_raw).expect("a pid")
 }
 
 impl Drop for Hello {
@@ -36,9 +43,18 @@ impl Hello {
             .env("HELLO_HTTP_LISTEN", "127.0.0.1:0")
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+            .unwrap_or_else(|error| {
+                panic!("{}: {error}; `cargo build --all-features --example hello`", program.display())
+            });
         let log = BufReader::new(process.stderr.take().expect("piped"));
-        let mut hello = Hello { process, log, address: String::new() };
+        // Whoever waits for a line that never comes hears the end of the log then.
+        let (pid, (done, ended)) = (pid(&process), mpsc::channel::<()>());
+        std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        let mut hello = Hello { process, log, address: String::new(), _done: done };
         let line = hello.line_with("listening");
         let from = line.find("127.0.0.1:").expect("an address");
         hello.address = line[from..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
@@ -57,8 +73,7 @@ impl Hello {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal).expect("ours");
+        kill_process(pid(&self.process), signal).expect("ours");
     }
 
     /// Status and body of one answer.

@@ -257,3 +257,20 @@ fn a_path_as_long_as_can_be_is_listened_on() {
     drop(socket);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
+
+/// A path of the largest length can be connected to; one byte more is refused before anything is made.
+#[test]
+fn a_socket_has_a_path_that_can_be_connected_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let of_length = |bytes: usize| {
+        let room = bytes - folder.path().as_os_str().len() - 1;
+        folder.path().join("s".repeat(room))
+    };
+    let longest = of_length(107);
+    let socket = UnixSocket::listen(&longest).unwrap();
+    assert!(std::os::unix::net::UnixStream::connect(&longest).is_ok());
+    drop(socket);
+    let error = UnixSocket::listen(&of_length(108)).unwrap_err();
+    assert!(error.to_string().contains("has at most 107 bytes"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -554,3 +554,29 @@ fn without_a_change_nothing_is_named() {
     let (merged, changes) = merge(&Config::default(), &Config::default());
     assert_eq!((merged, changes), (Config::default(), Changes::default()));
 }
+
+/// By whatever layer a secret comes, it is not among the settings in force.
+#[test]
+fn no_layer_shows_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halley.toml");
+    std::fs::write(&path, "push_token = \"hunter2-0123456789\"").unwrap();
+    let mut sources = variables(&[("HALLEY_READ_TOKEN", "hunter2-0123456789")]);
+    sources.flags = vec![flag("admin_token", "hunter2-0123456789"), flag("jwt.secret", "hunter2-0123456789")];
+    sources.file = Some(path);
+    let text = effective(&load(&sources).unwrap());
+    assert!(!text.contains("hunter2") && text.matches("is set and not shown").count() == 4, "{text}");
+    assert!(!format!("{sources:?}").contains("hunter2"));
+}
+
+/// A file that is something else is told of in bounded time and length.
+#[test]
+fn a_file_of_nothing_but_slips_is_told_of_briefly() {
+    let text: String = (0..20_000).map(|number| format!("k{number} = \"v\"\n")).collect();
+    let error = from_text(&text, &Sources::default()).expect_err("slips");
+    let sentences: Vec<String> = error.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(sentences.len(), 51);
+    assert!(sentences[50].starts_with("test.toml: 19950 more settings were not looked at"), "{}", sentences[50]);
+    let error = from_text("shards = 1\0\nws_listen = []", &Sources::default()).expect_err("a control character");
+    assert_eq!(error.problems().len(), 1, "{error}");
+}

@@ -20,6 +20,9 @@ const NAME_CHARACTERS_MAX: usize = 64;
 /// Lines that are no TOML after which the rest is not looked at any more.
 const BROKEN_LINES_MAX: usize = 50;
 
+/// Problems that one file is told of; of a file that is something else there would be one a line.
+const PROBLEMS_MAX: usize = 50;
+
 type Name<'n> = Spanned<std::borrow::Cow<'n, str>>;
 
 /// What became of a file's text.
@@ -54,7 +57,7 @@ pub(crate) fn apply<C: Schema>(config: &mut C, text: &str, name: &str, problems:
     // Whatever stands on a broken line is not known.
     let wrong = broken.iter().flat_map(|(line, _)| settings_on::<C>(&text, *line)).collect();
     let contents = Contents { wrong, blind, ..Contents::default() };
-    let mut reader = Reader { config, text: &text, name, problems: Vec::new(), contents };
+    let mut reader = Reader { config, text: &text, name, problems: Vec::new(), contents, more: 0 };
     for (line, reason) in broken {
         let place = reader.place(line);
         reader.problems.push((line, Problem::NotToml { place, reason }));
@@ -68,9 +71,12 @@ pub(crate) fn apply<C: Schema>(config: &mut C, text: &str, name: &str, problems:
         }
     }
     // A document gives its keys in the order of their names.
-    let Reader { problems: mut found, contents, .. } = reader;
+    let Reader { problems: mut found, contents, more, .. } = reader;
     found.sort_by_key(|(line, _)| *line);
     problems.extend(found.into_iter().map(|(_, problem)| problem));
+    if more > 0 {
+        problems.push(Problem::More { name: name.to_owned(), count: more });
+    }
     contents
 }
 
@@ -96,8 +102,12 @@ impl Whole {
                 let alone = reason == "duplicate key" || DeTable::parse(text).is_err();
                 !text.starts_with('[') && alone
             };
-            whole.broken.push((line, reason));
-            if !own_fault || whole.broken.len() == BROKEN_LINES_MAX {
+            // Commented out it is wrong all the same: a control character, which no line may hold.
+            let again = whole.broken.last().is_some_and(|(last, _)| *last == line);
+            if !again {
+                whole.broken.push((line, reason));
+            }
+            if again || !own_fault || whole.broken.len() == BROKEN_LINES_MAX {
                 whole.blind = true;
                 break;
             }
@@ -135,6 +145,8 @@ struct Reader<'r, C> {
     name: &'r str,
     /// Each with its line.
     problems: Vec<(usize, Problem)>,
+    /// Settings beyond [`PROBLEMS_MAX`] problems, which were not looked at.
+    more: usize,
     contents: Contents,
 }
 
@@ -171,6 +183,12 @@ impl<C: Schema> Reader<'_, C> {
     }
 
     fn key(&mut self, section: &str, key: &Name<'_>, value: &DeValue<'_>) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            // What the rest would say is not known.
+            self.contents.blind = true;
+            self.more += 1;
+            return;
+        }
         let name: &str = key.get_ref();
         let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
         let at = key.span().start;

@@ -45,6 +45,13 @@ pub enum Problem {
         /// In the words of the TOML library, which repeat nothing.
         reason: String,
     },
+    /// So much is wrong in a file that its other settings were not looked at.
+    More {
+        /// The file, for people.
+        name: String,
+        /// How many settings that are.
+        count: usize,
+    },
     /// There is no such section.
     NoSection {
         /// Where.
@@ -141,6 +148,9 @@ impl fmt::Display for Problem {
                 "cannot read the configuration {name}: {reason}; `{program} default-config` prints one to begin with"
             ),
             Problem::NotToml { place, reason } => write!(f, "{place}: not TOML: {reason}"),
+            Problem::More { name, count } => {
+                write!(f, "{name}: {count} more settings were not looked at: mend these first, or name another file")
+            }
             Problem::NoSection { place, name, meant } => {
                 write!(f, "{place}: there is no section [{name}]")?;
                 meant.map_or(Ok(()), |meant| write!(f, "; did you mean [{meant}]?"))

@@ -69,6 +69,13 @@ pub enum ListenError {
         /// The path.
         at: PathBuf,
     },
+    /// The path is longer than a socket's may be.
+    LongPath {
+        /// The path.
+        at: PathBuf,
+        /// Bytes that it may have.
+        bytes_max: usize,
+    },
     /// Anything else that the system says.
     System {
         /// The address.
@@ -126,6 +133,11 @@ impl fmt::Display for ListenError {
             ListenError::NoSocket { at } => {
                 write!(f, "cannot listen on {}: the file exists and is no socket: name another", at.display())
             }
+            ListenError::LongPath { at, bytes_max } => write!(
+                f,
+                "cannot listen on {}: the path of a socket has at most {bytes_max} bytes, name a shorter one",
+                at.display()
+            ),
             ListenError::System { at, error } => write!(f, "cannot listen on {at}: {error}"),
         }
     }
@@ -141,6 +153,7 @@ impl From<ListenError> for Failure {
             ListenError::NoInterface { .. }
             | ListenError::NotPermitted { .. }
             | ListenError::NoSocket { .. }
+            | ListenError::LongPath { .. }
             | ListenError::System { .. } => Cause::Usage,
         };
         Failure::new(cause, error)

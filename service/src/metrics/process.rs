@@ -78,6 +78,11 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
+    fn the_kernels_kibibytes_are_bytes() {
+        assert_eq!(bytes_of("VmSize:\t 9 kB\nVmRSS:\t      12 kB\n", "VmRSS:"), Some(12_288));
+    }
+
+    #[test]
     fn every_number_can_be_read_here() {
         let text = Metrics::default().with(Process::starts("1.2.3")).text();
         let value = |name: &str| -> f64 {
