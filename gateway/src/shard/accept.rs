@@ -223,6 +223,8 @@ impl<A: Application> Core<A> {
         }
     }
 
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn accepted(&mut self, listener: ListenerId, slot: u32) {
         self.conns.reach(slot);
         self.acceptor.used += 1;

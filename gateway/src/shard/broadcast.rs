@@ -96,6 +96,8 @@ impl<A: Application> Core<A> {
 
     /// Move every paced broadcast on as far as its rate allows. While a queue is half full only the oldest goes on:
     /// each turn adds one push of it to a connection at most, and then flushes.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn broadcast_paced(&mut self) {
         if self.broadcasts.paced.is_empty() {
             return;

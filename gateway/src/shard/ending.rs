@@ -159,6 +159,8 @@ impl<A: Application> Core<A> {
     }
 
     /// The kernel has let go of the connection: its slot is free.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn closed(&mut self, conn: ConnRef) {
         let Some(found) = self.conns.get(conn) else { return };
         debug_assert_eq!(found.state, ConnState::Gone);
@@ -177,6 +179,8 @@ impl<A: Application> Core<A> {
     }
 
     /// What is due by now, as far as the turn's budget goes.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn timers(&mut self) {
         let tick = self.now.tick();
         if tick == self.swept_tick {
@@ -223,6 +227,8 @@ impl<A: Application> Core<A> {
     }
 
     /// End as many connections as are due by now, evenly and in random order, so that clients do not come back in step.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn drain_some(&mut self) {
         let Some(mut drain) = self.drain.take() else { return };
         let elapsed = self.now.ms - drain.began_ms;

@@ -138,6 +138,8 @@ impl<A: Application> Core<A> {
     }
 
     /// After the enter: put back what the kernel did not take, let go of what it took.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn settle(&mut self, events: &[Event]) {
         for event in events {
             match *event {

@@ -34,6 +34,8 @@ impl<A: Application> Core<A> {
     }
 
     /// Tell what there is room for, from the next flush of the rings on; false when something had to be kept.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn tell(&mut self, links: &mut ShardLinks) -> bool {
         let told = self.tell_feed(links);
         let mut heard = true;

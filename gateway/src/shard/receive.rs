@@ -119,6 +119,8 @@ impl<A: Application> Core<A> {
     }
 
     /// Bytes came. `more` says that the socket holds further ones.
+    // A call of its own: see `turn`.
+    #[inline(never)]
     pub(super) fn received(&mut self, conn: ConnRef, bytes: &mut [u8], more: bool) {
         let Some(found) = self.conns.get(conn) else { return };
         found.flags.clear(Flags::RECEIVING);
