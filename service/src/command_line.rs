@@ -235,7 +235,7 @@ fn unprinted(error: std::io::Error) -> Result<(), Failure> {
 /// force, in which what is said stands in comments.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_checked<C: Schema>(loaded: &Loaded<C>, notes: &[String], show: bool) -> Result<(), Failure> {
     let comment = if show { "# " } else { "" };
     let mut text = format!("{comment}the configuration is right: {}\n", Plain(&loaded.origin));

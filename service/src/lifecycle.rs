@@ -123,6 +123,6 @@ mod tests {
     #[tokio::test]
     async fn a_stop_waits_for_no_reload() {
         let (_sender, mut wishes) = wishes(&[Wish::Reload, Wish::Stop]);
-        until_stop(&mut wishes, || pending::<()>()).await;
+        until_stop(&mut wishes, pending::<()>).await;
     }
 }

@@ -114,6 +114,13 @@ fn a_program_of_sixty_lines_serves_reloads_and_drains() {
     assert!(line.contains("good night") && !line.contains("127.0.0.1:1"), "the environment gives the address: {line}");
     assert_eq!(hello.get("/hello").1, "good night");
 
+    for _ in 0..2 {
+        std::fs::write(&file, "greeting = \"good night\"\nlog_format = \"json\"").expect("written");
+        hello.signal(Signal::HUP);
+        let line = hello.line_with("need a restart");
+        assert!(line.contains("log_format") && !line.starts_with('{'), "what needs one stays as it is: {line}");
+    }
+
     std::fs::write(&file, "greetin = \"\"").expect("written");
     hello.signal(Signal::HUP);
     assert!(hello.line_with("the old one stays").contains("did you mean"), "what is wrong is said");

@@ -580,3 +580,44 @@ fn a_file_of_nothing_but_slips_is_told_of_briefly() {
     let error = from_text("shards = 1\0\nws_listen = []", &Sources::default()).expect_err("a control character");
     assert_eq!(error.problems().len(), 1, "{error}");
 }
+
+/// Of a setting whose value nobody knows nothing follows, by whatever layer it is doubtful.
+#[test]
+fn what_is_doubtful_has_no_consequences() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halley.toml");
+    let count = |text: &str, sources: Sources| {
+        std::fs::write(&path, text).unwrap();
+        let sources = Sources { file: sources.file.or_else(|| Some(path.clone())), ..sources };
+        load(&sources).expect_err(text).problems().len()
+    };
+    let public = "tcp_listen = \"0.0.0.0:3101\"";
+    assert_eq!(count(public, variables(&[])), 1, "auth is known to be open");
+    assert_eq!(count(public, variables(&[("HALLEY_AUTH", "jwtt")])), 1);
+    assert_eq!(count(public, variables(&[("HALLEY_AUHT", "jwt")])), 1);
+    assert_eq!(count(public, Sources { flags: vec![flag("auth", "jwtt")], ..Sources::default() }), 1);
+    let no_text = ("HALLEY_AUTH".into(), std::ffi::OsString::from_vec(vec![0xff]));
+    assert_eq!(count(public, Sources { environment: vec![no_text], ..Sources::default() }), 1);
+    let folder_as_file = Sources {
+        file: Some(folder.path().to_owned()),
+        flags: vec![flag("tcp_listen", "0.0.0.0:1")],
+        ..Sources::default()
+    };
+    assert_eq!(count("", folder_as_file), 1, "auth may stand in it");
+    let mended = Sources { flags: vec![flag("auth", "open")], ..Sources::default() };
+    assert_eq!(count(&format!("auth = \"jwtt\"\n{public}"), mended), 2, "the flag's value is known");
+    let broken = format!("{}{public}", "no toml\n".repeat(60));
+    std::fs::write(&path, broken).unwrap();
+    let said = load(&Sources { file: Some(path.clone()), ..Sources::default() }).expect_err("broken");
+    assert!(said.problems().iter().all(|problem| problem.to_string().contains("not TOML")), "{said}");
+}
+
+/// The same slip in several items of a list is one thing to say.
+#[test]
+fn equal_slips_of_a_list_are_said_once() {
+    assert_eq!(
+        file_error("insecure = [5, 6, 7]"),
+        "test.toml, line 1: insecure must be a word in quotes, not a whole number"
+    );
+}
