@@ -58,9 +58,10 @@ impl Metrics {
             .sum()
     }
 
-    /// Whether a sample of this name exists at all.
+    /// Whether a sample of this name exists at all; a histogram has none but its buckets, its sum and its count.
     pub fn has(&self, name: &str) -> bool {
-        self.samples.iter().any(|sample| sample.name == name)
+        let of_it = |sample: &Sample| sample.name.strip_prefix(name).is_some_and(|rest| ["", "_count"].contains(&rest));
+        self.samples.iter().any(of_it)
     }
 }
 
