@@ -25,6 +25,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use halley_protocol::login::NAME_BYTES_MAX;
 use halley_service::access::rules::AccessRules;
 use halley_service::access::{Caller, Peer, Role, Scope};
 use halley_service::metrics::Metrics;
@@ -224,7 +225,7 @@ fn asked<T>(given: Given<T>) -> Result<T, Refusal> {
 /// The one of key, mid and room that is given.
 fn whose(key: Option<String>, mid: Option<String>, room: Option<String>) -> Result<Whose, Refusal> {
     match (key, mid, room) {
-        (None, None, Some(room)) => Ok(Whose::Room(not_empty("room", room)?)),
+        (None, None, Some(room)) => Ok(Whose::Room(name("room", room)?)),
         (key @ Some(_), None, None) => login(key, None).map(Whose::Login),
         (None, mid @ Some(_), None) => login(None, mid).map(Whose::Login),
         _ => Err(Refusal::bad_request("give exactly one of key, mid and room")),
@@ -234,7 +235,7 @@ fn whose(key: Option<String>, mid: Option<String>, room: Option<String>) -> Resu
 /// The one of key and mid that is given.
 fn login(key: Option<String>, mid: Option<String>) -> Result<Select, Refusal> {
     match (key, mid) {
-        (Some(key), None) => Ok(Select::Key(not_empty("key", key)?)),
+        (Some(key), None) => Ok(Select::Key(name("key", key)?)),
         (None, Some(mid)) => match mid.parse() {
             Ok(mid) if mid > 0 => Ok(Select::Mid(mid)),
             _ => Err(Refusal::bad_request("mid must be a whole number above 0")),
@@ -252,8 +253,13 @@ fn shown(limit: Option<&str>) -> Result<u32, Refusal> {
     }
 }
 
-fn not_empty(name: &str, value: String) -> Result<String, Refusal> {
-    if value.is_empty() { Err(Refusal::bad_request(format!("{name} must not be empty"))) } else { Ok(value) }
+/// A key or a room that somebody may have.
+fn name(what: &str, name: String) -> Result<String, Refusal> {
+    match name.len() {
+        0 => Err(Refusal::bad_request(format!("{what} must not be empty"))),
+        1..=NAME_BYTES_MAX => Ok(name),
+        _ => Err(Refusal::bad_request(format!("{what} must have at most {NAME_BYTES_MAX} bytes"))),
+    }
 }
 
 async fn list(State(admin): State<Arc<Admin>>, given: Given<ListQuery>) -> Result<Response, Refusal> {

@@ -152,13 +152,15 @@ async fn connections_are_closed_by_key_user_and_room() {
 
 #[tokio::test]
 async fn wrong_questions_are_explained() {
-    let gateway = gateway();
+    let (gateway, long) = (gateway(), "k".repeat(1025));
     for (method, path, status, code, part) in [
         ("GET", "/v1/connections", 400, "bad_request", "exactly one of key, mid and room"),
         ("GET", "/v1/connections?key=a&mid=7", 400, "bad_request", "exactly one"),
         ("GET", "/v1/connections?mid=x", 400, "bad_request", "whole number above 0"),
         ("GET", "/v1/connections?mid=0", 400, "bad_request", "whole number above 0"),
         ("GET", "/v1/connections?key=", 400, "bad_request", "must not be empty"),
+        ("GET", &format!("/v1/trace?key={long}"), 400, "bad_request", "key must have at most 1024 bytes"),
+        ("GET", &format!("/v1/connections?room={long}"), 400, "bad_request", "room must have at most 1024 bytes"),
         ("GET", "/v1/connections?key=a&limit=0", 400, "bad_request", "from 1 to 1000"),
         ("GET", "/v1/connections?key=a&limit=1001", 400, "bad_request", "from 1 to 1000"),
         ("GET", "/v1/connections?kee=a", 400, "bad_request", "kee"),

@@ -9,6 +9,7 @@ mod accepting;
 mod choices;
 mod cleartext;
 mod client;
+#[path = "../../../protocol/tests/protocol/corpus.rs"]
 mod corpus;
 mod ends;
 mod feed;

@@ -85,12 +85,15 @@ impl Child {
         }
     }
 
-    /// Wait until it ends by itself, as it does when its standard input has.
+    /// Wait until it ends by itself and well, as it does when its standard input has.
     pub(crate) fn wait_end(&mut self) -> Result<()> {
         if !self.ends_within(GRACE) {
             return Err(self.failed("did not end when its input did"));
         }
-        Ok(())
+        match self.process.try_wait() {
+            Ok(Some(status)) if !status.success() => Err(self.failed(&format!("ended badly ({status})"))),
+            _ => Ok(()),
+        }
     }
 
     fn failed(&self, what: &str) -> Failure {

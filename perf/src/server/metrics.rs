@@ -66,7 +66,7 @@ fn get(address: SocketAddr, path: &str) -> Result<String> {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        // The answer is a whole text, so it is never chunked. HTTP/1.0 is what a proxy speaks, which the gateway lets in
+        // The answer is a whole text, so it is never chunked. HTTP/1.0 is what a proxy speaks: the gateway lets that in
         // with a token only.
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();

@@ -1,5 +1,5 @@
-//! Everything stored, through every oracle: the fuzzer's corpus as plain tests, each golden vector cut at every byte,
-//! and tapes of chance.
+//! Everything stored, through every oracle of the test that this file is a part of: the fuzzer's corpus as plain tests,
+//! and tapes of chance beside it. The gateway's simulation runs its own oracles by the same file.
 
 use std::path::Path;
 
@@ -7,7 +7,6 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore as _, SeedableRng};
 
 use crate::oracles;
-use crate::vectors;
 
 /// Tapes of chance for each oracle.
 const TAPES: u64 = 1_000;
@@ -53,22 +52,4 @@ fn names(folder: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a readable name")).collect();
     names.sort();
     names
-}
-
-/// The oracles' first bytes say how to cut and what to limit; each vector is read with several of them, cut off at each
-/// of its bytes, so that every decoder meets every prefix of every golden frame.
-#[test]
-fn every_vector_cut_at_every_byte() {
-    for (id, vector) in vectors::all() {
-        for end in 0..=vector.len() {
-            println!("{id} cut at {end}");
-            for (_, oracle) in oracles::ALL {
-                oracle(&vector[..end]);
-                for [cuts, setting] in [[0, 0], [0, 255], [1, 64], [7, 255], [255, 255]] {
-                    oracle(&[&[cuts], &vector[..end]].concat());
-                    oracle(&[&[cuts, setting], &vector[..end]].concat());
-                }
-            }
-        }
-    }
 }

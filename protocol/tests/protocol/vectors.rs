@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use crate::oracles;
+
 /// What the specification lists; a vector lost from the files must not go unnoticed.
 const IDS: &str =
     "F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 T1 T2 W1 W2 W3 W4 W5 R1 R2 R3 P1 P2 P3 G1 G2 G3 G4 G5 G6 G7 G8 G9";
@@ -40,4 +42,22 @@ pub fn from_hex(hex: &str) -> Vec<u8> {
 fn every_vector_of_the_specification_is_here_once() {
     let ids: Vec<String> = all().into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids.join(" "), IDS);
+}
+
+/// The oracles' first bytes say how to cut and what to limit; each vector is read with several of them, cut off at each
+/// of its bytes, so that every decoder meets every prefix of every golden frame.
+#[test]
+fn every_vector_cut_at_every_byte() {
+    for (id, vector) in all() {
+        for end in 0..=vector.len() {
+            println!("{id} cut at {end}");
+            for (_, oracle) in oracles::ALL {
+                oracle(&vector[..end]);
+                for [cuts, setting] in [[0, 0], [0, 255], [1, 64], [7, 255], [255, 255]] {
+                    oracle(&[&[cuts], &vector[..end]].concat());
+                    oracle(&[&[cuts, setting], &vector[..end]].concat());
+                }
+            }
+        }
+    }
 }

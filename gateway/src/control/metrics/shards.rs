@@ -33,7 +33,7 @@ const PLAIN: &[Plain<Counts>] = &[
     }),
     ("halley_partial_bytes", Kind::Gauge, "Bytes of partly received frames and messages.", |c| c.partial_bytes),
     ("halley_slots_used", Kind::Gauge, "Direct descriptors in use.", |c| c.slots_used),
-    ("halley_inbox_depth", Kind::Gauge, "Messages from feed waiting at the last look.", |c| c.inbox_depth),
+    ("halley_inbox_depth", Kind::Gauge, "Messages taken from feed in the last turn.", |c| c.inbox_depth),
     ("halley_broadcasts_paced", Kind::Gauge, "Paced broadcasts under way.", |c| c.broadcasts_paced),
     (
         "halley_broadcasts_hurried_total",

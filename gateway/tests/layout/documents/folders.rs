@@ -4,12 +4,12 @@
 use super::{alternatives, is_there, rows, section, ticked};
 use crate::source::{read, root};
 
-/// The folders of the top, without what is hidden or built.
+/// The folders of the top that hold a package: others are a user's own, such as an old build to compare with.
 fn top_folders() -> Vec<String> {
     let entries = std::fs::read_dir(root()).expect("the root").map(|entry| entry.expect("an entry"));
     let folders = entries.filter(|entry| entry.path().is_dir());
     let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| !name.starts_with('.') && name != "target").collect()
+    names.filter(|name| is_there(&format!("{name}/Cargo.toml"))).collect()
 }
 
 /// Whether a package of the workspace depends on this library, for its product, its build or its tests.
@@ -22,7 +22,7 @@ fn is_dependency(name: &str, manifests: &[String]) -> bool {
 
 fn manifests() -> Vec<String> {
     let folders = top_folders().into_iter().map(|folder| format!("{folder}/Cargo.toml"));
-    folders.filter(|path| is_there(path)).map(|path| read(&path)).collect()
+    folders.map(|path| read(&path)).collect()
 }
 
 #[test]
