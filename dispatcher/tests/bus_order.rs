@@ -31,33 +31,33 @@ fn at(offset: i64) -> Position {
 async fn the_bus_is_bounded_in_records_and_bytes() {
     let limits = BusLimits { records_max: 2, bytes_max: 3 * RECORD_OVERHEAD_BYTES };
     let (producer, mut consumer) = bus(limits, 100);
-    assert_eq!(producer.publish(record("a")).await, Ok(at(100)));
-    assert_eq!(producer.publish(record("bc")).await, Ok(at(101)));
-    assert_eq!(producer.publish(record("d")).await, Err(PublishError::Full));
+    assert_eq!(producer.publish(vec![record("a")]).await, Ok(vec![at(100)]));
+    assert_eq!(producer.publish(vec![record("bc")]).await, Ok(vec![at(101)]));
+    assert_eq!(producer.publish(vec![record("d")]).await, Err(PublishError::Full));
     assert_eq!(producer.depth(), Depth { records: 2, bytes: 3 + 2 * RECORD_OVERHEAD_BYTES });
     assert_eq!(consumer.next_batch(9).await.unwrap().len(), 2);
-    assert_eq!(producer.publish(record("d")).await, Err(PublishError::Full), "handed out is not yet done with");
+    assert_eq!(producer.publish(vec![record("d")]).await, Err(PublishError::Full), "handed out is not yet done with");
     consumer.ack(at(100));
-    assert_eq!(producer.publish(record("d")).await, Ok(at(102)));
+    assert_eq!(producer.publish(vec![record("d")]).await, Ok(vec![at(102)]));
 
     let (producer, _consumer) = bus(BusLimits { records_max: 9, bytes_max: RECORD_OVERHEAD_BYTES + 4 }, 0);
-    assert_eq!(producer.publish(record("12345")).await, Err(PublishError::Full));
-    assert_eq!(producer.publish(record("1234")).await, Ok(at(0)));
+    assert_eq!(producer.publish(vec![record("12345")]).await, Err(PublishError::Full));
+    assert_eq!(producer.publish(vec![record("1234")]).await, Ok(vec![at(0)]));
 }
 
 #[tokio::test]
 async fn a_closed_bus_takes_nothing_and_hands_out_the_rest() {
     let (producer, mut consumer) = bus(BusLimits::default(), 0);
-    producer.publish(record("a")).await.unwrap();
+    producer.publish(vec![record("a")]).await.unwrap();
     producer.close();
-    assert_eq!(producer.publish(record("b")).await, Err(PublishError::Closed));
+    assert_eq!(producer.publish(vec![record("b")]).await, Err(PublishError::Closed));
     consumer.closed().await;
     assert_eq!(consumer.next_batch(1).await.unwrap()[0].record, record("a"));
     assert_eq!(consumer.next_batch(1).await, None);
     drop(consumer);
     let (producer, consumer) = bus(BusLimits::default(), 0);
     drop(consumer);
-    let refused = producer.publish(record("a")).await;
+    let refused = producer.publish(vec![record("a")]).await;
     assert_eq!(refused, Err(PublishError::Closed), "nobody would deliver it");
 }
 
@@ -78,7 +78,7 @@ fn the_bus_loses_and_reorders_nothing_under_concurrency() {
                     for sequence in 0..RECORDS {
                         let value = Bytes::from([number.to_be_bytes(), sequence.to_be_bytes()].concat());
                         while let Err(error) =
-                            producer.publish(Record { key: Bytes::new(), value: value.clone() }).await
+                            producer.publish(vec![Record { key: Bytes::new(), value: value.clone() }]).await
                         {
                             assert_eq!(error, PublishError::Full);
                             std::thread::yield_now();
@@ -175,10 +175,10 @@ async fn pushes_are_refused_once_the_gateway_is_gone() {
 #[tokio::test]
 async fn a_record_that_is_no_push_is_skipped() {
     let (producer, consumer) = bus(BusLimits::default(), 0);
-    producer.publish(record("\u{7f}\u{7f}")).await.unwrap();
+    producer.publish(vec![record("\u{7f}\u{7f}")]).await.unwrap();
     let push = Push { target: room("live://1"), op: 1000, body: Bytes::from("hi") };
     let right = PushRecord { push, server: String::new(), receipt: 0 };
-    producer.publish(Record { key: right.key().into(), value: right.encode() }).await.unwrap();
+    producer.publish(vec![Record { key: right.key().into(), value: right.encode() }]).await.unwrap();
     producer.close();
     let (gateway, stats) = (FakeGateway::new(), Arc::new(Stats::default()));
     let consume = Consume::new(consumer, Route::new(vec![gateway.clone()]), Receipts::new(0), stats.clone());

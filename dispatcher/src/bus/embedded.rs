@@ -101,24 +101,33 @@ pub struct EmbeddedProducer {
 
 #[async_trait::async_trait]
 impl Producer for EmbeddedProducer {
-    async fn publish(&self, record: Record) -> Result<Position, PublishError> {
-        let bytes = record_bytes(&record);
-        let offset = {
+    fn partition_of(&self, _key: &[u8]) -> Result<i32, PublishError> {
+        Ok(PARTITION)
+    }
+
+    async fn publish(&self, records: Vec<Record>) -> Result<Vec<Position>, PublishError> {
+        let bytes: usize = records.iter().map(record_bytes).sum();
+        let positions = {
             let mut log = self.shared.log();
             if self.shared.is_closed() {
                 return Err(PublishError::Closed);
             }
             let limits = self.shared.limits;
-            if log.records.len() >= limits.records_max || bytes > limits.bytes_max - log.bytes {
+            if log.records.len() + records.len() > limits.records_max || bytes > limits.bytes_max - log.bytes {
                 return Err(PublishError::Full);
             }
-            let offset = log.end_offset();
+            let positions = (log.end_offset()..).zip(&records);
+            let positions = positions.map(|(offset, _)| Position { partition: PARTITION, offset }).collect();
             log.bytes += bytes;
-            log.records.push_back(record);
-            offset
+            log.records.extend(records);
+            positions
         };
         self.shared.arrived.notify_one();
-        Ok(Position { partition: PARTITION, offset })
+        Ok(positions)
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     fn depth(&self) -> Depth {

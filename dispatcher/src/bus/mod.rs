@@ -7,8 +7,10 @@
 //! again by a later consumer.
 
 pub mod embedded;
+pub mod log;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -55,23 +57,47 @@ pub struct Depth {
     pub bytes: usize,
 }
 
-/// Why a record was not taken. It is not on the bus, nor will it be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why records were not taken, or may not have been. All but [`PublishError::Unknown`] mean that nothing of them is in
+/// the log, nor will be.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublishError {
-    /// The bus holds as much as it may; later there will be room again.
+    /// The producer holds as much as it may; later there will be room again.
     Full,
-    /// The bus is closing and takes nothing more.
+    /// A record is longer than the log takes.
+    TooLarge {
+        /// Bytes that it has, encoded.
+        bytes: usize,
+        /// Bytes that are allowed.
+        bytes_max: usize,
+    },
+    /// The log cannot be written to now; says why.
+    Unavailable(Arc<str>),
+    /// Nobody said in time whether the log holds them: each may appear once, or not at all; says why.
+    Unknown(Arc<str>),
+    /// The producer is closing and takes nothing more.
     Closed,
 }
 
 /// The end that pushes go in.
 #[async_trait::async_trait]
 pub trait Producer: Send + Sync + 'static {
-    /// Store one record; answers when the bus holds it.
-    async fn publish(&self, record: Record) -> Result<Position, PublishError>;
+    /// The partition of a key, for grouping the names of one push.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`] while nobody has said how many partitions there are.
+    fn partition_of(&self, key: &[u8]) -> Result<i32, PublishError>;
+    /// Store the records of one push; answers when the log holds all of them, with their positions in the given order.
+    /// All are looked at before the first is sent: size, room, whether somebody leads the partition. Dropping the
+    /// future takes nothing back.
+    ///
+    /// # Errors
+    /// Of several records with different ends: [`PublishError::Unknown`], unless all were refused.
+    async fn publish(&self, records: Vec<Record>) -> Result<Vec<Position>, PublishError>;
+    /// Whether other processes read the log: then nobody here can say how many connections a push matched.
+    fn is_shared(&self) -> bool;
     /// What waits now.
     fn depth(&self) -> Depth;
-    /// Take nothing more; what is held is still handed out.
+    /// Take nothing more; what was taken is still published and answered.
     fn close(&self);
 }
 

@@ -53,3 +53,51 @@ pub trait Gateway: Send + Sync + 'static {
     /// Connections and addresses, not older than the call.
     async fn totals(&self) -> Result<Totals, NoAnswer>;
 }
+
+/// What a reader of the log left out, in one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Which partitions, with what they lack: from the first offset that was not read to the offset that is read next.
+    pub partitions: Vec<(i32, std::ops::Range<i64>)>,
+    /// Why.
+    pub why: GapReason,
+}
+
+/// Why a reader left records out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// The reader was farther behind than it may catch up.
+    TooFarBehind,
+    /// The log no longer had them.
+    Retention,
+    /// The log ends before what was read, and nobody says where the two part.
+    LostTail,
+    /// The topic was deleted and made again.
+    NewTopic,
+    /// The reader began without a position.
+    StartedWithout,
+}
+
+/// What goes through a gateway's door, in the order of the log.
+#[derive(Debug)]
+pub enum Handover {
+    /// Deliver these in order; answered when all are in the gateway's memory.
+    Deliver(Vec<Delivery>),
+    /// Who is connected now has missed something. Answered at once, with nothing.
+    Gap(Gap),
+}
+
+/// A gateway's door for what is read from the log. Used by one task.
+pub trait Door: Send + Sync + 'static {
+    /// A place, see [`Door::reserve`].
+    type Place: Place;
+    /// Wait for room for one handover. Dropping the future takes no room.
+    fn reserve(&self) -> impl Future<Output = Result<Self::Place, GatewayGone>> + Send;
+}
+
+/// Room for one handover behind a gateway's door; unused it is given back when dropped.
+pub trait Place: Send + 'static {
+    /// Use it, without waiting. The receiver gets one answer for each delivery when they are in the gateway's memory,
+    /// in the order of handovers; it fails when the gateway is gone.
+    fn admit(self, handover: Handover) -> oneshot::Receiver<Vec<Matched>>;
+}

@@ -65,8 +65,8 @@ impl From<Invalid> for PushError {
 impl From<PublishError> for PushError {
     fn from(error: PublishError) -> PushError {
         match error {
-            PublishError::Full => PushError::Full,
-            PublishError::Closed => PushError::Stopping,
+            PublishError::Full | PublishError::TooLarge { .. } => PushError::Full,
+            PublishError::Closed | PublishError::Unavailable(_) | PublishError::Unknown(_) => PushError::Stopping,
         }
     }
 }
@@ -185,6 +185,7 @@ impl Ingress {
         self.limits.check(&push.target, push.body.len())?;
         Limits::check_message(push.op, &push.body)?;
         let record = PushRecord { push, server: self.server_id.clone(), receipt };
-        Ok(self.bus.publish(Record { key: record.key().into(), value: record.encode() }).await?)
+        let record = Record { key: record.key().into(), value: record.encode() };
+        Ok(*self.bus.publish(vec![record]).await?.first().expect("a position for each record"))
     }
 }
