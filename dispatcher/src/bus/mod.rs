@@ -6,6 +6,7 @@
 //! the records of a partition in order and says which contiguous prefix is done with; everything after it would be seen
 //! again by a later consumer.
 
+pub mod batch;
 pub mod embedded;
 pub mod log;
 

@@ -1,0 +1,58 @@
+//! How the records of a batch are compressed. Owns the codecs' numbers and names.
+
+use std::fmt;
+
+use super::Unreadable;
+
+/// A compression that Kafka knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// None: records are read where they lie.
+    #[default]
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// Snappy, raw or in xerial's frame.
+    Snappy,
+    /// LZ4 frames.
+    Lz4,
+    /// RFC 8878. Stock jobs cannot read it.
+    Zstd,
+}
+
+impl Codec {
+    /// By the low three bits of a batch's attributes.
+    pub(super) fn of_attributes(bits: i16) -> Result<Codec, Unreadable> {
+        match bits {
+            0 => Ok(Codec::None),
+            1 => Ok(Codec::Gzip),
+            2 => Ok(Codec::Snappy),
+            3 => Ok(Codec::Lz4),
+            4 => Ok(Codec::Zstd),
+            _ => Err(Unreadable::UnknownCodec(bits.to_le_bytes()[0])),
+        }
+    }
+
+    /// The low three bits of a batch's attributes.
+    pub(super) fn attributes(self) -> i16 {
+        match self {
+            Codec::None => 0,
+            Codec::Gzip => 1,
+            Codec::Snappy => 2,
+            Codec::Lz4 => 3,
+            Codec::Zstd => 4,
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Codec::None => "none",
+            Codec::Gzip => "gzip",
+            Codec::Snappy => "snappy",
+            Codec::Lz4 => "lz4",
+            Codec::Zstd => "zstd",
+        })
+    }
+}

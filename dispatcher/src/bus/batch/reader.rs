@@ -1,0 +1,181 @@
+//! The records of one batch. Owns the checksum, inflating, and walking over records as borrowed slices, strictly: what
+//! is not exactly a record is a reason to refuse the batch. Never copies a record, never allocates by a number that the
+//! batch says. Memory for what was compressed is kept from batch to batch, up to a bound. Next: [`crate::consume`].
+
+use super::header::{self, Batch};
+use super::{Codec, HEADER_BYTES, Header, Unreadable, varint};
+
+/// What reading may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Bytes that compressed records may have when they are not.
+    pub inflated_bytes_max: usize,
+    /// Bytes of memory kept for the next compressed batch.
+    pub kept_bytes_max: usize,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        ReadLimits { inflated_bytes_max: 64 * 1024 * 1024, kept_bytes_max: 1024 * 1024 }
+    }
+}
+
+/// Reads batches, one after the other.
+#[derive(Debug)]
+pub struct BatchReader {
+    #[expect(dead_code, reason = "bounds what is inflated, once that is read")]
+    limits: ReadLimits,
+}
+
+impl BatchReader {
+    /// One that has no memory yet.
+    pub fn new(limits: ReadLimits) -> BatchReader {
+        BatchReader { limits }
+    }
+
+    /// The records of a batch; none of a control batch, which has none of a producer. The batch's checksum is right
+    /// then, its records were not looked at.
+    ///
+    /// # Errors
+    /// Why nothing of it can be read.
+    pub fn open<'b>(&'b mut self, batch: &'b Batch) -> Result<Records<'b>, Unreadable> {
+        if let Some(fault) = batch.fault() {
+            return Err(fault);
+        }
+        let header = batch.header;
+        let found = header::checksum(&batch.bytes);
+        if found != header.crc {
+            return Err(Unreadable::BadCrc { written: header.crc, found });
+        }
+        if header.record_count < 0 {
+            return Err(Unreadable::Count(header.record_count));
+        }
+        if header.is_control() {
+            return Ok(Records { rest: &[], left: 0, last_delta: -1, header });
+        }
+        let rest = match header.codec()? {
+            Codec::None => &batch.bytes[HEADER_BYTES..],
+            codec => return Err(Unreadable::Inflate(codec)),
+        };
+        Ok(Records { rest, left: header.record_count, last_delta: -1, header })
+    }
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'b> {
+    /// Its place in the partition.
+    pub offset: i64,
+    /// When its producer made it, or when the broker appended it, in milliseconds of the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// What decided the partition.
+    pub key: Option<&'b [u8]>,
+    /// What it says.
+    pub value: Option<&'b [u8]>,
+    headers: &'b [u8],
+    header_count: i32,
+}
+
+impl<'b> Record<'b> {
+    /// Its headers, in order, names as bytes: producers may write any.
+    pub fn headers(&self) -> impl Iterator<Item = (&'b [u8], Option<&'b [u8]>)> + use<'b> {
+        let mut rest = self.headers;
+        // They were walked over once, so none of them is damaged.
+        (0..self.header_count).map_while(move |_| read_header(&mut rest).ok())
+    }
+}
+
+/// The records of a batch, in order. Behind an error there is nothing more.
+#[derive(Clone, Debug)]
+pub struct Records<'b> {
+    rest: &'b [u8],
+    left: i32,
+    last_delta: i32,
+    header: Header,
+}
+
+impl<'b> Iterator for Records<'b> {
+    type Item = Result<Record<'b>, Unreadable>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<Record<'b>, Unreadable>> {
+        if self.left == 0 {
+            let leftover = !std::mem::take(&mut self.rest).is_empty();
+            return leftover.then_some(Err(Unreadable::Leftover));
+        }
+        self.left -= 1;
+        let record = self.read();
+        if record.is_err() {
+            self.left = 0;
+            self.rest = &[];
+        }
+        Some(record)
+    }
+}
+
+impl<'b> Records<'b> {
+    #[inline]
+    fn read(&mut self) -> Result<Record<'b>, Unreadable> {
+        let length = length(varint::read_i32(&mut self.rest)?)?;
+        let mut body = take(&mut self.rest, length)?;
+        // Attributes, of which no version has any.
+        take(&mut body, 1)?;
+        let timestamp_delta = varint::read_i64(&mut body)?;
+        let delta = varint::read_i32(&mut body)?;
+        if delta <= self.last_delta || delta > self.header.last_offset_delta {
+            return Err(Unreadable::Offset);
+        }
+        self.last_delta = delta;
+        let key = optional(&mut body)?;
+        let value = optional(&mut body)?;
+        let header_count = varint::read_i32(&mut body)?;
+        let headers = body;
+        for _ in 0..self::length(header_count)? {
+            read_header(&mut body)?;
+        }
+        if !body.is_empty() {
+            return Err(Unreadable::Leftover);
+        }
+        let timestamp_ms = if self.header.is_log_append_time() {
+            self.header.max_timestamp_ms
+        } else {
+            self.header.first_timestamp_ms.saturating_add(timestamp_delta)
+        };
+        Ok(Record {
+            offset: self.header.base_offset.saturating_add(i64::from(delta)),
+            timestamp_ms: (timestamp_ms >= 0).then_some(timestamp_ms),
+            key,
+            value,
+            headers,
+            header_count,
+        })
+    }
+}
+
+#[inline]
+fn read_header<'b>(body: &mut &'b [u8]) -> Result<(&'b [u8], Option<&'b [u8]>), Unreadable> {
+    let name = length(varint::read_i32(body)?)?;
+    let name = take(body, name)?;
+    Ok((name, optional(body)?))
+}
+
+/// Bytes behind their length, of which -1 means none.
+#[inline]
+fn optional<'b>(body: &mut &'b [u8]) -> Result<Option<&'b [u8]>, Unreadable> {
+    match varint::read_i32(body)? {
+        -1 => Ok(None),
+        bytes => length(bytes).and_then(|bytes| take(body, bytes)).map(Some),
+    }
+}
+
+#[inline]
+fn length(value: i32) -> Result<usize, Unreadable> {
+    usize::try_from(value).map_err(|_| Unreadable::NegativeLength)
+}
+
+#[inline]
+fn take<'b>(rest: &mut &'b [u8], bytes: usize) -> Result<&'b [u8], Unreadable> {
+    let (taken, after) = rest.split_at_checked(bytes).ok_or(Unreadable::Cut)?;
+    *rest = after;
+    Ok(taken)
+}
