@@ -1,0 +1,6 @@
+//! Against real Kafka, of every version that we name: what ours reads is what librdkafka reads, and what ours writes it
+//! reads. `./test kafka` runs them; each starts a cluster of its own.
+
+#[allow(dead_code, reason = "other test programs use the rest")]
+mod brokers;
+mod harness;
