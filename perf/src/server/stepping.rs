@@ -96,34 +96,45 @@ fn step(mut threads: BTreeSet<i32>, enough: &AtomicBool) -> Result<u64> {
             Err(error) => return Err(error).doing(|| "step a thread"),
         }
     }
-    // A thread that is let go with the trap of its last step still to come is killed by that. So each is stopped twice:
-    // after the first time it runs freely, and whatever trap was on its way comes before the second.
-    stop_each(&mut threads, |thread| ptrace::cont(thread, None))?;
-    stop_each(&mut threads, |thread| ptrace::detach(thread, None))?;
+    let_go(&mut threads)?;
     Ok(executed)
 }
 
-/// Stop every thread and then do something to each.
-fn stop_each(threads: &mut BTreeSet<i32>, mut then: impl FnMut(Pid) -> nix::Result<()>) -> Result<()> {
+/// Stop every thread and let it run on untraced. The trap of its last step may still be on its way then, queued behind
+/// the stop: a thread that is let go with it is killed by it, so it takes the trap first and is stopped once more.
+fn let_go(threads: &mut BTreeSet<i32>) -> Result<()> {
     let never = AtomicBool::new(false);
-    let mut running = threads.clone();
-    for &thread in &running {
+    let mut held = threads.clone();
+    for &thread in &held {
         ptrace::interrupt(Pid::from_raw(thread)).doing(|| "stop a stepped thread")?;
     }
-    while running.iter().any(|thread| threads.contains(thread)) {
-        match next_stop(threads, &never)? {
-            Some((thread, None)) => {
-                then(thread).doing(|| "let a stepped thread go")?;
-                running.remove(&thread.as_raw());
+    while held.iter().any(|thread| threads.contains(thread)) {
+        let Some((thread, signal)) = next_stop(threads, &never)? else { continue };
+        let gone = match signal {
+            None if trap_waits(thread)? => ptrace::cont(thread, None),
+            None => {
+                held.remove(&thread.as_raw());
+                ptrace::detach(thread, None)
             }
-            Some((thread, Some(signal))) => {
-                let signal = Some(signal).filter(|signal| *signal != Signal::SIGTRAP);
-                ptrace::cont(thread, signal).doing(|| "let a stepped thread go")?;
-            }
-            None => {}
+            Some(signal) => ptrace::cont(thread, Some(signal).filter(|signal| *signal != Signal::SIGTRAP))
+                .and_then(|()| ptrace::interrupt(thread)),
+        };
+        match gone {
+            // Killed in between; its end is told next.
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(error).doing(|| "let a stepped thread go"),
         }
     }
     Ok(())
+}
+
+/// Whether a trap is queued for a thread that has stopped (`SigPnd` of proc(5), a bit for each signal from 1 on).
+fn trap_waits(thread: Pid) -> Result<bool> {
+    let path = format!("/proc/{thread}/status");
+    let status = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+    let queued = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigPnd:")?.trim(), 16).ok());
+    let trap = 1 << (Signal::SIGTRAP as u32 - 1);
+    Ok(queued.is_some_and(|queued| queued & trap != 0))
 }
 
 /// The next of the threads that has stopped, with the signal that stopped it, if any; `None` when told that it is
