@@ -2,6 +2,8 @@
 //! order, has them delivered, and only then acks them. Knows nothing of who produced them. A record that is no push is
 //! counted, said once in the log, and skipped. Before it: [`crate::bus`]. After it: [`crate::route`].
 
+pub mod reader;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,227 @@
+//! What a source answers to a read. Owns which answers count (rule R2), how far each goes (rule R5), going back where a
+//! log was cut off (rule R4), what is read twice because it was damaged (rule R6), and what a refusal leads to.
+
+use std::time::Duration;
+
+use crate::bus::log::{Leader, Place, Refusal, Slice};
+
+use super::asks::Asked;
+use super::counts::Event;
+use super::memory::AnswerId;
+use super::partition::{Doubt, Phase, Piece, PieceKind};
+use super::state::Reader;
+use super::walk::{Found, Walk};
+
+/// What one slice brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Batches, or a refusal: the next question is another one.
+    Some,
+    /// Nothing new.
+    None,
+}
+
+impl Reader {
+    /// A source answered a read that was asked `at` that time. Returns whether it brought anything.
+    pub(super) fn heard_read(
+        &mut self,
+        now: Duration,
+        at: Duration,
+        asked: Vec<Asked>,
+        mut slices: Vec<(i32, Result<Slice, Refusal>)>,
+    ) -> bool {
+        let sizes = slices.iter().filter_map(|(_, slice)| slice.as_ref().ok()).map(|slice| slice.batches.len());
+        let answer = self.memory.hold(sizes.sum());
+        let mut progress = false;
+        for (order, asked) in asked.into_iter().enumerate() {
+            let found = slices.iter().position(|(of, _)| *of == asked.partition);
+            let slice = found.map(|at| slices.swap_remove(at).1);
+            let Some(index) = self.index_of(asked.partition) else { continue };
+            let partition = &self.partitions[index];
+            let counts = partition.generation == asked.generation
+                && partition.cursor.offset == asked.offset
+                && partition.phase == Phase::Read;
+            if !counts {
+                self.counts.late += 1;
+                progress = true;
+                continue;
+            }
+            progress |= match slice {
+                Some(Ok(slice)) => self.heard_slice(index, now, at, slice, answer, order == 0) == Progress::Some,
+                Some(Err(refusal)) => {
+                    self.refused(index, now, refusal, asked.of);
+                    true
+                }
+                None => {
+                    self.counts.refused += 1;
+                    self.retry_later(index, now, "its leader did not answer for it");
+                    true
+                }
+            };
+        }
+        self.memory.settle(answer);
+        progress
+    }
+
+    fn heard_slice(
+        &mut self,
+        index: usize,
+        now: Duration,
+        at: Duration,
+        slice: Slice,
+        answer: AnswerId,
+        is_first: bool,
+    ) -> Progress {
+        let bytes = slice.batches.len();
+        let partition = &mut self.partitions[index];
+        partition.high_watermark = slice.high_watermark;
+        partition.log_start = slice.log_start;
+        partition.marks.note(slice.high_watermark, at);
+        let before = partition.cursor.offset;
+        let mut damaged = false;
+        let mut batches = Walk::new(slice.batches).peekable();
+        while let Some(found) = batches.next() {
+            let cursor = self.partitions[index].cursor.offset;
+            if found.fault.is_none() && found.next <= cursor {
+                continue;
+            }
+            let Some(why) = found.fault else {
+                self.counts.batches += 1;
+                self.keep(index, found, answer);
+                continue;
+            };
+            if self.partitions[index].poison != Some(cursor) {
+                self.partitions[index].poison = Some(cursor);
+                damaged = true;
+                break;
+            }
+            let behind = batches.peek().filter(|behind| behind.fault.is_none()).map(|behind| behind.base);
+            self.keep_unreadable(index, &found, behind, why, answer);
+        }
+        self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
+        let went_on = self.partitions[index].cursor.offset > before;
+        if damaged {
+            self.retry_later(index, now, "a batch of it is damaged, it is read again");
+        } else if went_on || bytes == 0 {
+            self.partitions[index].heard(now);
+            self.pace_catching_up(index, now, bytes);
+        } else if is_first {
+            // The first one comes whole, however long it is: this source would be asked the same for ever.
+            self.retry_later(index, now, "its leader answers with nothing that goes on");
+        }
+        if went_on || damaged { Progress::Some } else { Progress::None }
+    }
+
+    /// A batch waits for its turn.
+    fn keep(&mut self, index: usize, found: Found, answer: AnswerId) {
+        let partition = &mut self.partitions[index];
+        let cursor = partition.cursor.offset;
+        let before = found.base.saturating_sub(cursor).max(0);
+        let within = if found.base >= cursor && !found.control { found.next - found.base - found.count } else { 0 };
+        let next = Place { offset: found.next, epoch: found.epoch };
+        let kind = if found.control { PieceKind::Control } else { PieceKind::Records(found.bytes) };
+        self.queue(index, Piece { from: found.base.max(cursor), next, missing: before + within.max(0), answer, kind });
+    }
+
+    /// A batch that was damaged twice: it is skipped in its turn. Where it ends is taken from the sound batch behind it,
+    /// else from what it says of itself if that agrees with itself and with the log's end, else it is one offset.
+    fn keep_unreadable(
+        &mut self,
+        index: usize,
+        found: &Found,
+        behind: Option<i64>,
+        why: &'static str,
+        answer: AnswerId,
+    ) {
+        let partition = &mut self.partitions[index];
+        let cursor = partition.cursor;
+        let claimed = (found.next - found.base == found.count && found.next <= partition.high_watermark)
+            .then_some(found.next)
+            .filter(|next| *next > cursor.offset);
+        let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
+        let next = Place { offset: end, epoch: cursor.epoch };
+        let kind = PieceKind::Unreadable(why);
+        self.queue(index, Piece { from: cursor.offset, next, missing: 0, answer, kind });
+    }
+
+    fn queue(&mut self, index: usize, piece: Piece) {
+        self.memory.keep(piece.answer);
+        let partition = &mut self.partitions[index];
+        partition.cursor = piece.next;
+        partition.buffer.push_back(piece);
+        if !std::mem::replace(&mut partition.queued, true) {
+            self.turns.push_back(index);
+        }
+    }
+
+    /// Bytes of a partition that is behind are read only so fast.
+    fn pace_catching_up(&mut self, index: usize, now: Duration, bytes: usize) {
+        let (partition, rate) = (&self.partitions[index], self.settings.catchup_bytes_per_second);
+        if rate > 0 && partition.cursor.offset < partition.high_watermark {
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            self.catchup_not_before = self.catchup_not_before.max(now) + takes;
+        }
+    }
+
+    /// Somebody refuses a partition.
+    pub(super) fn refused(&mut self, index: usize, now: Duration, refusal: Refusal, by: Leader) {
+        self.counts.refused += 1;
+        match refusal {
+            Refusal::Diverging { end } if self.partitions[index].leader == Some(by) && end.offset >= 0 => {
+                self.go_back(index, now, end);
+            }
+            Refusal::Diverging { .. } => {
+                self.ask_who_leads(index, now, "somebody who does not lead it has another log")
+            }
+            Refusal::OutOfRange => {
+                let after_topology = self.topology.sent;
+                self.partitions[index].phase = Phase::Doubt(Doubt { by, after_topology, start: None });
+                self.ask_who_leads(index, now, "its position is said to be out of range");
+            }
+            Refusal::NotLeader { now: Some(leader) } if leader.epoch > self.partitions[index].newest_epoch => {
+                self.retry_later(index, now, "its leader has changed");
+                self.learn_leader(index, now, Some(leader));
+            }
+            Refusal::NotLeader { .. } => self.ask_who_leads(index, now, "its leader has changed"),
+            Refusal::FencedEpoch => self.ask_who_leads(index, now, "its leader is in a newer epoch"),
+            Refusal::UnknownEpoch => self.ask_who_leads(index, now, "its leader does not know that it leads yet"),
+            Refusal::UnknownTopic => self.ask_who_leads(index, now, "its leader does not know the topic"),
+            Refusal::NotYet => self.retry_later(index, now, "its leader is new and does not know the end yet"),
+            Refusal::Corrupt => self.retry_slowly(index, now, "its leader finds its own records damaged"),
+            Refusal::Denied => self.retry_slowly(index, now, "its leader does not allow reading it: READ is missing"),
+            Refusal::Code(_) => self.retry_slowly(index, now, "its leader answers with a code that needs an operator"),
+        }
+    }
+
+    fn ask_who_leads(&mut self, index: usize, now: Duration, trouble: &'static str) {
+        self.retry_later(index, now, trouble);
+        self.want_topology();
+    }
+
+    /// The leader's log parts from what was read at `end`: the position goes back there. Only the part of it that was
+    /// handed over counts; what was fetched beyond is dropped and read again.
+    fn go_back(&mut self, index: usize, now: Duration, end: Place) {
+        let partition = &self.partitions[index];
+        let Some(next) = partition.next else { return };
+        let is_first = partition.backoff.failures() == 0;
+        if end.offset < partition.cursor.offset {
+            self.counts.truncated += 1;
+            let to = end.offset.min(next.offset);
+            self.events.add(Event::Truncated { partition: super::state::number(index), from: next.offset, to });
+        }
+        let place = match end.offset < next.offset {
+            true => end,
+            false => Place { offset: next.offset, epoch: next.epoch.min(end.epoch) },
+        };
+        let generation = self.new_generation();
+        let partition = &mut self.partitions[index];
+        partition.move_to(place, generation, &mut self.memory);
+        partition.done = partition.done.min(place.offset);
+        partition.high_watermark = partition.high_watermark.min(end.offset);
+        partition.marks.cut(end.offset);
+        self.retry_later(index, now, "its log was cut off");
+        if is_first {
+            self.partitions[index].not_before = now;
+        }
+    }
+}
