@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod embedded;
+pub mod kafka;
 pub mod log;
 
 use std::fmt;

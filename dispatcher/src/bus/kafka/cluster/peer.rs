@@ -1,0 +1,198 @@
+//! The connection to one peer, over and over: made when somebody asks, again after a pause that grows when it breaks.
+//! Owns the pause and the sentences about a peer that cannot be reached. Next step on the way out:
+//! [`crate::bus::kafka::connection::driver`].
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kafka_protocol::protocol::StrBytes;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::Class;
+use crate::bus::kafka::backoff::Backoff;
+use crate::bus::kafka::connection::core::{Profile, QUEUE_MAX};
+use crate::bus::kafka::connection::driver::{self, Command, Stream};
+use crate::bus::kafka::error::{ErrorKind, RequestError};
+use crate::bus::kafka::metadata::Metadata;
+use crate::bus::kafka::settings::{ANSWER_BYTES_MAX, Settings};
+use crate::bus::log::Source;
+
+/// A connection that lived so long has shown that the broker is well: the pauses begin anew.
+const LIVED: Duration = Duration::from_secs(10);
+
+/// Whom a connection is to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Peer {
+    /// A broker of the cluster.
+    Node(Source),
+    /// Where the configuration says to begin.
+    Bootstrap(String),
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Node(node) => write!(f, "broker {node}"),
+            Peer::Bootstrap(address) => write!(f, "the broker at {address}"),
+        }
+    }
+}
+
+/// What is known of the cluster, and how.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// What it says.
+    pub(super) metadata: Metadata,
+    /// Brokers that let us in once.
+    pub(super) reached: BTreeSet<Source>,
+    /// The address of the configuration that answered last.
+    pub(super) bootstrap: Option<String>,
+}
+
+impl View {
+    /// How people are told of a peer: a broker with its address.
+    pub(super) fn name_of(&self, peer: &Peer) -> String {
+        match peer {
+            Peer::Node(node) => match self.metadata.nodes.get(node) {
+                Some(address) => format!("broker {node} ({address})"),
+                None => format!("broker {node}"),
+            },
+            Peer::Bootstrap(_) => peer.to_string(),
+        }
+    }
+
+    fn address_of(&self, peer: &Peer) -> Option<String> {
+        match peer {
+            Peer::Node(node) => self.metadata.nodes.get(node).cloned(),
+            Peer::Bootstrap(address) => Some(address.clone()),
+        }
+    }
+
+    /// Why a peer cannot be reached, and what to do: of a broker that never was, where its address comes from.
+    fn unreachable(&self, peer: &Peer, reason: &str) -> String {
+        let name = self.name_of(peer);
+        match (peer, &self.bootstrap) {
+            (Peer::Node(node), Some(bootstrap)) if !self.reached.contains(node) => format!(
+                "{name} {reason}. That is where the broker at {bootstrap}, which answers, says it is: if broker {node} \
+                 runs, check its advertised.listeners"
+            ),
+            _ => format!("{name} {reason}"),
+        }
+    }
+}
+
+/// Serve one peer until nobody can ask any more.
+pub(super) async fn serve(
+    settings: Arc<Settings>,
+    view: Arc<Mutex<View>>,
+    peer: Peer,
+    class: Class,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let (first, longest) = settings.reconnect_pause;
+    let mut backoff = Backoff::new(first, longest);
+    let mut rng = SmallRng::from_os_rng();
+    let mut not_before = Instant::now();
+    while let Some(command) = commands.recv().await {
+        let mut held = VecDeque::from([command]);
+        let attempt = attempt(&settings, &view, &peer, not_before);
+        let Some(connected) = hold(attempt, &peer, &mut held, &mut commands).await else { return };
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(reason) => {
+                let text: Arc<str> = lock(&view).unreachable(&peer, &reason).into();
+                tracing::debug!("{text}");
+                let waiting = std::iter::from_fn(|| commands.try_recv().ok());
+                held.into_iter().chain(waiting).for_each(|command| refuse(command, ErrorKind::Unreachable, &text));
+                not_before = Instant::now() + backoff.pause(&mut rng);
+                continue;
+            }
+        };
+        let began = Instant::now();
+        let profile = profile(&settings, &lock(&view), &peer, class);
+        let mark = || {
+            if let Peer::Node(node) = peer {
+                lock(&view).reached.insert(node);
+            }
+        };
+        let Some(closed) = driver::run(stream, profile, held, &mut commands, mark).await else { return };
+        tracing::debug!("{closed}");
+        if began.elapsed() >= LIVED {
+            backoff.reset();
+        }
+        not_before = Instant::now() + backoff.pause(&mut rng);
+    }
+}
+
+fn profile(settings: &Settings, view: &View, peer: &Peer, class: Class) -> Profile {
+    Profile {
+        broker: view.name_of(peer).into(),
+        client_id: StrBytes::from_string(settings.client_id.clone()),
+        sasl: settings.sasl.clone(),
+        answer_bytes_max: match class {
+            Class::Fetch => settings.read_answer_bytes_max,
+            Class::Rest => ANSWER_BYTES_MAX,
+        },
+        open_timeout: settings.connect_timeout,
+    }
+}
+
+/// Wait for the pause to be over, then connect to where the peer is now.
+async fn attempt(
+    settings: &Settings,
+    view: &Mutex<View>,
+    peer: &Peer,
+    not_before: Instant,
+) -> Result<Box<dyn Stream>, String> {
+    sleep_until(not_before).await;
+    let address = lock(view).address_of(peer).ok_or("is no longer one of the cluster")?;
+    driver::connect(&address, settings.tls.as_ref(), settings.connect_timeout).await
+}
+
+/// Keep what is asked while a connection is made, each until its deadline. `None` when nobody can ask any more.
+async fn hold<C>(
+    attempt: impl Future<Output = C>,
+    peer: &Peer,
+    held: &mut VecDeque<Command>,
+    commands: &mut mpsc::Receiver<Command>,
+) -> Option<C> {
+    let mut attempt = std::pin::pin!(attempt);
+    loop {
+        let late_at = held.iter().map(|command| command.deadline).min();
+        tokio::select! {
+            biased;
+            connected = &mut attempt => return Some(connected),
+            command = commands.recv(), if held.len() < QUEUE_MAX => match command {
+                Some(command) => held.push_back(command),
+                None => {
+                    let text: Arc<str> = format!("the connection to {peer} is given up").into();
+                    held.drain(..).for_each(|command| refuse(command, ErrorKind::Broken, &text));
+                    return None;
+                }
+            },
+            () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => {
+                let now = Instant::now();
+                let text: Arc<str> = format!("{peer} was not reached in time").into();
+                let late = (0..held.len()).rev().filter(|&at| held[at].deadline <= now).collect::<Vec<_>>();
+                late.into_iter().filter_map(|at| held.remove(at)).for_each(|command| {
+                    refuse(command, ErrorKind::TimedOut, &text);
+                });
+            }
+        }
+    }
+}
+
+fn refuse(command: Command, kind: ErrorKind, text: &Arc<str>) {
+    // Whoever asked may have gone.
+    let _ = command.asker.send(Err(RequestError::unsent(kind, Arc::clone(text))));
+}
+
+fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
+    // What a panicking thread left is whole: every change is one step.
+    view.lock().unwrap_or_else(PoisonError::into_inner)
+}
