@@ -10,6 +10,7 @@ pub mod batch;
 pub mod embedded;
 pub mod kafka;
 pub mod log;
+pub mod partition;
 
 use std::fmt;
 use std::sync::Arc;

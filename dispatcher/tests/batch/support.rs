@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use halley_dispatcher::bus::batch::header::{set_checksum, set_place};
-use halley_dispatcher::bus::batch::{Batch, BatchBuilder, BatchReader, Batches, ReadLimits, Unreadable};
+use halley_dispatcher::bus::batch::{Batch, BatchBuilder, BatchReader, Batches, Codec, ReadLimits, Unreadable};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::{
     Compression, Record as Foreign, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
@@ -25,7 +25,12 @@ pub fn plain(offset: i64, timestamp_ms: i64, key: &str, value: &[u8]) -> Plain {
 
 /// A batch of ours at offset 0; the records' offsets are not looked at.
 pub fn ours(records: &[Plain]) -> Vec<u8> {
-    let mut builder = BatchBuilder::new(usize::MAX);
+    compressed(records, Codec::None)
+}
+
+/// The same, compressed.
+pub fn compressed(records: &[Plain], codec: Codec) -> Vec<u8> {
+    let mut builder = BatchBuilder::compressed(usize::MAX, codec);
     for record in records {
         builder.push(record.key.as_deref(), record.value.as_deref(), record.timestamp_ms).expect("room");
     }

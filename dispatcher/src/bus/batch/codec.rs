@@ -4,6 +4,10 @@ use std::fmt;
 
 use super::Unreadable;
 
+/// How xerial's frame around snappy begins. No raw block does: `N` would
+/// copy what is not there yet.
+pub(super) const XERIAL_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
+
 /// A compression that Kafka knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -30,6 +34,17 @@ impl Codec {
             3 => Ok(Codec::Lz4),
             4 => Ok(Codec::Zstd),
             _ => Err(Unreadable::UnknownCodec(bits.to_le_bytes()[0])),
+        }
+    }
+
+    /// Who reads it, for a panic's sentence.
+    pub(super) fn library(self) -> &'static str {
+        match self {
+            Codec::None => "none",
+            Codec::Gzip => "flate2",
+            Codec::Snappy => "snap",
+            Codec::Lz4 => "lz4_flex",
+            Codec::Zstd => "zstd",
         }
     }
 

@@ -1,6 +1,6 @@
 //! Record batches, Kafka's message format 2, in which every log of ours carries its records. Owns their bytes: finding
 //! batches in what a log answers ([`header`]), reading their records ([`reader`]), making them ([`writer`]),
-//! compression ([`codec`]) and why one cannot be read ([`unreadable`]). Asks nobody and waits for nothing. Never
+//! compression ([`codec`], `inflate`, `deflate`) and why one cannot be read ([`unreadable`]). Asks nobody and waits for nothing. Never
 //! allocates by what a batch says of itself: only by the bytes that are there, and within the caller's bound. Next:
 //! [`crate::consume`] on the way out, the producers of [`crate::bus`] on the way in.
 //!
@@ -22,7 +22,9 @@
 //! | 57 | record count, 4 | |
 
 pub mod codec;
+mod deflate;
 pub mod header;
+mod inflate;
 pub mod reader;
 pub mod unreadable;
 mod varint;

@@ -3,6 +3,7 @@
 //! batch says. Memory for what was compressed is kept from batch to batch, up to a bound. Next: [`crate::consume`].
 
 use super::header::{self, Batch};
+use super::inflate::Inflater;
 use super::{Codec, HEADER_BYTES, Header, Unreadable, varint};
 
 /// What reading may take.
@@ -10,27 +11,37 @@ use super::{Codec, HEADER_BYTES, Header, Unreadable, varint};
 pub struct ReadLimits {
     /// Bytes that compressed records may have when they are not.
     pub inflated_bytes_max: usize,
-    /// Bytes of memory kept for the next compressed batch.
+    /// Bytes of memory kept for the next compressed batch, by its output and by its codec each.
     pub kept_bytes_max: usize,
 }
 
 impl Default for ReadLimits {
     fn default() -> Self {
-        ReadLimits { inflated_bytes_max: 64 * 1024 * 1024, kept_bytes_max: 1024 * 1024 }
+        ReadLimits { inflated_bytes_max: 64 * 1024 * 1024, kept_bytes_max: 4 * 1024 * 1024 }
     }
 }
 
 /// Reads batches, one after the other.
 #[derive(Debug)]
 pub struct BatchReader {
-    #[expect(dead_code, reason = "bounds what is inflated, once that is read")]
-    limits: ReadLimits,
+    inflater: Inflater,
 }
 
 impl BatchReader {
     /// One that has no memory yet.
     pub fn new(limits: ReadLimits) -> BatchReader {
-        BatchReader { limits }
+        BatchReader { inflater: Inflater::new(limits) }
+    }
+
+    /// Bytes of memory held for compressed batches now: after the last was read, until the next one or
+    /// [`BatchReader::trim`].
+    pub fn held_bytes(&self) -> usize {
+        self.inflater.held_bytes()
+    }
+
+    /// Give memory back down to what may be kept, as opening the next batch does.
+    pub fn trim(&mut self) {
+        self.inflater.trim();
     }
 
     /// The records of a batch; none of a control batch, which has none of a producer. The batch's checksum is right
@@ -55,7 +66,9 @@ impl BatchReader {
         }
         let rest = match header.codec()? {
             Codec::None => &batch.bytes[HEADER_BYTES..],
-            codec => return Err(Unreadable::Inflate(codec)),
+            // Nothing was compressed, by whatever.
+            _ if header.record_count == 0 && batch.bytes.len() == HEADER_BYTES => &[],
+            codec => self.inflater.inflate(codec, &batch.bytes.slice(HEADER_BYTES..))?,
         };
         Ok(Records { rest, left: header.record_count, last_delta: -1, header })
     }

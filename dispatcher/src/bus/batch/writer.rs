@@ -4,6 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::deflate::Deflater;
 use super::header::{self, Identity, Summary};
 use super::{Codec, HEADER_BYTES, varint};
 
@@ -14,6 +15,7 @@ const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes_max: usize,
+    deflater: Deflater,
     /// Room for the header, then records, not compressed.
     bytes: Vec<u8>,
     record_count: i32,
@@ -26,10 +28,17 @@ pub struct BatchBuilder {
 pub struct BatchFull;
 
 impl BatchBuilder {
-    /// An empty one, for a batch of at most `bytes_max` bytes before compression.
+    /// An empty one, for batches of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> BatchBuilder {
+        BatchBuilder::compressed(bytes_max, Codec::None)
+    }
+
+    /// An empty one, for compressed batches of at most `bytes_max` bytes before compression. A batch that would become
+    /// no shorter stays as it is.
+    pub fn compressed(bytes_max: usize, codec: Codec) -> BatchBuilder {
         BatchBuilder {
             bytes_max: bytes_max.min(BATCH_BYTES_MAX),
+            deflater: Deflater::new(codec),
             bytes: vec![0; HEADER_BYTES],
             record_count: 0,
             first_timestamp_ms: 0,
@@ -93,8 +102,17 @@ impl BatchBuilder {
             return None;
         }
         let mut batch = std::mem::replace(&mut self.bytes, vec![0; HEADER_BYTES]);
+        let mut codec = Codec::None;
+        if self.deflater.codec() != Codec::None {
+            let mut compressed = vec![0; HEADER_BYTES];
+            let done = self.deflater.deflate(&batch[HEADER_BYTES..], &mut compressed);
+            if done.is_some() && compressed.len() < batch.len() {
+                codec = self.deflater.codec();
+                batch = compressed;
+            }
+        }
         let summary = Summary {
-            codec: Codec::None,
+            codec,
             record_count: std::mem::take(&mut self.record_count),
             first_timestamp_ms: self.first_timestamp_ms,
             max_timestamp_ms: self.max_timestamp_ms,
