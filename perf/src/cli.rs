@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::baselines::bare_ring;
 use crate::failure::{Failure, Result};
 use crate::report;
-use crate::scenarios::{fanout, instructions, memory};
+use crate::scenarios::{fanout, instructions, latency, memory};
 use crate::server::{CLIENT_CPU, Program, child, usage};
 
 /// Measures Halley as ratios, by turns with a reference on the same host in the same minute.
@@ -24,7 +24,8 @@ use crate::server::{CLIENT_CPU, Program, child, usage};
         halley-perf noise                         the bare ring against itself: what a ratio means here\n  \
         halley-perf compare OLD NEW               two builds of the gateway against each other\n  \
         halley-perf memory                        bytes of an idle connection\n  \
-        halley-perf instructions                  user-space instructions of a delivery\n\n\
+        halley-perf instructions                  user-space instructions of a delivery\n  \
+        halley-perf latency                       from a push over HTTP to its client, at steady rates\n\n\
         Servers run on CPU 0 and clients on CPU 1; close whatever else wants them. Everything is on loopback."
 )]
 struct Cli {
@@ -79,6 +80,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// From a push over HTTP to its client, at steady rates, through an embedded log, Kafka, or a server that runs.
+    Latency {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        options: latency::Options,
+        #[command(flatten)]
+        common: Common,
+    },
     /// The baseline as a process of its own; the scenarios start it themselves.
     BareRing(bare_ring::Options),
 }
@@ -126,6 +136,10 @@ pub(crate) fn run() -> Result<()> {
         Command::Instructions { subject, options, common } => {
             let programs = [Program::BareRing, subject.program()?];
             common.measured("User-space instructions of a delivery", || instructions::run(&programs, &options))
+        }
+        Command::Latency { subject, options, common } => {
+            let gateway = subject.path()?;
+            common.measured("Latency of a push", || latency::run(&gateway, &options))
         }
     }
 }

@@ -48,9 +48,14 @@ pub(crate) fn frame_header(bytes: &[u8]) -> Option<(i32, usize)> {
     Some((op, usize::try_from(pack).ok()?))
 }
 
+/// The key of client `index`.
+pub(crate) fn key_of(index: u32) -> String {
+    format!("{index:08x}-0000-4000-8000-{index:012x}")
+}
+
 /// The login of client `index`: a key of 36 bytes as logic itself makes them, a mid, a room and one accepted op.
 pub(crate) fn login(index: u32, room: &str) -> Vec<u8> {
-    let (mid, key) = (u64::from(index) + 1, format!("{index:08x}-0000-4000-8000-{index:012x}"));
+    let (mid, key) = (u64::from(index) + 1, key_of(index));
     let token = format!(r#"{{"mid":{mid},"key":"{key}","room_id":"{room}","platform":"perf","accepts":[{PUSH_OP}]}}"#);
     frame(AUTH_OP, 1, token.as_bytes())
 }

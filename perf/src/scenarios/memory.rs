@@ -80,7 +80,8 @@ pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
 
 /// Memory with `clients` logged in to a gateway that is set up for as many.
 fn weigh(program: &Program, options: &Options, clients: u32) -> Result<Memory> {
-    let setup = Setup { transport: options.transport, shards: options.shards, connections_max: clients };
+    let setup =
+        Setup { transport: options.transport, shards: options.shards, connections_max: clients, settings: Vec::new() };
     let mut server = Server::start(program, &setup, NO_ROUND)?;
     let plan =
         Plan { address: server.address()?, transport: options.transport, clients, room_members: options.room_members };

@@ -104,7 +104,8 @@ impl Measured {
 impl Session {
     /// Start a server, connect the clients, and see that the first rounds arrive byte for byte.
     pub(crate) fn open(program: &Program, load: Load) -> Result<Session> {
-        let setup = Setup { transport: load.transport, shards: 1, connections_max: load.clients + 16 };
+        let setup =
+            Setup { transport: load.transport, shards: 1, connections_max: load.clients + 16, settings: Vec::new() };
         let mut server = Server::start(program, &setup, load.round)?;
         let plan = Plan {
             address: server.address()?,

@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub shards: u32,
     /// Connections a gateway is set up for.
     pub connections_max: u32,
+    /// Other settings of a gateway, `name=value` each.
+    pub settings: Vec<String>,
 }
 
 /// A program that runs. Ends with this value.
@@ -76,6 +78,8 @@ struct Ready {
     tcp: Vec<SocketAddr>,
     #[serde(default)]
     ws: Vec<SocketAddr>,
+    #[serde(default)]
+    http: Vec<SocketAddr>,
     #[serde(default)]
     grpc: Vec<SocketAddr>,
     #[serde(default)]
@@ -128,6 +132,11 @@ impl Server {
             Transport::Websocket => &self.ready.ws,
         };
         addresses.first().copied().ok_or_else(|| Failure::new("the server's ready file names no address for clients"))
+    }
+
+    /// Where pushes come in over HTTP.
+    pub(crate) fn http(&self) -> Result<SocketAddr> {
+        self.ready.http.first().copied().ok_or_else(|| Failure::new("the server's ready file names no HTTP address"))
     }
 
     /// Where its metrics are; `None` for a program that has none.
@@ -196,6 +205,7 @@ fn gateway_command(path: &Path, setup: &Setup, folder: &Path, ready: &Path) -> R
     words.extend(["--max-connections".into(), setup.connections_max.to_string().into()]);
     // Ending is not measured: no time for clients to go elsewhere.
     words.extend(["--set".into(), "drain_seconds=0".into()]);
+    words.extend(setup.settings.iter().flat_map(|setting| ["--set".into(), setting.into()]));
     words.extend(["--ready-file".into(), ready.into()]);
     Ok(words)
 }
