@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::bus::batch::Unreadable;
 use crate::gateways::GapReason;
 
 halley_service::counters! {
@@ -62,7 +63,7 @@ pub enum Event {
         /// Where it is read on.
         to: i64,
         /// What is wrong with it.
-        why: &'static str,
+        why: Unreadable,
     },
     /// There are no records at some offsets. Said once.
     Missing {

@@ -10,7 +10,6 @@
 //! | `behind` | the step to the log's end, and reading to the end before a stop |
 //! | `turns`, `handovers` | what is handed over next, and how far it is done with |
 //! | `gaps`, `marks`, `memory`, `backoff` | what was left out, how old, how much, how long to wait |
-//! | `walk` | batches in an answer, by their headers |
 //! | `asks` | the questions under way and whom they went to |
 //! | `settings`, `counts`, `status` | the bounds, what was counted, how it is doing |
 //!
@@ -37,7 +36,6 @@ mod state;
 mod status;
 mod topology;
 mod turns;
-mod walk;
 
 #[cfg(test)]
 mod tests;

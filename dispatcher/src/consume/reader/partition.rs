@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::bus::batch::{Batch, Unreadable};
 use crate::bus::log::{Edge, Leader, NO_EPOCH, Place};
 use crate::gateways::GapReason;
 
@@ -58,11 +57,11 @@ pub(super) struct Piece {
 #[derive(Clone, Debug)]
 pub(super) enum PieceKind {
     /// A batch of records.
-    Records(Bytes),
+    Records(Batch),
     /// The broker's own batch.
     Control,
     /// A batch that was damaged twice.
-    Unreadable(&'static str),
+    Unreadable(Unreadable),
 }
 
 /// A batch that was taken out to be read.

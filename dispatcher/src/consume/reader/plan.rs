@@ -70,7 +70,7 @@ impl Reader {
             true => topology.backoff.next(&self.settings, &mut self.rng),
             false => {
                 topology.backoff.reset();
-                self.settings.backoff_min
+                Duration::ZERO
             }
         };
         topology.not_before = now + wait;

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use crate::bus::batch::{Batch, Batches, Unreadable};
 use crate::bus::log::{Leader, Place, Refusal, Slice};
 
 use super::asks::Asked;
@@ -10,7 +13,6 @@ use super::counts::Event;
 use super::memory::AnswerId;
 use super::partition::{Doubt, Phase, Piece, PieceKind};
 use super::state::Reader;
-use super::walk::{Found, Walk};
 
 /// What one slice brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,29 +80,10 @@ impl Reader {
         partition.log_start = slice.log_start;
         partition.marks.note(slice.high_watermark, at);
         let before = partition.cursor.offset;
-        let mut damaged = false;
-        let mut batches = Walk::new(slice.batches).peekable();
-        while let Some(found) = batches.next() {
-            let cursor = self.partitions[index].cursor.offset;
-            if found.fault.is_none() && found.next <= cursor {
-                continue;
-            }
-            let Some(why) = found.fault else {
-                self.counts.batches += 1;
-                self.keep(index, found, answer);
-                continue;
-            };
-            if self.partitions[index].poison != Some(cursor) {
-                self.partitions[index].poison = Some(cursor);
-                damaged = true;
-                break;
-            }
-            let behind = batches.peek().filter(|behind| behind.fault.is_none()).map(|behind| behind.base);
-            self.keep_unreadable(index, &found, behind, why, answer);
-        }
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
+        let is_damaged = self.walk(index, slice.batches, answer);
         let went_on = self.partitions[index].cursor.offset > before;
-        if damaged {
+        if is_damaged {
             self.retry_later(index, now, "a batch of it is damaged, it is read again");
         } else if went_on || bytes == 0 {
             self.partitions[index].heard(now);
@@ -109,35 +92,61 @@ impl Reader {
             // The first one comes whole, however long it is: this source would be asked the same for ever.
             self.retry_later(index, now, "its leader answers with nothing that goes on");
         }
-        if went_on || damaged { Progress::Some } else { Progress::None }
+        if went_on || is_damaged { Progress::Some } else { Progress::None }
+    }
+
+    /// Queues the batches of an answer. Returns whether one of them is damaged.
+    fn walk(&mut self, index: usize, batches: Bytes, answer: AnswerId) -> bool {
+        let mut batches = Batches::new(batches);
+        let mut following = batches.next();
+        let mut is_damaged = false;
+        while let Some(found) = following.take() {
+            following = batches.next();
+            let partition = &mut self.partitions[index];
+            let cursor = partition.cursor.offset;
+            match found.check() {
+                Ok(()) if found.header.next_offset() <= cursor => {}
+                Ok(()) => self.keep(index, found, answer),
+                Err(why) if partition.poison == Some(cursor) && cursor < partition.high_watermark => {
+                    let behind = following.as_ref().filter(|batch| batch.check().is_ok());
+                    let behind = behind.map(|batch| batch.header.base_offset);
+                    self.keep_unreadable(index, &found, behind, why, answer);
+                    is_damaged = true;
+                }
+                Err(_) => {
+                    partition.poison = Some(cursor);
+                    return true;
+                }
+            }
+        }
+        is_damaged
     }
 
     /// A batch waits for its turn.
-    fn keep(&mut self, index: usize, found: Found, answer: AnswerId) {
-        let partition = &mut self.partitions[index];
-        let cursor = partition.cursor.offset;
-        let before = found.base.saturating_sub(cursor).max(0);
-        let within = if found.base >= cursor && !found.control { found.next - found.base - found.count } else { 0 };
-        let next = Place { offset: found.next, epoch: found.epoch };
-        let kind = if found.control { PieceKind::Control } else { PieceKind::Records(found.bytes) };
-        self.queue(index, Piece { from: found.base.max(cursor), next, missing: before + within.max(0), answer, kind });
+    fn keep(&mut self, index: usize, batch: Batch, answer: AnswerId) {
+        self.counts.batches += 1;
+        let cursor = self.partitions[index].cursor.offset;
+        let header = batch.header;
+        let base = header.base_offset;
+        let next = Place { offset: header.next_offset(), epoch: header.leader_epoch };
+        // Of a batch of which a part was read before nobody knows which offsets were missing.
+        let within = match base >= cursor && !header.is_control() {
+            true => next.offset - base - i64::from(header.record_count),
+            false => 0,
+        };
+        let missing = base.saturating_sub(cursor).max(0) + within.max(0);
+        let kind = if header.is_control() { PieceKind::Control } else { PieceKind::Records(batch) };
+        self.queue(index, Piece { from: base.max(cursor), next, missing, answer, kind });
     }
 
     /// A batch that was damaged twice: it is skipped in its turn. Where it ends is taken from the sound batch behind it,
     /// else from what it says of itself if that agrees with itself and with the log's end, else it is one offset.
-    fn keep_unreadable(
-        &mut self,
-        index: usize,
-        found: &Found,
-        behind: Option<i64>,
-        why: &'static str,
-        answer: AnswerId,
-    ) {
+    fn keep_unreadable(&mut self, index: usize, found: &Batch, behind: Option<i64>, why: Unreadable, answer: AnswerId) {
         let partition = &mut self.partitions[index];
         let cursor = partition.cursor;
-        let claimed = (found.next - found.base == found.count && found.next <= partition.high_watermark)
-            .then_some(found.next)
-            .filter(|next| *next > cursor.offset);
+        let claimed = found.header.next_offset();
+        let agrees = claimed - found.header.base_offset == i64::from(found.header.record_count);
+        let claimed = Some(claimed).filter(|next| agrees && *next > cursor.offset && *next <= partition.high_watermark);
         let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
         let next = Place { offset: end, epoch: cursor.epoch };
         let kind = PieceKind::Unreadable(why);

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
+use crate::bus::batch::{self, Unreadable};
 use crate::gateways::Gap;
 
 use super::counts::Event;
@@ -23,8 +22,8 @@ pub struct Batch {
     pub from: i64,
     /// Offset behind it, to advance to when all of it was looked at.
     pub until: i64,
-    /// One whole batch with a right checksum, as [`crate::bus::log::Slice`] has it; no control batch.
-    pub bytes: Bytes,
+    /// The batch, whole and with a right checksum; no control batch.
+    pub batch: batch::Batch,
 }
 
 impl Reader {
@@ -67,7 +66,7 @@ impl Reader {
             let generation = partition.generation;
             let (partition, from, until) = (number(index), piece.from, piece.next.offset);
             match piece.kind {
-                PieceKind::Records(bytes) => return Some(Batch { partition, generation, from, until, bytes }),
+                PieceKind::Records(batch) => return Some(Batch { partition, generation, from, until, batch }),
                 PieceKind::Control => self.counts.control += 1,
                 PieceKind::Unreadable(why) => self.skipped(partition, from, until, why),
             }
@@ -105,7 +104,7 @@ impl Reader {
 
     /// A batch with a right checksum cannot be read (rule R6): it is fetched once more, and skipped the second time.
     /// What was advanced over before stays read.
-    pub fn unreadable(&mut self, now: Duration, batch: &Batch, why: &'static str) {
+    pub fn unreadable(&mut self, now: Duration, batch: &Batch, why: Unreadable) {
         let Some(index) = self.index_of(batch.partition).filter(|_| self.is_current(batch.partition, batch.generation))
         else {
             return;
@@ -165,7 +164,7 @@ impl Reader {
         }
     }
 
-    fn skipped(&mut self, partition: i32, from: i64, to: i64, why: &'static str) {
+    fn skipped(&mut self, partition: i32, from: i64, to: i64, why: Unreadable) {
         self.counts.unreadable += 1;
         self.events.add(Event::Unreadable { partition, from, to, why });
     }
