@@ -392,10 +392,10 @@ fn r9_memory_is_bounded_over_asks_batches_and_the_intake() {
     let mut reads = 0;
     while let Some((id, from)) = rig.reading() {
         let Some((_, Ask::Read { bytes_max, .. })) = rig.asked.iter().find(|(asked, _)| *asked == id) else { panic!() };
-        let count = usize::try_from(*bytes_max).unwrap() / batch(0, 1, 1).len();
+        let count = i64::from(*bytes_max) / i64::try_from(batch(0, 1, 1).len()).unwrap();
         assert_eq!(from[0].place.offset, offset);
-        let parts: Vec<Bytes> = (0..count).map(|step| batch(offset + step as i64, 1, 1)).collect();
-        offset += count as i64;
+        let parts: Vec<Bytes> = (0..count).map(|step| batch(offset + step, 1, 1)).collect();
+        offset += count;
         rig.read(vec![(0, slice(batches(&parts), offset + 1))]);
         reads += 1;
         assert!(rig.reader.memory_used() <= 256 * 1024);
