@@ -19,6 +19,8 @@ use bytes::Bytes;
 
 /// Where a record is: unique on its bus, and ordered within its partition. Shown as `<partition>-<offset>`, which is
 /// the id a push is answered with.
+///
+/// [`NO_OFFSET`] stands for a place that the log did not say though it holds the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Partition, from 0.
@@ -27,8 +29,14 @@ pub struct Position {
     pub offset: i64,
 }
 
+/// The offset of a record that is in the log, nobody said where; shown as `<partition>-unknown`.
+pub const NO_OFFSET: i64 = -1;
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.offset == NO_OFFSET {
+            return write!(f, "{}-unknown", self.partition);
+        }
         write!(f, "{}-{}", self.partition, self.offset)
     }
 }
@@ -70,8 +78,8 @@ pub enum PublishError {
     TooLarge {
         /// Bytes that it has, encoded.
         bytes: usize,
-        /// Bytes that are allowed.
-        bytes_max: usize,
+        /// Bytes that are allowed, if known.
+        bytes_max: Option<usize>,
     },
     /// The log cannot be written to now; says why.
     Unavailable(Arc<str>),
@@ -80,6 +88,24 @@ pub enum PublishError {
     /// The producer is closing and takes nothing more.
     Closed,
 }
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PublishError::Full => f.write_str("too much waits to be written to the log"),
+            PublishError::TooLarge { bytes, bytes_max: Some(bytes_max) } => {
+                write!(f, "a record has {bytes} bytes, the log takes {bytes_max}")
+            }
+            PublishError::TooLarge { bytes, bytes_max: None } => {
+                write!(f, "a record has {bytes} bytes, more than the log takes")
+            }
+            PublishError::Unavailable(why) | PublishError::Unknown(why) => f.write_str(why),
+            PublishError::Closed => f.write_str("the producer is closing"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
 
 /// The end that pushes go in.
 #[async_trait::async_trait]

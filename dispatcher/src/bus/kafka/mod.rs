@@ -2,7 +2,8 @@
 //! and appends idempotently, and does nothing else (no groups, no transactions, no reading from followers, no fetch
 //! sessions). Pure cores ([`connection::core`], [`metadata`]) with thin drivers around them.
 //!
-//! The walk of a read: [`log`] → [`cluster`] → [`connection`] → [`wire`], and back.
+//! The walk of a read: [`log`] → [`cluster`] → [`connection`] → [`wire`], and back; of a push: [`produce`], then the
+//! same way.
 
 pub mod backoff;
 pub mod cluster;
@@ -11,5 +12,6 @@ pub mod connection;
 pub mod error;
 pub mod log;
 pub mod metadata;
+pub mod produce;
 pub mod settings;
 pub mod wire;
