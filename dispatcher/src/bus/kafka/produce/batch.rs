@@ -1,6 +1,6 @@
 //! Records of one partition that travel together. Owns what names them to the broker (producer id, epoch, sequence),
-//! which never changes once they were sent, and what they weigh. Next: [`super::core`] sends them, the driver encodes
-//! them with [`Batch::encoded`].
+//! which never changes once they were sent, and what they weigh. Next: [`super::core`] sends them, the driver writes
+//! [`Batch::encoded`] to the broker.
 
 use std::sync::OnceLock;
 
@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::act::Identity;
 use crate::bus::Record;
+use crate::bus::batch::{self, BatchBuilder, HEADER_BYTES, writer};
 
 /// Bytes of a batch's header.
-pub const BATCH_HEADER_BYTES: usize = 61;
+pub const BATCH_HEADER_BYTES: usize = HEADER_BYTES;
 
 /// What a record may weigh besides its key and value: its own length, attributes, two deltas, the lengths of key,
 /// value and headers, all at their longest.
@@ -24,7 +25,7 @@ pub fn record_bytes(record: &Record) -> usize {
 /// A record with the time of its admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
-    /// Milliseconds of the Unix epoch.
+    /// Milliseconds of the Unix epoch, not below 0.
     pub timestamp_ms: i64,
     /// Key and value.
     pub record: Record,
@@ -48,9 +49,20 @@ impl Batch {
         Batch { identity, sequence, records, encoded: OnceLock::new() }
     }
 
-    /// Its bytes, as they were made for its first attempt; `encode` is called for that one only.
-    pub fn encoded(&self, encode: impl FnOnce(&Batch) -> Bytes) -> Bytes {
-        self.encoded.get_or_init(|| encode(self)).clone()
+    /// Its bytes, made once and the same for every attempt.
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.get_or_init(|| self.encode()).clone()
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut builder = BatchBuilder::new(usize::MAX);
+        for Stamped { timestamp_ms, record } in &self.records {
+            let pushed = builder.push(Some(&record.key), Some(&record.value), *timestamp_ms);
+            pushed.expect("records are bounded by their admission, and so are their times");
+        }
+        let Identity { id, epoch } = self.identity;
+        let identity = batch::Identity { producer_id: id, producer_epoch: epoch, base_sequence: self.sequence };
+        writer::signed_by(builder.finish().expect("a batch has a record"), identity)
     }
 
     /// Sequence number of whatever follows it: after the largest comes 0.
@@ -79,11 +91,28 @@ mod tests {
         assert_eq!(batch(i32::MAX, 3).sequence_after(), 2);
     }
 
-    /// A batch is encoded once, however often it is sent.
+    /// What is written is what was admitted, under the batch's own name, and no longer than what was reckoned.
     #[test]
-    fn a_batch_is_encoded_once() {
-        let batch = batch(0, 1);
-        assert_eq!(batch.encoded(|_| Bytes::from_static(b"first")), "first");
-        assert_eq!(batch.encoded(|_| Bytes::from_static(b"second")), "first");
+    fn a_batch_is_read_as_it_was_written() {
+        let record =
+            |text: &str| Record { key: Bytes::from_static(b"key"), value: Bytes::copy_from_slice(text.as_bytes()) };
+        let stamped = |timestamp_ms, text: &str| Stamped { timestamp_ms, record: record(text) };
+        let records = vec![stamped(1_700_000_000_000, "a"), stamped(1_700_000_000_007, "b"), stamped(0, "c")];
+        let bytes_max = records.iter().map(|it| record_bytes(&it.record)).sum::<usize>() + BATCH_HEADER_BYTES;
+        let written = Batch::new(Identity { id: 77, epoch: 3 }, 41, records.clone());
+        let encoded = written.encoded();
+        assert!(encoded.len() <= bytes_max);
+        assert_eq!(encoded.as_ptr(), written.encoded().as_ptr(), "encoded once");
+        let mut found = batch::Batches::new(encoded);
+        let read = found.next().expect("one batch");
+        let named = batch::Identity { producer_id: 77, producer_epoch: 3, base_sequence: 41 };
+        assert_eq!((read.fault(), read.header.identity), (None, named));
+        let mut reader = batch::BatchReader::new(batch::ReadLimits::default());
+        let read: Vec<(i64, Vec<u8>, Vec<u8>)> = (reader.open(&read).expect("readable"))
+            .map(|it| it.expect("a record"))
+            .map(|it| (it.timestamp_ms.unwrap(), it.key.unwrap().to_vec(), it.value.unwrap().to_vec()))
+            .collect();
+        let expected = records.iter().map(|it| (it.timestamp_ms, it.record.key.to_vec(), it.record.value.to_vec()));
+        assert_eq!(read, expected.collect::<Vec<_>>());
     }
 }

@@ -131,7 +131,8 @@ impl Produce {
         self.actions.pop_front()
     }
 
-    /// Take the records of one push, each for its partition. All are looked at before the first is queued.
+    /// Take the records of one push, each for its partition, at this time of the wall clock in milliseconds of the Unix
+    /// epoch. All are looked at before the first is queued.
     ///
     /// # Errors
     /// Nothing of it is taken: [`PublishError::TooLarge`], [`PublishError::Full`], [`PublishError::Unavailable`].
@@ -145,7 +146,7 @@ impl Produce {
         let push = self.pushes.open(records.len());
         let deadline = now.saturating_add(self.settings.publish_timeout);
         for (index, (partition, record)) in records.into_iter().enumerate() {
-            let stamped = Stamped { timestamp_ms, record };
+            let stamped = Stamped { timestamp_ms: timestamp_ms.max(0), record };
             let entry = Entry { push, index, stamped, deadline, renewed: false };
             let bytes = entry.bytes();
             if let Some(partition) = self.partition(partition) {
