@@ -97,6 +97,8 @@ reasons! {
     ClosedByOperator = ("closed_by_operator", Policy, Some(CloseCode::new(4006)), "closed by operator"),
     /// The gateway is stopping; the client should reconnect elsewhere.
     Drain = ("drain", Policy, Some(CloseCode::RESTART), "gateway restarts, please reconnect"),
+    /// Pushes were left out that the connection may have been meant by; after a new login it lacks nothing it can know.
+    FeedGap = ("feed_gap", Ours, Some(CloseCode::RESTART), "pushes were missed, please reconnect"),
     /// The kernel refused an operation that should work.
     IoFailed = ("io_failed", Ours, Some(CloseCode::INTERNAL), "internal error"),
     /// A library panicked on what the client had sent.

@@ -17,6 +17,8 @@ pub const TLS_HANDSHAKES_PER_TURN: usize = 4;
 /// Deadlines handled in one turn, rounded up to whole groups of 256 slots: a crowd that came at once may time out at
 /// once.
 pub const DEADLINES_PER_TURN: usize = 4096;
+/// Connections shed in one turn.
+pub const SHEDS_PER_TURN: usize = 1024;
 /// Connections started sending in one turn.
 pub const FLUSH_SENDS_PER_TURN: usize = 8192;
 /// Submission entries handed to the kernel in one enter.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::close::CloseReason;
 use crate::limits::{ANSWER_MS_MAX, LIST_MS_MAX};
-use crate::mesh::msg::{ConnRef, RoomRef};
+use crate::mesh::msg::{ConnRef, RoomRef, Shed};
 
 pub use super::directory::{DirectoryEntry, DirectoryLimits, Select};
 
@@ -163,6 +163,14 @@ pub enum Request {
         /// How many were told to close.
         reply: oneshot::Sender<u64>,
     },
+    /// Have the shards end connections bit by bit: in each shard those that are logged in between the pushes asked for
+    /// before and those asked for later. Answered with no matches when the shards' rings hold the order.
+    Shed {
+        /// The order, for every shard.
+        order: Shed,
+        /// Says when.
+        reply: oneshot::Sender<Vec<Matched>>,
+    },
     /// Hold logins to come to other limits.
     SetLimits {
         /// The limits from now on.
@@ -184,6 +192,26 @@ impl Request {
 #[derive(Clone, Debug)]
 pub struct Intake {
     requests: mpsc::Sender<Request>,
+}
+
+/// Room for one request, given back when dropped unused.
+#[derive(Debug)]
+pub struct Reserved(mpsc::OwnedPermit<Request>);
+
+impl Reserved {
+    /// Deliver pushes in order. The answer comes when they are in the gateway's memory, and fails when feed is gone.
+    pub fn deliver(self, deliveries: Vec<Delivery>) -> oneshot::Receiver<Vec<Matched>> {
+        let (reply, accepted) = oneshot::channel();
+        self.0.send(Request::Deliver { deliveries, reply });
+        accepted
+    }
+
+    /// Shed; see [`Request::Shed`].
+    pub fn shed(self, order: Shed) -> oneshot::Receiver<Vec<Matched>> {
+        let (reply, accepted) = oneshot::channel();
+        self.0.send(Request::Shed { order, reply });
+        accepted
+    }
 }
 
 /// The feed thread is gone (the gateway is stopping).
@@ -250,6 +278,12 @@ impl Intake {
         self.wait(Request::Deliver { deliveries, reply }, accepted).await
     }
 
+    /// Wait for room for one request; dropping the future takes none. What is asked by it comes behind everything that
+    /// was asked before.
+    pub async fn reserve(&self) -> Result<Reserved, FeedGone> {
+        self.requests.clone().reserve_owned().await.map(Reserved).map_err(|_| FeedGone)
+    }
+
     /// Watch logins; see [`Request::Watch`].
     pub async fn watch(&self, select: Select, news: WatchSink) -> Result<(), NoAnswer> {
         in_time(ANSWER_MS_MAX, self.send(Request::Watch { select, news })).await
@@ -280,6 +314,7 @@ async fn in_time<T>(ms_max: u64, answer: impl Future<Output = Result<T, FeedGone
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::msg::ShedWho;
 
     /// While feed reads nothing, a question ends in bounded time, whether it is still before the door or behind it; a
     /// push waits.
@@ -312,5 +347,28 @@ mod tests {
         let began = tokio::time::Instant::now();
         assert_eq!(intake.ask(|reply| Request::Rooms { reply }).await, Err(NoAnswer::TimedOut));
         assert_eq!(began.elapsed(), Duration::from_millis(LIST_MS_MAX), "by the runtime's own clock");
+    }
+
+    /// A place is taken before what goes there is known: what comes by it is behind what was asked before, and one that
+    /// is not used makes room again.
+    #[tokio::test(start_paused = true)]
+    async fn a_reserved_place_is_in_its_order_or_given_back() {
+        let (intake, mut requests) = Intake::new();
+        let mut places = Vec::new();
+        for _ in 0..INTAKE_REQUESTS_MAX {
+            places.push(intake.reserve().await.expect("feed is there"));
+        }
+        let one_more = tokio::time::timeout(Duration::from_secs(3600), intake.reserve()).await;
+        assert!(one_more.is_err(), "every place is taken");
+        let order = Shed { who: ShedWho::Everybody, over_ms: 0, reason: CloseReason::FeedGap };
+        let mut pushed = places.pop().expect("a place").deliver(Vec::new());
+        let _shed = places.pop().expect("a place").shed(order);
+        places.clear();
+        assert!(intake.reserve().await.is_ok());
+        assert!(matches!(requests.recv().await, Some(Request::Deliver { .. })), "and its answer is dropped");
+        assert!(matches!(requests.recv().await, Some(Request::Shed { .. })));
+        assert!(matches!(pushed.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        drop(requests);
+        assert!(intake.reserve().await.is_err());
     }
 }

@@ -4,6 +4,8 @@
 use halley_protocol::push::{Delivery, Target};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::mesh::msg::FeedToShard;
+
 use super::intake::{Request, Totals};
 use super::state::{Feed, Job};
 
@@ -45,6 +47,7 @@ impl Feed {
                 let accepted = Vec::with_capacity(deliveries.len());
                 return Some(Job::Deliver { deliveries: deliveries.into(), accepted, reply });
             }
+            Request::Shed { order, reply } => return Some(Job::Shed { order, reply }),
             Request::Rooms { reply } => return Some(Job::List { reply }),
             Request::Close { select, reason, reply } => {
                 let conns = logins.select(&select).map(|place| logins.conn(place)).collect();
@@ -112,6 +115,17 @@ impl Feed {
                     conns.pop();
                 }
                 answer(reply, closed);
+            }
+            Job::Shed { order, reply } => {
+                if self.links.shards().any(|shard| self.links.free(shard) == 0) {
+                    self.defer();
+                    return Some(Job::Shed { order, reply });
+                }
+                for shard in self.links.shards() {
+                    self.links.push(shard, FeedToShard::Shed(order));
+                }
+                self.counts.sheds += 1;
+                self.delivered.push((reply, Vec::new()));
             }
             Job::List { reply } => {
                 if let Err(reply) = self.listings.add(reply) {

@@ -9,7 +9,7 @@ use halley_protocol::push::Delivery;
 use tokio::sync::oneshot;
 
 use crate::close::CloseReason;
-use crate::mesh::msg::ConnRef;
+use crate::mesh::msg::{ConnRef, Shed};
 
 use super::directory::{Directory, DirectoryLimits};
 use super::intake::{Matched, Request, RoomList};
@@ -30,6 +30,8 @@ pub(super) enum Job {
     Deliver { deliveries: VecDeque<Delivery>, accepted: Vec<Matched>, reply: oneshot::Sender<Vec<Matched>> },
     /// Connections still to close, and how many were.
     Close { conns: Vec<(u16, ConnRef)>, reason: CloseReason, closed: u64, reply: oneshot::Sender<u64> },
+    /// An order to shed, before any shard has it.
+    Shed { order: Shed, reply: oneshot::Sender<Vec<Matched>> },
     /// Waits for a place among those who wait for lists.
     List { reply: oneshot::Sender<RoomList> },
 }

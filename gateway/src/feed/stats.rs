@@ -30,6 +30,8 @@ halley_service::counters! {
         pub pushes_all: u64,
         /// Those of all these that no shard had anybody for.
         pub pushes_unmatched: u64,
+        /// Orders to shed that all shards were given.
+        pub sheds: u64,
         /// Gauge: requests that wait in the intake, after the last turn.
         pub requests_waiting: u64,
         /// Gauge: lists of all rooms under way.

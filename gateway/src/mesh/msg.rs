@@ -67,6 +67,26 @@ pub struct ShardPush {
     pub receipt: ReceiptId,
 }
 
+/// Whom an order to shed means, of those who are logged in when the shard takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShedWho {
+    /// All of them.
+    Everybody,
+    /// So many of them in each shard, chosen at random; all where there are fewer.
+    AtMost(u32),
+}
+
+/// An order to end connections bit by bit. Who logs in after the shard has taken it is not meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// Whom it means.
+    pub who: ShedWho,
+    /// How long to take, evenly, in milliseconds; 0 = at once.
+    pub over_ms: u64,
+    /// What they are told.
+    pub reason: CloseReason,
+}
+
 /// What feed tells a shard. Order in the ring is the order of effect: a push written after `Registered` follows the
 /// auth reply on the wire.
 #[derive(Clone, Debug)]
@@ -93,6 +113,8 @@ pub enum FeedToShard {
     },
     /// A push.
     Push(ShardPush),
+    /// End connections bit by bit: those that are logged in between the push before it and the push behind it.
+    Shed(Shed),
 }
 
 /// What a shard tells feed. Each is one coalesced state of one slot, so the shard may retry it any number of turns.
@@ -201,6 +223,8 @@ pub enum ControlToShard {
         /// How long to take, in milliseconds; 0 = at once.
         over_ms: u64,
     },
+    /// End connections bit by bit.
+    Shed(Shed),
     /// Leave the turn loop now.
     Stop,
 }

@@ -219,10 +219,12 @@ impl<A: Application> Core<A> {
         self.deadlines.set(slot, self.now.tick_after(left_ms.min(expiry_ms)));
     }
 
+    /// Send everybody away: those whom a shed means too, so it is forgotten.
     pub(super) fn begin_drain(&mut self, over_ms: u64) {
         let mut slots: Vec<u32> =
             (0..self.conns.end()).filter(|slot| self.conns.peek(*slot).state != ConnState::Free).collect();
         slots.shuffle(&mut self.random);
+        self.forget_sheds();
         self.drain = Some(Drain { began_ms: self.now.ms, over_ms, total: slots.len() as u64, slots, told: false });
     }
 

@@ -53,6 +53,7 @@ impl<A: Application> Core<A> {
     fn feed_says(&mut self, message: FeedToShard) {
         match message {
             FeedToShard::Push(push) => self.push(push),
+            FeedToShard::Shed(order) => self.shed(order),
             FeedToShard::Registered { conn } => self.registered(conn),
             FeedToShard::Close { conn, reason } => {
                 if self.conns.get(conn).is_some() {
@@ -113,6 +114,7 @@ impl<A: Application> Core<A> {
                 self.acceptor.stopped = true;
                 self.drain_order = Some(DrainOrder { over_ms, messages_left: None });
             }
+            ControlToShard::Shed(order) => self.shed(order),
             ControlToShard::Stop => return true,
         }
         false

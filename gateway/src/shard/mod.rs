@@ -19,6 +19,7 @@
 //! | `flush` | send queues → kernel, and what came back |
 //! | `secure` | the same through TLS, and received bytes before `transport` |
 //! | `ending` | closing: goodbye, linger, reuse |
+//! | `shed` | ending many, bit by bit, while they are served |
 //! | `news` | what feed and control must know |
 //! | `conns`, `rooms`, `accepts`, `quota`, `timers`, `stats` | tables |
 
@@ -38,6 +39,7 @@ pub mod quota;
 mod receive;
 pub mod rooms;
 mod secure;
+mod shed;
 pub mod stats;
 pub mod timers;
 mod transport;
@@ -205,6 +207,7 @@ pub struct Core<A> {
     stalled_bytes: u64,
     /// A connection the kernel takes from has much waiting: flush before taking more from feed.
     pressure: bool,
+    sheds: shed::Sheds,
     drain_order: Option<inbox::DrainOrder>,
     drain: Option<ending::Drain>,
 }
@@ -252,6 +255,7 @@ impl<I: Io, A: Application> Shard<I, A> {
             due: Vec::new(),
             stalled_bytes: 0,
             pressure: false,
+            sheds: shed::Sheds::default(),
             drain_order: None,
             drain: None,
         };

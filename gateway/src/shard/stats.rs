@@ -51,6 +51,8 @@ halley_service::counters! {
         pub broadcasts_paced: u64,
         /// Paced broadcasts that did not keep their pace: 64 others came, or the gateway drains.
         pub broadcasts_hurried: u64,
+        /// Gauge: connections that an order to shed means and whose turn has not come.
+        pub sheds_waiting: u64,
         /// Frames received.
         pub frames_in: u64,
         /// Bytes received.

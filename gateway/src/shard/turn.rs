@@ -1,5 +1,5 @@
 //! Step 2 of a frame on its way in: the turn. Owns the order of its phases: reap → inbox → timers → paced broadcasts →
-//! drain → accepting → goodbyes → TLS handshakes → orders → flush → news → orders → submit and wait. Those that could
+//! shed → drain → accepting → goodbyes → TLS handshakes → orders → flush → news → orders → submit and wait. Those that could
 //! take long have a budget. It carries out what the core has ordered, and is the only place that enters the kernel.
 //! Decides nothing about connections itself.
 //!
@@ -57,6 +57,7 @@ impl<I: Io, A: Application> Shard<I, A> {
         self.inbox();
         self.core.timers();
         self.core.broadcast_paced();
+        self.core.shed_some();
         self.core.drain_some();
         self.core.accept_as_needed(&mut self.io);
         self.core.say_goodbye();
@@ -152,6 +153,7 @@ impl<A: Application> Core<A> {
             || !self.handshakes.is_empty()
             || !self.orders.is_empty()
             || self.pressure
+            || self.sheds.is_due(self.now.ms)
             || self.swept_tick != self.now.tick()
             || waits_for_send
         {
@@ -160,7 +162,7 @@ impl<A: Application> Core<A> {
         if !told || self.broadcasts.is_pacing() || self.drain.is_some() || self.drain_order.is_some() {
             return Wait::AtMost(SOON);
         }
-        let tick = TICK_MS - self.now.ms % TICK_MS;
+        let tick = self.sheds.next_ms(self.now.ms).min(TICK_MS - self.now.ms % TICK_MS);
         let accept = self.acceptor.wait_ms(self.settings.accepts, self.now.ms);
         Wait::AtMost(Duration::from_millis(accept.map_or(tick, |ms| ms.clamp(1, tick))))
     }

@@ -66,6 +66,10 @@ pub struct Client {
     /// Status of the close frame that came.
     pub closed: Option<u16>,
     pub may_end: MayEnd,
+    /// It was logged in when everybody was to be shed.
+    pub shed: bool,
+    /// Pushes that the shard has seen before it took an order to shed this client.
+    pub pushes_before_shed: usize,
     /// When it connected, in virtual time.
     pub since_ms: u64,
     /// When it said the last of its heartbeats that was answered, or its login.
@@ -110,6 +114,8 @@ impl Client {
             deaf: false,
             closed: None,
             may_end: MayEnd::default(),
+            shed: false,
+            pushes_before_shed: 0,
             since_ms: 0,
             beat_ms: None,
             beats_said: VecDeque::new(),
@@ -325,6 +331,9 @@ impl Client {
             let listens = !self.deaf && end == ServerEnd::Closed;
             let untold = listens && self.websocket && self.upgraded && self.closed.is_none();
             assert!(!untold, "client {number} was not told why it was ended");
+            if listens && self.may_end.only(CloseReason::FeedGap) && !self.slow {
+                self.check_shed();
+            }
             // Whoever was answered inside TLS is told of the end there too.
             let answered = self.authenticated || self.upgraded;
             if let Some(tls) = self.tls.as_mut().filter(|_| listens && answered) {
@@ -333,6 +342,7 @@ impl Client {
             }
             return;
         }
+        assert!(!self.shed, "client {number} was to be shed and is still there");
         assert!(!self.websocket || self.upgraded, "client {number} waits for its upgrade");
         assert!(self.expected.is_empty(), "client {number} waits for {:?}", self.expected.front());
         assert!(self.incoming.is_empty(), "client {number} is left with half a frame: {:?}", self.incoming);
@@ -340,6 +350,18 @@ impl Client {
             if *fate == Fate::Due && !self.slow {
                 assert!(self.received[push], "client {number} lost push {push}");
             }
+        }
+    }
+
+    /// Who was shed got every push up to its turn, which came behind those that were there before the order.
+    fn check_shed(&self) {
+        let due = self.fates.iter().zip(&self.received).enumerate().filter(|(_, (fate, _))| **fate == Fate::Due);
+        let mut missed = None;
+        for (push, (_, &received)) in due {
+            let number = self.number;
+            assert!(received || push >= self.pushes_before_shed, "client {number} was shed before push {push}");
+            assert!(!received || missed.is_none(), "client {number} got push {push} and not {missed:?}");
+            missed = missed.or((!received).then_some(push));
         }
     }
 }

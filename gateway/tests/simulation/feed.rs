@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use halley_gateway::close::CloseReason;
-use halley_gateway::mesh::msg::{ConnRef, FeedToShard, RoomRef, ShardPush, ShardTarget, ShardToFeed};
+use halley_gateway::mesh::msg::{ConnRef, FeedToShard, RoomRef, ShardPush, ShardTarget, ShardToFeed, Shed};
 use halley_gateway::mesh::port::{Receiver, Sender};
 use halley_protocol::payload::Payload;
 
@@ -14,8 +14,8 @@ pub struct Feed {
     late: VecDeque<FeedToShard>,
     /// Key → connection.
     pub logins: HashMap<String, ConnRef>,
-    /// Logins the shard has not yet said goodbye of.
-    pub registered: HashMap<ConnRef, String>,
+    /// Logins the shard has not yet said goodbye of: whose key, and which user's, who is the client of this number.
+    pub registered: HashMap<ConnRef, (String, i64)>,
     /// Room → the shard's room.
     pub rooms: HashMap<String, RoomRef>,
     pub payloads: Vec<Arc<Payload>>,
@@ -48,7 +48,10 @@ impl Feed {
             match news {
                 ShardToFeed::Register { conn, login } => {
                     let key = login.key.to_string();
-                    assert!(self.registered.insert(conn, key.clone()).is_none(), "one registration per connection");
+                    assert!(
+                        self.registered.insert(conn, (key.clone(), login.mid)).is_none(),
+                        "one registration per connection"
+                    );
                     if let Some(old) = self.logins.insert(key, conn) {
                         self.replaced += 1;
                         self.late.push_back(FeedToShard::Close { conn: old, reason: CloseReason::KeyReplaced });
@@ -56,7 +59,7 @@ impl Feed {
                     self.late.push_back(FeedToShard::Registered { conn });
                 }
                 ShardToFeed::Gone { conn } => {
-                    let key = self.registered.remove(&conn).expect("gone only after its registration");
+                    let (key, _) = self.registered.remove(&conn).expect("gone only after its registration");
                     if self.logins.get(&key) == Some(&conn) {
                         self.logins.remove(&key);
                     }
@@ -97,6 +100,13 @@ impl Feed {
         let payload = Arc::new(Payload::message(op, body.as_bytes()));
         self.payloads.push(payload.clone());
         self.say(ShardPush { target, op, payload: Some(payload), receipt: number as u64 + 1 });
+    }
+
+    /// Have the shard end those who are logged in when it has everything that was answered and pushed so far.
+    pub fn shed(&mut self, order: Shed) {
+        self.step(usize::MAX);
+        self.to_shard.push(FeedToShard::Shed(order)).expect("the ring has room in a simulation");
+        self.to_shard.flush();
     }
 
     /// How many would a push reach?

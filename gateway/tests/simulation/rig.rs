@@ -151,6 +151,24 @@ impl Rig {
         index
     }
 
+    /// Many clients at once, logged in and accepting [`KEY_OP`].
+    pub fn log_in_crowd(&mut self, listener: usize, count: usize) {
+        let begin = self.clients.len();
+        for index in begin..begin + count {
+            let id = self.shard.io().connect(listener, WIDE);
+            let mut client = Client::new(id, index, false);
+            let token = format!("{{\"mid\":1,\"key\":\"key{index}\",\"accepts\":[{KEY_OP}]}}");
+            let seq = client.say(op::AUTH, token.as_bytes(), [0; 4], 1);
+            client.expected.push_back((op::AUTH_REPLY, seq, Vec::new()));
+            self.clients.push(client);
+            if index % 50 == 49 {
+                self.turns(10);
+            }
+        }
+        self.turns(10);
+        assert!(self.clients[begin..].iter().all(|client| client.authenticated));
+    }
+
     /// From now on the client reads nothing, and its socket takes nothing.
     pub fn stop_reading(&mut self, index: usize) {
         self.clients[index].reading = false;

@@ -19,6 +19,7 @@ const PLAIN: &[Plain<FeedCounts>] = &[
     }),
     ("halley_feed_requests_waiting", Kind::Gauge, "Requests that wait for feed.", |c| c.requests_waiting),
     ("halley_feed_listings", Kind::Gauge, "Requests waiting for a list of all rooms.", |c| c.listings),
+    ("halley_feed_sheds_total", Kind::Counter, "Orders to shed that the shards were given.", |c| c.sheds),
     ("halley_feed_requests_deferred_total", Kind::Counter, "Turns in which a push waited for a shard's ring.", |c| {
         c.requests_deferred
     }),

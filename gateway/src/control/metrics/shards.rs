@@ -41,6 +41,9 @@ const PLAIN: &[Plain<Counts>] = &[
         "Paced broadcasts that did not keep their pace: too many others came, or a drain.",
         |c| c.broadcasts_hurried,
     ),
+    ("halley_sheds_waiting", Kind::Gauge, "Connections that are to be shed and wait for their turn.", |c| {
+        c.sheds_waiting
+    }),
     ("halley_accepted_total", Kind::Counter, "Accepted connections.", |c| c.accepted),
     ("halley_accept_errors_total", Kind::Counter, "Accepts that ended with an error.", |c| c.accept_errors),
     ("halley_logins_total", Kind::Counter, "Logins.", |c| c.logins),

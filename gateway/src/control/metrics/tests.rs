@@ -111,6 +111,7 @@ fn distinct_counts() -> Counts {
         accept_errors: value(),
         logins: value(),
         broadcasts_paced: value(),
+        sheds_waiting: value(),
         broadcasts_hurried: value(),
         frames_in: value(),
         bytes_in: value(),

@@ -10,7 +10,9 @@ use super::*;
 use crate::close::CloseReason;
 use crate::feed::directory::LimitPolicy;
 use crate::feed::intake::{DirectoryEntry, Matched, Select, Totals, WatchNews, WatchSink, WatchSource};
-use crate::mesh::msg::{ConnRef, FeedToShard, Login, ReceiptId, RoomRef, ShardPush, ShardTarget, ShardToFeed};
+use crate::mesh::msg::{
+    ConnRef, FeedToShard, Login, ReceiptId, RoomRef, ShardPush, ShardTarget, ShardToFeed, Shed, ShedWho,
+};
 use crate::mesh::port::{Receiver, Sender, channel};
 
 mod delivery;
@@ -141,6 +143,7 @@ fn show(message: &FeedToShard) -> String {
         FeedToShard::Close { conn, reason } => format!("close {} {}", conn.slot, reason.label()),
         FeedToShard::Room { room, others } => format!("room {} others {others}", room.slot),
         FeedToShard::Push(push) => show_push(push),
+        FeedToShard::Shed(order) => format!("shed as {}", order.reason.label()),
     }
 }
 

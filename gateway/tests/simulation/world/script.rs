@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use halley_gateway::close::CloseReason;
 use halley_gateway::limits::{AuthMode, SlowConsumer};
-use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardTarget};
+use halley_gateway::mesh::msg::{ConnRef, ControlToShard, ShardTarget, Shed, ShedWho};
 use halley_protocol::goim::op;
 
 use super::{CAPACITY, QUEUE_BYTES, QUEUE_SHORT_BYTES, SLOW_CONSUMERS, WIDE, World};
@@ -18,6 +18,8 @@ const PACED_OP: i32 = KEY_OP + 1;
 /// Milliseconds in which nothing happens, and turns between two such times.
 const LEAP_MS_MAX: usize = 2_000;
 const LEAP_TURNS_MIN: usize = 40;
+/// Milliseconds that a shed takes at most.
+const SHED_MS_MAX: usize = 3_000;
 /// Bytes of what nobody can foresee, at once.
 const WILD_BYTES_MAX: usize = 200;
 
@@ -248,6 +250,9 @@ impl<C: Choices> World<C> {
     }
 
     fn operate(&mut self) {
+        if self.choices.chance(4) {
+            return self.shed();
+        }
         match self.choices.below(12) {
             0..3 => {
                 if let Some((index, conn)) = self.somebody() {
@@ -285,6 +290,29 @@ impl<C: Choices> World<C> {
                 self.control.say(ControlToShard::Drain { over_ms });
             }
             _ => {}
+        }
+    }
+
+    /// Everybody who is logged in goes bit by bit: by an order among the pushes, or by control's.
+    fn shed(&mut self) {
+        let over_ms = self.choices.below(SHED_MS_MAX) as u64;
+        let order = Shed { who: ShedWho::Everybody, over_ms, reason: CloseReason::FeedGap };
+        if self.choices.chance(20) {
+            // Logins that are answered before the shard looks are meant too.
+            for client in self.clients.iter_mut().filter(|client| client.auth_sent) {
+                client.may_end.allow(CloseReason::FeedGap);
+                client.shed |= client.authenticated;
+            }
+            return self.control.say(ControlToShard::Shed(order));
+        }
+        self.feed.shed(order);
+        let logged_in: Vec<i64> = self.feed.registered.values().map(|(_, mid)| *mid).collect();
+        for client in &mut self.clients {
+            if logged_in.contains(&i64::try_from(client.number).expect("small")) {
+                client.may_end.allow(CloseReason::FeedGap);
+                client.shed = true;
+                client.pushes_before_shed = client.pushes_before_shed.max(self.pushes);
+            }
         }
     }
 

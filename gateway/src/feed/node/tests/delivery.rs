@@ -191,3 +191,31 @@ fn one_large_call_leaves_turns_to_others() {
     assert!(large.try_recv().is_ok() && small.try_recv().is_ok());
     assert_eq!(bench.heard(0), ["push conn 1: y"]);
 }
+
+/// An order to shed stands in every shard's ring between the push before it and the push behind it; when one ring has
+/// no room no shard gets it, and nothing passes it.
+#[test]
+fn an_order_to_shed_keeps_its_place_among_pushes() {
+    let mut bench = Bench::new(2, 4);
+    for (shard, slot, key) in [(0, 1, "a"), (1, 2, "b")] {
+        bench.log_in(shard, slot, key, 0);
+    }
+    bench.forget_heard();
+    let order = Shed { who: ShedWho::Everybody, over_ms: 1_000, reason: CloseReason::FeedGap };
+    let all = |body| message(Target::All { speed: 0 }, body);
+    let mut first = bench.deliver(vec![all("1"), to_keys(&["b"], "2"), to_keys(&["b"], "3"), to_keys(&["b"], "4")]);
+    let mut shed = bench.ask(|reply| Request::Shed { order, reply });
+    let mut last = bench.deliver(vec![all("5")]);
+    bench.node.turn();
+    assert_eq!(first.try_recv().map(|matched| matched.len()), Ok(4));
+    assert!(shed.try_recv().is_err() && last.try_recv().is_err(), "the second shard's ring is full");
+    assert_eq!(bench.heard(0), ["push all 0/s: 1"]);
+    assert_eq!(bench.heard(1).len(), 4);
+    bench.node.turn();
+    assert_eq!(shed.try_recv().map(|matched| matched.len()), Ok(0));
+    assert!(last.try_recv().is_ok());
+    for shard in 0..2 {
+        assert_eq!(bench.heard(shard), ["shed as feed_gap", "push all 0/s: 5"]);
+    }
+    assert_eq!(bench.stats.read().sheds, 1);
+}

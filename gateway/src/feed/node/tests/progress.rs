@@ -54,6 +54,7 @@ impl Model {
                     }
                 }
                 FeedToShard::Room { others, .. } => self.others = others,
+                FeedToShard::Shed(_) => panic!("nobody asked for it"),
                 FeedToShard::Push(push) => {
                     if let ShardTarget::Conn(conn) = push.target {
                         let known = self.online.contains(&conn.slot) || self.left.contains(&conn.slot);
