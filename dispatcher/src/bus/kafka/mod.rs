@@ -2,8 +2,8 @@
 //! and appends idempotently, and does nothing else (no groups, no transactions, no reading from followers, no fetch
 //! sessions). Pure cores ([`connection::core`], [`metadata`]) with thin drivers around them.
 //!
-//! The walk of a read: [`log`] → [`cluster`] → [`connection`] → [`wire`], and back; of a push: [`produce`], then the
-//! same way.
+//! The walk of a read: [`log`] → [`cluster`] → [`connection`] → [`wire`], and back; of a push: [`producer`], with
+//! [`produce`] to decide, then the same way.
 
 pub mod backoff;
 pub mod cluster;
@@ -13,5 +13,6 @@ pub mod error;
 pub mod log;
 pub mod metadata;
 pub mod produce;
+pub mod producer;
 pub mod settings;
 pub mod wire;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::act::Identity;
 use crate::bus::Record;
-use crate::bus::batch::{self, BatchBuilder, HEADER_BYTES, writer};
+use crate::bus::batch::{self, BatchBuilder, Codec, HEADER_BYTES, writer};
 
 /// Bytes of a batch's header.
 pub const BATCH_HEADER_BYTES: usize = HEADER_BYTES;
@@ -49,13 +49,13 @@ impl Batch {
         Batch { identity, sequence, records, encoded: OnceLock::new() }
     }
 
-    /// Its bytes, made once and the same for every attempt.
-    pub fn encoded(&self) -> Bytes {
-        self.encoded.get_or_init(|| self.encode()).clone()
+    /// Its bytes, made by the first call and the same for every attempt.
+    pub fn encoded(&self, codec: Codec) -> Bytes {
+        self.encoded.get_or_init(|| self.encode(codec)).clone()
     }
 
-    fn encode(&self) -> Bytes {
-        let mut builder = BatchBuilder::new(usize::MAX);
+    fn encode(&self, codec: Codec) -> Bytes {
+        let mut builder = BatchBuilder::compressed(usize::MAX, codec);
         for Stamped { timestamp_ms, record } in &self.records {
             let pushed = builder.push(Some(&record.key), Some(&record.value), *timestamp_ms);
             pushed.expect("records are bounded by their admission, and so are their times");
@@ -100,9 +100,9 @@ mod tests {
         let records = vec![stamped(1_700_000_000_000, "a"), stamped(1_700_000_000_007, "b"), stamped(0, "c")];
         let bytes_max = records.iter().map(|it| record_bytes(&it.record)).sum::<usize>() + BATCH_HEADER_BYTES;
         let written = Batch::new(Identity { id: 77, epoch: 3 }, 41, records.clone());
-        let encoded = written.encoded();
+        let encoded = written.encoded(Codec::None);
         assert!(encoded.len() <= bytes_max);
-        assert_eq!(encoded.as_ptr(), written.encoded().as_ptr(), "encoded once");
+        assert_eq!(encoded.as_ptr(), written.encoded(Codec::Lz4).as_ptr(), "encoded once");
         let mut found = batch::Batches::new(encoded);
         let read = found.next().expect("one batch");
         let named = batch::Identity { producer_id: 77, producer_epoch: 3, base_sequence: 41 };

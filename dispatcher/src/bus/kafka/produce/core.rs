@@ -132,7 +132,8 @@ impl Produce {
     }
 
     /// Take the records of one push, each for its partition, at this time of the wall clock in milliseconds of the Unix
-    /// epoch. All are looked at before the first is queued.
+    /// epoch. All are looked at before the first is queued. They are sent by the next [`Produce::tick`] or other event,
+    /// so that pushes that come together go together.
     ///
     /// # Errors
     /// Nothing of it is taken: [`PublishError::TooLarge`], [`PublishError::Full`], [`PublishError::Unavailable`].
@@ -156,7 +157,6 @@ impl Produce {
                 self.depth.bytes += bytes;
             }
         }
-        self.pump(now);
         Ok(push)
     }
 

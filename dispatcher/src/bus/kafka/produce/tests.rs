@@ -106,6 +106,7 @@ impl Bench {
     fn push_to(&mut self, groups: &[(i32, &str)]) -> Result<PushId, PublishError> {
         let records = groups.iter().map(|(partition, text)| (*partition, record(text))).collect();
         let admitted = self.produce.admit(self.now, 0, records);
+        self.produce.tick(self.now);
         self.collect();
         admitted
     }
@@ -366,6 +367,7 @@ fn p3_without_an_id_nothing_is_sent() {
     let mut produce = Produce::new(Settings::default(), SmallRng::seed_from_u64(1));
     produce.topology(Duration::ZERO, &topology(1, &[leader(1, 0)]));
     produce.admit(Duration::ZERO, 0, vec![(0, record("a"))]).unwrap();
+    produce.tick(Duration::ZERO);
     let (mut now, mut asked, mut outcome) = (Duration::ZERO, 0, None);
     while outcome.is_none() {
         while let Some(action) = produce.action() {
