@@ -6,6 +6,7 @@
 //! [`produce`] to decide, then the same way.
 
 pub mod backoff;
+pub mod check;
 pub mod cluster;
 pub mod codes;
 pub mod connection;

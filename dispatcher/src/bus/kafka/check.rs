@@ -1,0 +1,319 @@
+//! Whether a cluster is what Halley needs, tried from here. Owns the questions and the verdicts, each one line that says
+//! what to do; changes nothing in the cluster and prints nothing. Whoever runs the check shows the lines.
+
+use std::time::Duration;
+
+use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, DescribeConfigsRequest, InitProducerIdRequest, MetadataRequest, TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
+
+use super::cluster::{Class, Cluster};
+use super::codes::{self, Code};
+use super::error::RequestError;
+use super::metadata::Topic;
+use super::settings::Settings;
+use super::wire::answer::Response;
+use super::wire::api::Api;
+use super::wire::request::Request;
+use crate::bus::log::Source;
+
+/// The kind of resource that is a topic.
+const RESOURCE_TOPIC: i8 = 2;
+/// The settings of the topic that are looked at.
+const CONFIGS: [&str; 4] = ["cleanup.policy", "min.insync.replicas", "retention.bytes", "retention.ms"];
+/// Rights on a topic, by their numbers in Kafka.
+const READ: u8 = 3;
+const WRITE: u8 = 4;
+/// What an answer about rights is when nobody looked.
+const RIGHTS_UNKNOWN: i32 = i32::MIN;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Fine,
+    /// It works, and something may be lost because of it.
+    Warning,
+    /// It does not work.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What was seen, and what to do.
+    pub text: String,
+}
+
+/// What is needed of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// How far a gateway may fall behind: the topic must keep records longer.
+    pub catchup_max: Duration,
+    /// Whether pushes are taken here, and so written.
+    pub writes: bool,
+}
+
+/// The check under way.
+struct Check {
+    cluster: Cluster,
+    needs: Needs,
+    lines: Vec<Line>,
+}
+
+/// Try all of it: each configured broker, each broker where it says it is, the topic, its settings, and our rights.
+/// Bounded by the time-outs of the settings.
+pub async fn check(settings: Settings, needs: Needs) -> Vec<Line> {
+    let mut check = Check { cluster: Cluster::new(settings.clone()), needs, lines: Vec::new() };
+    for address in &settings.brokers {
+        let alone = Cluster::new(Settings { brokers: vec![address.clone()], ..settings.clone() });
+        match alone.refresh().await {
+            _ if !alone.metadata().nodes.is_empty() => {
+                check.say(Verdict::Fine, format!("the broker at {address} answers"))
+            }
+            Err(trouble) => check.say(Verdict::Error, trouble.to_string()),
+            Ok(_) => check.say(Verdict::Error, format!("the broker at {address} names no brokers: it is starting")),
+        }
+    }
+    let found = check.cluster.refresh().await;
+    check.brokers().await;
+    match (found, check.cluster.metadata().topic) {
+        (Ok(_), Some(topic)) => {
+            check.topic(&topic);
+            check.rights().await;
+            check.configs().await;
+            check.producer_id().await;
+        }
+        // Said already of each broker of the configuration, when none of them knows any.
+        (Err(_), _) if check.cluster.metadata().nodes.is_empty() => {}
+        (Err(trouble), _) => check.say(Verdict::Error, trouble.to_string()),
+        (Ok(_), None) => check.say(Verdict::Error, check.cluster.no_topic()),
+    }
+    check.lines
+}
+
+impl Check {
+    fn say(&mut self, verdict: Verdict, text: impl Into<String>) {
+        self.lines.push(Line { verdict, text: text.into() });
+    }
+
+    async fn ask(&self, node: Source, class: Class, request: Request) -> Result<Response, RequestError> {
+        let settings = self.cluster.settings();
+        let deadline = Instant::now() + settings.request_timeout.min(settings.connect_timeout * 2);
+        self.cluster.request(node, class, request, deadline).await
+    }
+
+    /// Any broker answers about the topic; the first that does.
+    async fn ask_any(&self, request: &Request) -> Option<Response> {
+        for node in self.cluster.metadata().nodes.into_keys() {
+            if let Ok(answer) = self.ask(node, Class::Rest, request.clone()).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// Each broker where it says it is, on both kinds of connection.
+    async fn brokers(&mut self) {
+        for node in self.cluster.metadata().nodes.into_keys() {
+            let name = self.cluster.name_of(node);
+            let request = || {
+                let software = StrBytes::from_static_str("halley");
+                let version = StrBytes::from_static_str(env!("CARGO_PKG_VERSION"));
+                let request = ApiVersionsRequest::default();
+                let request = request.with_client_software_name(software).with_client_software_version(version);
+                Request::ApiVersions(request)
+            };
+            let rest = self.ask(node, Class::Rest, request()).await;
+            match (rest, self.ask(node, Class::Fetch, request()).await) {
+                (Ok(Response::ApiVersions(answer)), Ok(_)) => {
+                    let spoken = spoken(&answer);
+                    self.say(Verdict::Fine, format!("{name} answers where it says it is, and speaks {spoken}"));
+                }
+                (Err(error), _) | (_, Err(error)) => self.say(Verdict::Error, error.to_string()),
+                (Ok(_), Ok(_)) => self.say(Verdict::Error, format!("{name} answered to something else")),
+            }
+        }
+    }
+
+    /// Partitions, leaders, replicas.
+    fn topic(&mut self, topic: &Topic) {
+        let name = self.cluster.settings().topic.clone();
+        let fewest = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or_default();
+        let count = topic.partitions.len();
+        if fewest > 1 {
+            self.say(Verdict::Fine, format!("topic {name} has {count} partitions, each on {fewest} brokers or more"));
+        } else {
+            self.say(
+                Verdict::Warning,
+                format!(
+                    "topic {name} has {count} partitions, of which some are on one broker alone: when it is lost, so are \
+                     they. Use a replication factor of 3"
+                ),
+            );
+        }
+        let among = |is: &dyn Fn(&super::metadata::Partition) -> bool| {
+            let found = (0..).zip(&topic.partitions).filter(|(_, partition)| is(partition));
+            found.map(|(index, _): (i32, _)| index.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let leaderless = among(&|partition| partition.leader.is_none());
+        if !leaderless.is_empty() {
+            let text = format!(
+                "nobody leads these partitions of topic {name}: {leaderless}. Start the brokers that keep them"
+            );
+            self.say(Verdict::Error, text);
+        }
+        let behind = among(&|partition| partition.in_sync.len() < partition.replicas.len());
+        if !behind.is_empty() {
+            let text = format!("not all replicas are in step in these partitions of topic {name}: {behind}");
+            self.say(Verdict::Warning, text);
+        }
+    }
+
+    /// READ and WRITE, as the brokers say; DESCRIBE we have, or we would not know the topic.
+    async fn rights(&mut self) {
+        let name = self.cluster.settings().topic.clone();
+        let topic = TopicName(StrBytes::from_string(name.clone()));
+        let request = MetadataRequest::default()
+            .with_topics(Some(vec![MetadataRequestTopic::default().with_name(Some(topic))]))
+            .with_allow_auto_topic_creation(false)
+            .with_include_topic_authorized_operations(true);
+        let Some(Response::Metadata(answer)) = self.ask_any(&Request::Metadata(request)).await else { return };
+        let rights = answer.topics.first().map_or(RIGHTS_UNKNOWN, |topic| topic.topic_authorized_operations);
+        if rights == RIGHTS_UNKNOWN {
+            let text =
+                format!("the brokers do not say what we may do with topic {name}; it needs READ, DESCRIBE, WRITE");
+            return self.say(Verdict::Warning, text);
+        }
+        let has = |right: u8| rights & (1 << right) != 0;
+        let needed: &[(u8, &str)] =
+            if self.needs.writes { &[(READ, "READ"), (WRITE, "WRITE")] } else { &[(READ, "READ")] };
+        let missing: Vec<&str> = needed.iter().filter(|(right, _)| !has(*right)).map(|(_, name)| *name).collect();
+        for right in &missing {
+            self.say(Verdict::Error, self.cluster.not_allowed(right));
+        }
+        if missing.is_empty() {
+            let names: Vec<&str> = needed.iter().map(|(_, name)| *name).collect();
+            self.say(Verdict::Fine, format!("topic {name} may be used: DESCRIBE, {}", names.join(", ")));
+        }
+    }
+
+    /// The settings of the topic that decide what is lost.
+    async fn configs(&mut self) {
+        let name = self.cluster.settings().topic.clone();
+        let resource = DescribeConfigsResource::default()
+            .with_resource_type(RESOURCE_TOPIC)
+            .with_resource_name(StrBytes::from_string(name.clone()))
+            .with_configuration_keys(Some(CONFIGS.iter().map(|key| StrBytes::from_static_str(key)).collect()));
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.ask_any(&Request::DescribeConfigs(request)).await;
+        let Some(Response::DescribeConfigs(answer)) = answer else {
+            let text = format!("no broker says how topic {name} is set up: look at {} yourself", CONFIGS.join(", "));
+            return self.say(Verdict::Warning, text);
+        };
+        let Some(result) = answer.results.into_iter().next().filter(|result| result.error_code == codes::NONE) else {
+            let text = format!(
+                "DESCRIBE_CONFIGS of topic {name} is not allowed to us: look at {} yourself, or allow it",
+                CONFIGS.join(", ")
+            );
+            return self.say(Verdict::Warning, text);
+        };
+        let value = |key: &str| {
+            let config = result.configs.iter().find(|config| &*config.name == key);
+            config.and_then(|config| config.value.as_ref()).map(|value| value.to_string())
+        };
+        let number = |key: &str| value(key).and_then(|value| value.parse::<i64>().ok());
+        let verdicts = [
+            cleanup(&name, value("cleanup.policy").as_deref()),
+            in_sync(&name, number("min.insync.replicas")),
+            retention(&name, number("retention.ms"), self.needs.catchup_max),
+            retention_bytes(&name, number("retention.bytes")),
+        ];
+        self.lines.extend(verdicts.into_iter().flatten());
+    }
+
+    /// An id for a producer, which some clusters do not give to everybody.
+    async fn producer_id(&mut self) {
+        if !self.needs.writes {
+            return;
+        }
+        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(1_000);
+        match self.ask_any(&Request::InitProducerId(request)).await {
+            Some(Response::InitProducerId(answer)) if answer.error_code == codes::NONE => {
+                self.say(Verdict::Fine, "a producer that repeats nothing is allowed");
+            }
+            Some(Response::InitProducerId(answer)) => {
+                let code = Code(answer.error_code);
+                let text =
+                    format!("a producer that repeats nothing is not given an id: {code}. Allow IDEMPOTENT_WRITE");
+                self.say(Verdict::Error, text);
+            }
+            _ => self.say(Verdict::Error, "no broker gives a producer an id: is the cluster's controller there?"),
+        }
+    }
+}
+
+fn line(verdict: Verdict, text: String) -> Option<Line> {
+    Some(Line { verdict, text })
+}
+
+fn cleanup(topic: &str, policy: Option<&str>) -> Option<Line> {
+    let policy = policy?;
+    if policy == "delete" {
+        return line(Verdict::Fine, format!("topic {topic} has cleanup.policy delete"));
+    }
+    let text = format!(
+        "topic {topic} has cleanup.policy {policy}: of pushes to one key only the last would be kept. Set it to delete"
+    );
+    line(Verdict::Error, text)
+}
+
+fn in_sync(topic: &str, replicas: Option<i64>) -> Option<Line> {
+    let replicas = replicas?;
+    if replicas >= 2 {
+        return line(Verdict::Fine, format!("topic {topic} has min.insync.replicas {replicas}"));
+    }
+    let text = format!(
+        "topic {topic} has min.insync.replicas {replicas}: a push may be answered with success that one broker alone \
+         has, and be lost with it. Set it to 2"
+    );
+    line(Verdict::Warning, text)
+}
+
+fn retention(topic: &str, retention_ms: Option<i64>, catchup_max: Duration) -> Option<Line> {
+    let retention_ms = retention_ms?;
+    let catchup_ms = i64::try_from(catchup_max.as_millis()).unwrap_or(i64::MAX);
+    if retention_ms < 0 || retention_ms > catchup_ms {
+        return line(Verdict::Fine, format!("topic {topic} keeps records longer than a gateway may fall behind"));
+    }
+    let text = format!(
+        "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind by {catchup_ms} ms: records would be \
+         gone before they are read. Set retention.ms above that"
+    );
+    line(Verdict::Error, text)
+}
+
+fn retention_bytes(topic: &str, bytes: Option<i64>) -> Option<Line> {
+    let bytes = bytes.filter(|&bytes| bytes >= 0)?;
+    let text = format!(
+        "topic {topic} has retention.bytes {bytes} for each partition: under load that may be less than what \
+         retention.ms promises"
+    );
+    line(Verdict::Warning, text)
+}
+
+/// The ranges of what matters, as the broker says.
+fn spoken(answer: &ApiVersionsResponse) -> String {
+    let range = |api: Api| {
+        let one = answer.api_keys.iter().find(|one| one.api_key == api.key())?;
+        Some(format!("{api:?} {} to {}", one.min_version, one.max_version))
+    };
+    let ranges = [Api::Fetch, Api::Produce, Api::Metadata].into_iter().filter_map(range);
+    ranges.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,10 @@
+//! The Kafka client against a broker that does as it is told: every version, every error code, answers that are late,
+//! doubled, cut, out of order or none. One binary, so that it is linked once.
+
+mod answers;
+mod broker;
+mod cluster;
+mod connection;
+mod login;
+mod reads;
+mod words;
