@@ -1,10 +1,10 @@
 //! Settings judged together: what contradicts itself, and what is dangerous. Owns the rule that a danger must be asked
 //! for by name, and the sentences that say so, all of them at once; single values were judged when they were read.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use halley_service::config::addresses::{self, Reachable, over_tcp};
 use halley_service::config::schema::Finding;
-use halley_service::config::value::address::ListenAddress;
 use halley_service::config::{ConfigError, Problem};
 use halley_service::log;
 
@@ -48,39 +48,6 @@ impl Danger {
     }
 }
 
-/// Addresses that other machines may reach, by the setting that names them.
-struct Reachable {
-    settings: Vec<&'static str>,
-    /// "tcp_listen 0.0.0.0:3101 and ws_listen 0.0.0.0:3102".
-    names: String,
-    several: bool,
-}
-
-impl Reachable {
-    fn of(lists: &[(&'static str, &[SocketAddr])]) -> Option<Reachable> {
-        let (mut settings, mut names, mut count) = (Vec::new(), Vec::new(), 0);
-        for (name, list) in lists {
-            let reachable: Vec<String> =
-                list.iter().filter(|address| !is_local(address.ip())).map(ToString::to_string).collect();
-            if !reachable.is_empty() {
-                count += reachable.len();
-                settings.push(*name);
-                names.push(format!("{name} {}", reachable.join(", ")));
-            }
-        }
-        (count > 0).then(|| Reachable { settings, names: names.join(" and "), several: count > 1 })
-    }
-
-    /// "lets", of one address.
-    fn let_(&self) -> &'static str {
-        if self.several { "let" } else { "lets" }
-    }
-
-    fn and(&self, others: &[&'static str]) -> Vec<&'static str> {
-        self.settings.iter().chain(others).copied().collect()
-    }
-}
-
 /// Every danger of this configuration.
 pub fn dangers(config: &Config) -> Vec<Danger> {
     let general = &config.general;
@@ -117,7 +84,7 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
             about: reachable.and(&[TOKENS.as_slice(), &["http_routes"]].concat()),
         });
     }
-    let admin = admin_over_tcp(config);
+    let admin = over_tcp(&config.general.admin_listen);
     let plain = Reachable::of(&[("http_listen", &*general.http_listen), ("admin_listen", &admin)]);
     if let (true, Some(reachable)) = (has_tokens(config), plain) {
         dangers.push(Danger {
@@ -128,13 +95,13 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
         });
     }
     if let Some(reachable) = Reachable::of(&[("grpc_listen", &*general.grpc_listen)]) {
-        let is = if reachable.several { "are" } else { "is" };
         dangers.push(Danger {
             name: Insecure::PlainGrpc,
             meaning: format!(
-                "{} {} other machines push to every client, and {is} not encrypted",
+                "{} {} other machines push to every client, and {} not encrypted",
                 reachable.names,
-                reachable.let_()
+                reachable.let_(),
+                reachable.is()
             ),
             cure: "listen on 127.0.0.1",
             about: reachable.and(&[]),
@@ -179,15 +146,6 @@ pub fn jobs_need_no_token(config: &Config) -> bool {
     has_tokens(config) && !asked && Reachable::of(&[("grpc_listen", &*general.grpc_listen)]).is_some()
 }
 
-fn is_local(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
-
-fn admin_over_tcp(config: &Config) -> Vec<SocketAddr> {
-    let admin = config.general.admin_listen.iter();
-    admin.filter_map(|address| if let ListenAddress::Tcp(address) = address { Some(*address) } else { None }).collect()
-}
-
 fn clients(config: &Config) -> Vec<Finding> {
     let general = &config.general;
     let lists = [&general.tcp_listen, &general.ws_listen, &general.tls_listen, &general.wss_listen];
@@ -199,8 +157,8 @@ fn clients(config: &Config) -> Vec<Finding> {
 
 fn twice(config: &Config) -> Vec<Finding> {
     let general = &config.general;
-    let admin = admin_over_tcp(config);
-    let lists = [
+    let admin = over_tcp(&general.admin_listen);
+    let lists: [(&'static str, &[SocketAddr]); 7] = [
         ("tcp_listen", &general.tcp_listen),
         ("ws_listen", &general.ws_listen),
         ("tls_listen", &general.tls_listen),
@@ -209,31 +167,7 @@ fn twice(config: &Config) -> Vec<Finding> {
         ("grpc_listen", &general.grpc_listen),
         ("admin_listen", &admin),
     ];
-    let mut findings = Vec::new();
-    let mut seen: Vec<(&str, SocketAddr)> = Vec::new();
-    for (name, list) in lists {
-        for &address in list {
-            let overlap = seen.iter().find(|(_, other)| overlaps(*other, address, config.sockets.ipv6_only));
-            if let Some((other_name, other)) = overlap {
-                let sentence = if *other == address {
-                    format!("{other_name} and {name} both name {address}: give each an address of its own")
-                } else {
-                    format!("{other_name} {other} and {name} {address} share a port: give each a port of its own")
-                };
-                findings.push(Finding::new(&[other_name, name, "sockets.ipv6_only"], sentence));
-            }
-            seen.push((name, address));
-        }
-    }
-    findings
-}
-
-/// Whether the kernel would refuse to listen on both.
-fn overlaps(a: SocketAddr, b: SocketAddr, ipv6_only: bool) -> bool {
-    let covers = |wide: SocketAddr, other: SocketAddr| {
-        wide.ip().is_unspecified() && (wide.is_ipv4() == other.is_ipv4() || (wide.is_ipv6() && !ipv6_only))
-    };
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(a, b) || covers(b, a))
+    addresses::twice(&lists, config.sockets.ipv6_only, &["sockets.ipv6_only"])
 }
 
 fn tls(config: &Config) -> Vec<Finding> {
@@ -329,13 +263,12 @@ fn log_level(config: &Config) -> Vec<Finding> {
 fn admin(config: &Config) -> Vec<Finding> {
     let general = &config.general;
     let none = general.admin_token.is_empty() && general.admin_token_file.as_os_str().is_empty();
-    let open = Reachable::of(&[("admin_listen", &admin_over_tcp(config))]).filter(|_| none);
+    let open = Reachable::of(&[("admin_listen", &over_tcp(&config.general.admin_listen))]).filter(|_| none);
     let sentence = |open: Reachable| {
-        let is = if open.several { "are" } else { "is" };
         let cure = "set admin_token, or listen on 127.0.0.1";
         Finding::new(
             &["admin_listen", "admin_token", "admin_token_file"],
-            format!("{} {is} reachable from other machines: {cure}", open.names),
+            format!("{} {} reachable from other machines: {cure}", open.names, open.is()),
         )
     };
     open.map(sentence).into_iter().collect()

@@ -1,61 +1,46 @@
-//! Who may ask for what, as configured. Owns which tokens allow what, reading their files, and the refusal of a text
-//! that is no token; the rules themselves are [`halley_service::access`]'s. Made at the start and at every reload,
-//! before anything is taken over.
+//! Who may ask for what, as configured. Owns which tokens allow what; reading them and the rules themselves are
+//! [`halley_service::access`]'s. Made at the start and at every reload, before anything is taken over.
 
 use std::path::Path;
 
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
-use halley_service::access::tokens::{TOKENS_MAX, Token, TokenError, lines};
+use halley_service::access::settings::{self, TokenSettings};
 use halley_service::access::{Access, Scope};
-use halley_service::config::value::text::Secret;
-use halley_service::files;
 
 use crate::comet::COMET;
 use crate::config::words::Insecure;
-use crate::config::{Config, ConfigError, Known, Problem};
+use crate::config::{Config, ConfigError, Known};
 use crate::control::access::{ADMIN, OBSERVE};
 
 /// What callers may be allowed, by the names that metrics have for it.
 pub(super) const SCOPES: [(&str, Scope); 5] =
     [("questions", QUESTIONS), ("push", PUSH), ("observe", OBSERVE), ("admin", ADMIN), ("comet", COMET)];
 
-/// Bytes of one token file.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// Tokens of one kind, where they stand, and what they allow.
-struct TokenKind<'c> {
-    setting: &'static str,
-    file_setting: &'static str,
-    texts: &'c [Secret],
-    file: &'c Path,
-    scopes: &'static [Scope],
-}
-
-fn kinds(config: &Config) -> [TokenKind<'_>; 4] {
+fn kinds(config: &Config) -> [TokenSettings<'_>; 4] {
     let general = &config.general;
     [
-        TokenKind {
+        TokenSettings {
             setting: "admin_token",
             file_setting: "admin_token_file",
             texts: &general.admin_token,
             file: &general.admin_token_file,
             scopes: &[ADMIN, OBSERVE, QUESTIONS, PUSH, COMET],
         },
-        TokenKind {
+        TokenSettings {
             setting: "push_token",
             file_setting: "push_token_file",
             texts: &general.push_token,
             file: &general.push_token_file,
             scopes: &[PUSH, QUESTIONS, OBSERVE],
         },
-        TokenKind {
+        TokenSettings {
             setting: "read_token",
             file_setting: "read_token_file",
             texts: &general.read_token,
             file: &general.read_token_file,
             scopes: &[QUESTIONS, OBSERVE],
         },
-        TokenKind {
+        TokenSettings {
             setting: "comet_token",
             file_setting: "comet_token_file",
             texts: &general.comet_token,
@@ -67,85 +52,26 @@ fn kinds(config: &Config) -> [TokenKind<'_>; 4] {
 
 /// The token files that are set, each with its setting.
 pub(super) fn token_files(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
-    let kinds = kinds(config).into_iter();
-    kinds.filter(|kind| !kind.file.as_os_str().is_empty()).map(|kind| (kind.file_setting, kind.file))
+    settings::files(kinds(config))
 }
 
 /// The rules of this configuration. Reads the token files; says everything that is wrong in what is known of them.
 pub(super) fn access(config: &Config, known: &Known) -> Result<Access, ConfigError> {
-    let general = &config.general;
-    let mut tokens = Vec::new();
-    let mut problems = Vec::new();
-    for kind in kinds(config) {
-        let before = tokens.len();
-        if known.all(&[kind.setting]) {
-            kind.add_texts(&mut tokens, &mut problems);
-        }
-        if known.all(&[kind.file_setting]) {
-            kind.add_file(&mut tokens, &mut problems);
-        }
-        let count = tokens.len() - before;
-        if count > TOKENS_MAX {
-            problems.push(format!("{} {}", kind.setting, TokenError::TooMany(count)));
-        }
-    }
-    ConfigError::unless_none(problems.into_iter().map(Problem::Named).collect())?;
+    let tokens = settings::read(&kinds(config), known)?;
     let none = tokens.is_empty();
     let hosts = config.ingress.page_hosts.iter().map(|host| host.0.clone()).collect();
     let mut access = Access::new(tokens).lenient_for(COMET).with_hosts(hosts);
     // What was accepted is that nobody needs a token because there is none.
-    if none && general.insecure.contains(&Insecure::OpenIngress) {
+    if none && config.general.insecure.contains(&Insecure::OpenIngress) {
         access = access.open_to_all(PUSH).open_to_all(QUESTIONS);
     }
     Ok(access)
 }
 
-impl TokenKind<'_> {
-    fn add_texts(&self, tokens: &mut Vec<Token>, problems: &mut Vec<String>) {
-        let mut said = Vec::new();
-        for Secret(text) in self.texts {
-            match Token::new(text, self.setting, self.scopes) {
-                Ok(token) => tokens.push(token),
-                Err(error) => said.push(format!("{} {} {error}", article(self.setting), self.setting)),
-            }
-        }
-        said.dedup();
-        problems.extend(said);
-    }
-
-    fn add_file(&self, tokens: &mut Vec<Token>, problems: &mut Vec<String>) {
-        if self.file.as_os_str().is_empty() {
-            return;
-        }
-        let name = format!("{} {}", self.file_setting, self.file.display());
-        let text = match files::read(self.file, FILE_BYTES_MAX) {
-            Ok(text) => text,
-            Err(reason) => return problems.push(format!("{name} cannot be read: {reason}")),
-        };
-        let lines = match lines(&text) {
-            Ok(lines) => lines,
-            Err(error) => return problems.push(format!("{name} {error}")),
-        };
-        let mut said = Vec::new();
-        for line in lines {
-            match Token::new(line, self.setting, self.scopes) {
-                Ok(token) => tokens.push(token),
-                Err(error) => said.push(format!("{name}: a token in it {error}")),
-            }
-        }
-        said.dedup();
-        problems.extend(said);
-    }
-}
-
-/// "a push_token", "an admin_token".
-fn article(setting: &str) -> &'static str {
-    if setting.starts_with('a') { "an" } else { "a" }
-}
-
 #[cfg(test)]
 mod tests {
     use halley_service::access::{Caller, Peer, Reason, Role};
+    use halley_service::config::value::text::Secret;
     use http::HeaderMap;
 
     use super::*;

@@ -16,6 +16,7 @@
 pub mod failures;
 pub mod from_here;
 pub mod rules;
+pub mod settings;
 pub mod tokens;
 
 use std::fmt;

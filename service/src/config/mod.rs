@@ -12,8 +12,10 @@
 //! | `problem` | everything that is wrong, as data and in sentences |
 //! | `reading`, `changes` | reading all of it on a thread of its own; what a reload changes |
 //! | `in_force` | the settings that a program runs by |
+//! | `addresses` | what addresses say together |
 //! | `reference`, `effective` | the reference file; the settings in force |
 
+pub mod addresses;
 pub mod changes;
 mod effective;
 mod file;
