@@ -60,6 +60,8 @@ class Node:
 
     def __init__(self, number, folder, ports):
         self.number, self.folder, self.ports, self.process = number, folder, ports, None
+        # Of one that another process has started.
+        self.pid = None
 
     def address(self, listener="PLAINTEXT"):
         return f"127.0.0.1:{self.ports[listener]}"
@@ -75,14 +77,14 @@ class Node:
 class Brokers:
     """All nodes of one cluster. `tls` is a folder with ca.pem and server.pem (its key and certificate)."""
 
-    def __init__(self, target, folder, version, nodes, sasl=False, tls=None, properties=None, detached=False):
+    def __init__(self, target, folder, version, nodes, sasl=False, tls=None, properties=None, detached=False, ports=None):
         self.folder, self.version, self.sasl, self.tls = Path(folder), version, sasl, tls
         self.properties, self.detached = properties or {}, detached
         self.heap = "512m" if nodes == 1 else "384m"
         self.lib = kafka(Path(target), version)
         names = ["PLAINTEXT"] + ["SASL"] * bool(sasl) + ["TLS", "MTLS"] * bool(tls) + ["SASLTLS"] * bool(sasl and tls)
         taken = set()
-        ports = [{name: free_port(taken) for name in [*names, "CONTROLLER"]} for _ in range(nodes)]
+        ports = ports or [{name: free_port(taken) for name in [*names, "CONTROLLER"]} for _ in range(nodes)]
         self.nodes = [Node(at + 1, self.folder / str(at + 1), own) for at, own in enumerate(ports)]
 
     def bootstrap(self, listener="PLAINTEXT"):
@@ -93,6 +95,13 @@ class Brokers:
 
     def start(self):
         """Every node, from nothing, until all of them serve."""
+        self.format_all()
+        for node in self.nodes:
+            self.run(node)
+        self.wait_ready()
+
+    def format_all(self):
+        """Storage for every node; what was there before goes."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for node in self.nodes:
             node.folder.mkdir(parents=True)
@@ -101,9 +110,6 @@ class Brokers:
         for node, process in zip(self.nodes, formats):
             if process.wait() != 0:
                 raise Failed(f"the storage of node {node.number} cannot be formatted:\n{node.log()}")
-        for node in self.nodes:
-            self.run(node)
-        self.wait_ready()
 
     def spawn(self, node, main, *arguments):
         command = java(self.heap, self.lib, node.folder, main, *arguments)
@@ -146,12 +152,12 @@ class Brokers:
     def wait_ready(self):
         """Until every node that runs answers and knows of all of those."""
         deadline, began, told = time.monotonic() + READY_SECONDS_MAX, time.monotonic(), time.monotonic()
-        waited = [node for node in self.nodes if node.process is not None]
+        waited = [node for node in self.nodes if node.process is not None or node.pid is not None]
         wanted = {node.number for node in waited}
         say(f"waiting for {len(waited)} broker(s) of Apache Kafka {self.version}")
         while True:
             for node in waited:
-                if not node.runs():
+                if node.process is not None and not node.runs():
                     raise Failed(f"node {node.number} ended with {node.process.returncode}:\n{node.log()}")
             late = [node.number for node in waited if not wanted <= known_brokers(node.ports["PLAINTEXT"])]
             if not late:

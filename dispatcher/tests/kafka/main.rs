@@ -3,4 +3,7 @@
 
 #[allow(dead_code, reason = "other test programs use the rest")]
 mod brokers;
+mod doors;
 mod harness;
+mod ours;
+mod reading;
