@@ -5,7 +5,7 @@
 //! - [`push`]: whom a push is for, the record that a log carries, and the form in which a gateway takes it.
 //! - [`payload`]: a push, framed once for both transports.
 //! - [`login`], behind the feature of that name: what op 7 may say, and who that makes a client.
-//! - [`field_scan`]: how many elements a protobuf message has, before it is decoded.
+//! - [`field_scan`]: the fields of a protobuf message, and how many elements it has, before it is decoded.
 //! - [`proto`]: the protobuf messages of goim's components and of our push API.
 //!
 //! Decoders read the caller's slice and answer with ranges or borrowed frames; what is not whole yet stays with the

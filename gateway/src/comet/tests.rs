@@ -107,6 +107,7 @@ fn show(push: &Delivery) -> String {
         Body::Raw(frames) => format!("raw of {}", frames.len()),
         Body::Plain { version, op, seq, body } => format!("plain {version} {op} {seq} of {}", body.len()),
         Body::Message(_) => "message".to_owned(),
+        Body::Framed(_) => "framed".to_owned(),
     };
     assert!(!push.count, "nobody could read it");
     // Rooms do not ask for accepts.

@@ -1,5 +1,5 @@
 //! Step 7 of a push on its way out: one push to the rings of the shards that have somebody for it. Owns framing, which
-//! happens once for all shards. Owns the rule that a push goes to all of its shards, or to none yet when one of their
+//! happens once for all shards, unless whoever read the push from a log has framed it. Owns the rule that a push goes to all of its shards, or to none yet when one of their
 //! rings is full. `route` finds which shards these are. Next: `shard::inbox`.
 
 use std::sync::Arc;
@@ -59,6 +59,7 @@ impl Feed {
 
 fn frame(op: i32, body: &Body) -> SharedPayload {
     Arc::new(match body {
+        Body::Framed(payload) => return payload.clone(),
         Body::Message(body) => Payload::message(op, body),
         Body::Raw(frames) => Payload::raw(frames),
         Body::Plain { version, op, seq, body } => Payload::plain(*version, *op, *seq, body),

@@ -1,10 +1,15 @@
-//! A push as goim's record: golden bytes, what stock jobs see of our own fields, and round trips.
+//! A push as goim's record: golden bytes, what stock jobs see of our own fields, round trips, and what is seen of one
+//! without decoding it.
 
 use bytes::Bytes;
 use halley_protocol::proto::goim_logic::PushMsg;
+use halley_protocol::push::interest::Interest;
+use halley_protocol::push::look::Look;
 use halley_protocol::push::{Push, PushRecord, RecordError, Target};
 use proptest::prelude::*;
 use prost::Message as _;
+
+use crate::oracles::look::look;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -60,6 +65,25 @@ fn records_that_are_no_push_are_told_apart() {
     assert_eq!(negative.unwrap().push.target, Target::All { speed: 0 });
 }
 
+/// Looking at a record allocates nothing, for whomever it is.
+#[test]
+fn r10_a_look_allocates_nothing() {
+    let interest = Interest::new(1_000);
+    interest.raise_key("k2");
+    for target in [
+        keys(&["k1", "k2"]),
+        Target::Mids(vec![7, i64::MIN]),
+        Target::Room("live://1000".into()),
+        Target::All { speed: 32 },
+    ] {
+        let value = record(target).encode();
+        let counted = allocation_counter::measure(|| {
+            std::hint::black_box(interest.concerns(&Look::at(&value)));
+        });
+        assert_eq!(counted.count_total, 0);
+    }
+}
+
 fn any_target() -> impl Strategy<Value = Target> {
     prop_oneof![
         prop::collection::vec(".*", 0..4).prop_map(Target::Keys),
@@ -78,6 +102,28 @@ proptest! {
         let server = if matches!(target, Target::Keys(_)) { "comet1".to_string() } else { String::new() };
         let record = PushRecord { push: Push { target, op, body: body.into() }, server, receipt };
         prop_assert_eq!(PushRecord::decode(&record.encode()), Ok(record));
+    }
+
+    /// What is seen of a record is what its decoder says: of several behind each other, which a decoder merges, cut or
+    /// changed anywhere.
+    #[test]
+    fn r10_a_look_says_what_the_decoder_says(
+        targets in prop::collection::vec(any_target(), 1..4), changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+        cut: prop::sample::Index, receipt: u64,
+    ) {
+        let record = |target| PushRecord {
+            push: Push { target, op: 1000, body: Bytes::from_static(b"body") },
+            server: "comet1".into(),
+            receipt,
+        };
+        let mut value = targets.into_iter().map(|target| record(target).encode()).collect::<Vec<_>>().concat();
+        look(&value);
+        for (at, byte) in changes {
+            let at = at % value.len();
+            value[at] = byte;
+            look(&value);
+        }
+        look(&value[..cut.index(value.len())]);
     }
 
     /// No input makes the reader fail otherwise than by its error.

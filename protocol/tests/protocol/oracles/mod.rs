@@ -5,6 +5,7 @@
 pub mod goim;
 pub mod jwt;
 pub mod login_json;
+pub mod look;
 pub mod payload;
 pub mod protobuf;
 pub mod upgrade;
@@ -14,11 +15,12 @@ pub mod websocket;
 pub type Oracle = fn(&[u8]);
 
 /// Every oracle by the name of its fuzz target and of its corpus.
-pub const ALL: [(&str, Oracle); 8] = [
+pub const ALL: [(&str, Oracle); 9] = [
     ("goim_message", goim::message),
     ("goim_stream", goim::stream),
     ("jwt", jwt::jwt),
     ("login_json", login_json::login_json),
+    ("look", look::look),
     ("payload", payload::payload),
     ("protobuf", protobuf::protobuf),
     ("websocket_frames", websocket::frames),

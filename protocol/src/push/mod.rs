@@ -1,7 +1,8 @@
 //! Step 4 of a push on its way out: what is read there, a push without its way. Owns whom it is for and what it says,
 //! the record by which a log carries it, and the form in which a gateway takes it. The record is goim's `PushMsg` with
 //! its Kafka key (goim §3). Bounds nothing, sends nothing, and knows no log. The dispatcher makes records of pushes and
-//! deliveries of records; the gateway's feed turns a delivery into a [`Payload`](crate::payload::Payload).
+//! deliveries of records; the gateway's feed turns a delivery into a [`Payload`](crate::payload::Payload). Whether a
+//! record concerns a gateway at all is seen by [`look`] and [`interest`] before it is decoded.
 //!
 //! The record's value is goim's message byte for byte. What goim has no field for follows it in fields from 100 on,
 //! which stock jobs skip as unknown: `mids` (100) names users whose keys the gateway's directory knows (goim looks them
@@ -9,11 +10,16 @@
 //! A record with `mids` has neither `server` nor `keys`, so a stock job, which has no comet named "", drops it
 //! silently.
 
+pub mod interest;
+pub mod look;
+
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 
+use crate::payload::Payload;
 use crate::proto::goim_logic::{PushMsg, push_msg::Type};
 
 /// Whom a push is for.
@@ -72,6 +78,8 @@ pub enum Body {
         /// What follows the header.
         body: Bytes,
     },
+    /// Framed already, by whoever read it from a log.
+    Framed(Arc<Payload>),
 }
 
 /// A push as a gateway takes it.
