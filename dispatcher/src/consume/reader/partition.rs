@@ -99,6 +99,9 @@ pub(super) struct Partition {
     pub(super) not_before: Duration,
     /// A batch at this offset was found damaged once.
     pub(super) poison: Option<i64>,
+    /// Records from this offset on could not be read once, in a batch that is whole. Apart from the one above: a damaged
+    /// batch may follow, and each would make the other a first one again.
+    pub(super) unread: Option<i64>,
     /// Out-of-range answers in a row at one place.
     pub(super) doubts: u32,
     /// When it was last read with success.
@@ -129,6 +132,7 @@ impl Partition {
             backoff: Backoff::default(),
             not_before: Duration::ZERO,
             poison: None,
+            unread: None,
             doubts: 0,
             heard: now,
             skipped: None,
@@ -168,6 +172,7 @@ impl Partition {
         self.high_watermark = 0;
         self.marks.cut(i64::MIN);
         self.poison = None;
+        self.unread = None;
         self.doubts = 0;
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bus::batch::{Batch, Batches, Unreadable};
-use crate::bus::log::{Leader, Place, Refusal, Slice};
+use crate::bus::log::{Leader, NO_EPOCH, Place, Refusal, Slice};
 
 use super::asks::Asked;
 use super::counts::Event;
@@ -148,7 +148,9 @@ impl Reader {
         let agrees = claimed - found.header.base_offset == i64::from(found.header.record_count);
         let claimed = Some(claimed).filter(|next| agrees && *next > cursor.offset && *next <= partition.high_watermark);
         let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
-        let next = Place { offset: end, epoch: cursor.epoch };
+        // It may be the first of its epoch, and nothing that it says is believed: with the epoch before it the leader would
+        // say for ever that the log was cut off here.
+        let next = Place { offset: end, epoch: NO_EPOCH };
         let kind = PieceKind::Unreadable(why);
         self.queue(index, Piece { from: cursor.offset, next, missing: 0, answer, kind });
     }

@@ -50,7 +50,7 @@ impl Reader {
         for (index, leader) in heard.leaders.into_iter().enumerate() {
             self.learn_leader(index, now, leader);
         }
-        self.forget_sources();
+        self.forget_sources(now);
     }
 
     /// Another topic has the name now: positions and epochs are void, and all that was not read of the old one is one
@@ -64,10 +64,10 @@ impl Reader {
         self.events.add(Event::NewTopic);
         if self.started {
             for index in 0..self.partitions.len() {
-                if let Some(next) = self.partitions[index].next {
-                    let end = self.partitions[index].high_watermark.max(next.offset);
-                    self.leave_out(index, next.offset..end, GapReason::NewTopic);
-                }
+                // Without a position yet, nobody knows from where on something is missing.
+                let next = self.partitions[index].next.map_or(0, |next| next.offset);
+                let end = self.partitions[index].high_watermark.max(next);
+                self.leave_out(index, next..end, GapReason::NewTopic);
             }
         }
         let phase = self.first_phase();
@@ -129,10 +129,12 @@ impl Reader {
         }
     }
 
-    /// Who leads nothing and owes no answer is forgotten.
-    fn forget_sources(&mut self) {
+    /// Who leads nothing and owes no answer is forgotten, but for when it may be asked again.
+    fn forget_sources(&mut self, now: Duration) {
         let partitions = &self.partitions;
         let leads = |source| partitions.iter().any(|partition| partition.leader.is_some_and(|of| of.source == source));
-        self.sources.retain(|source, state| state.is_asked() || leads(*source));
+        self.sources.retain(|source, state| {
+            state.is_asked() || leads(*source) || state.not_before > now || state.read_not_before > now
+        });
     }
 }

@@ -91,9 +91,8 @@ impl Reader {
         next.offset = next.offset.max(offset.min(open.next.offset));
         next.epoch = open.next.epoch;
         let (next, missing, is_read) = (next.offset, open.missing, offset >= open.next.offset);
-        if known.poison.is_some_and(|poison| poison < next) {
-            known.poison = None;
-        }
+        known.poison = known.poison.filter(|poison| *poison >= next);
+        known.unread = known.unread.filter(|unread| *unread >= next);
         self.handovers.add(Upto { partition, generation, offset: next });
         if is_read {
             self.close(index);
@@ -110,14 +109,14 @@ impl Reader {
             return;
         };
         let Some(next) = self.partitions[index].next else { return };
-        if self.partitions[index].poison == Some(next.offset) {
+        if self.partitions[index].unread == Some(next.offset) {
             self.skipped(batch.partition, next.offset, batch.until, why);
             self.advance(batch.partition, batch.generation, batch.until);
             return;
         }
         let generation = self.new_generation();
         self.partitions[index].move_to(next, generation, &mut self.memory);
-        self.partitions[index].poison = Some(next.offset);
+        self.partitions[index].unread = Some(next.offset);
         self.retry_later(index, now, "a batch of it cannot be read, it is read again");
     }
 

@@ -107,3 +107,21 @@ fn no_damage_makes_a_hot_loop() {
         assert!((6..60 * 12).contains(&asks), "{name}: {asks} questions in a minute");
     }
 }
+
+/// R11: a source that wants not to be asked is not, though it led nothing for a while in between.
+#[test]
+fn r11_a_throttle_outlasts_a_change_of_leaders() {
+    let mut rig = Rig::started(1, Settings::default());
+    let (id, _) = rig.reading().unwrap();
+    let slices = vec![(0, Err(Refusal::FencedEpoch))];
+    rig.answer(id, Answer::Read { throttle: Duration::from_secs(30), slices });
+    for (source, epoch) in [(2, 2), (1, 3)] {
+        rig.pass(10_001);
+        rig.topology(TOPIC, &[leader(source, epoch)]);
+    }
+    rig.pass(1_000);
+    assert!(rig.reading().is_none_or(|_| rig.asked.iter().all(|(_, ask)| !matches!(ask, Ask::Read { source: 1, .. }))));
+    rig.pass(10_000);
+    rig.poll();
+    assert!(rig.asked.iter().any(|(_, ask)| matches!(ask, Ask::Read { source: 1, .. })));
+}

@@ -282,6 +282,44 @@ fn r6_a_damaged_batch_is_read_once_more_and_skipped() {
     };
 }
 
+/// R6: what is skipped may be the first of its epoch, so what follows is asked for without one: with the epoch before it
+/// the leader would send the reader back to it for ever.
+#[test]
+fn r6_what_follows_a_skipped_batch_is_asked_for_without_its_epoch() {
+    let mut rig = Rig::started(1, Settings::default());
+    let mut bad = batch(100, 3, 2).to_vec();
+    *bad.last_mut().unwrap() ^= 1;
+    for _ in 0..2 {
+        rig.read(vec![(0, slice(bad.clone().into(), 103))]);
+        rig.pass(200);
+    }
+    assert_eq!(rig.reading().unwrap().1[0].place, Place { offset: 103, epoch: NO_EPOCH });
+}
+
+/// R6: a batch that cannot be read is skipped though the one behind it is damaged, and the other way round.
+#[test]
+fn r6_two_bad_batches_behind_each_other_are_both_skipped() {
+    let mut rig = Rig::started(1, Settings::default());
+    let mut bad = batch(103, 1, 1).to_vec();
+    *bad.last_mut().unwrap() ^= 1;
+    let parts = [batch(100, 3, 1), bad.into(), batch(104, 1, 1)];
+    for _ in 0..6 {
+        let Some((_, from)) = rig.reading().filter(|(_, from)| from[0].place.offset < 105) else { break };
+        let first = usize::from(from[0].place.offset > 100);
+        rig.read(vec![(0, slice(batches(&parts[first..]), 105))]);
+        while let Some(taken) = rig.reader.take_batch() {
+            if taken.from == 100 {
+                rig.reader.unreadable(rig.now, &taken, crate::bus::batch::Unreadable::UnknownCodec(7));
+            } else {
+                rig.reader.advance(0, taken.generation, taken.until);
+            }
+        }
+        rig.reader.nothing_admitted();
+        rig.pass(2_000);
+    }
+    assert_eq!((rig.reader.counts().unreadable, rig.reader.done(0)), (2, Some(105)));
+}
+
 /// R6: the second look may be a good one.
 #[test]
 fn r6_a_batch_that_is_whole_at_the_second_look_is_read() {

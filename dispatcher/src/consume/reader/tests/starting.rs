@@ -208,3 +208,15 @@ fn a_stopped_reader_asks_nothing() {
     assert_eq!((rig.poll(), rig.reader.wake_at(rig.now)), (0, None));
     assert_eq!(rig.records(), [100]);
 }
+
+/// S1, R7: who began without positions and never had one when the topic was made again has missed something all the
+/// same.
+#[test]
+fn r7_a_topic_made_again_before_the_first_position_is_a_gap() {
+    let mut rig = Rig::new(Settings::default());
+    rig.topology(TOPIC, &[leader(1, 1)]);
+    rig.reader.start_without();
+    rig.pass(10_001);
+    rig.topology(TopicId([8; 16]), &[leader(1, 0)]);
+    assert_eq!(rig.take().1, [Gap { partitions: vec![(0, 0..0)], why: GapReason::NewTopic }]);
+}

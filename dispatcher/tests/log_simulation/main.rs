@@ -1,0 +1,88 @@
+//! Proves the promise of the shared log on virtual time: what is answered with success reaches every gateway's memory
+//! once and in order, whatever happens to brokers, network, publishers and gateways; what is refused never appears;
+//! what is left out is told. Seeded runs of the shipped producer and reader over a model of Kafka's replication, which
+//! does all that Kafka may do. A failing seed prints the command that replays it.
+
+mod asks;
+mod batch;
+mod chance;
+mod chaos;
+mod clients;
+mod cluster;
+mod gateways;
+mod network;
+mod oracle;
+mod producers;
+mod queue;
+mod replica;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use oracle::Trace;
+use world::World;
+
+/// Runs in one `cargo test`; `HALLEY_SIMULATIONS` sets another number.
+const RUNS: u64 = 2_000;
+/// Failing seeds after which no further one is looked for.
+const FAILURES_MAX: usize = 10;
+/// Lines of the trace that a failing run prints; `HALLEY_TRACE` sets another number.
+const TRACE_LINES: u64 = 60;
+
+fn number_in(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
+}
+
+/// One run: what it came to, or why it failed; with its trace, if that is wanted.
+fn run(seed: u64, is_traced: bool) -> (Result<(usize, usize), String>, Trace) {
+    let mut world = World::new(seed);
+    world.oracle.trace.is_kept = is_traced;
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let why = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast::<&str>().map_or("it panicked".into(), |text| (*text).into()),
+    };
+    (outcome.map_err(why), world.oracle.trace)
+}
+
+/// A run that failed, once more, with what happened in it.
+fn explain(seed: u64) {
+    let (outcome, trace) = run(seed, true);
+    let lines = number_in("HALLEY_TRACE").unwrap_or(TRACE_LINES);
+    trace.last(usize::try_from(lines).expect("64 bits")).iter().for_each(|line| eprintln!("{line}"));
+    eprintln!("seed {seed} failed: {}", outcome.expect_err("two runs of one seed are the same"));
+    eprintln!("replay it with:");
+    eprintln!("    HALLEY_SEED={seed} cargo test -p halley-dispatcher --test log_simulation replay -- --nocapture");
+}
+
+/// Every promise holds on every seed.
+#[test]
+fn seeded_runs() {
+    let first = number_in("HALLEY_FIRST_SEED").unwrap_or(0);
+    let runs = number_in("HALLEY_SIMULATIONS").unwrap_or(RUNS);
+    let failed = (first..first + runs).filter_map(|seed| Some((seed, run(seed, false).0.err()?)));
+    let failed: Vec<(u64, String)> = failed.take(FAILURES_MAX).collect();
+    if let Some(&(seed, _)) = failed.first() {
+        explain(seed);
+    }
+    failed.iter().for_each(|(seed, why)| eprintln!("seed {seed}: {why}"));
+    assert_eq!(failed.len(), 0, "seeds failed");
+}
+
+/// One seed again, the one named by `HALLEY_SEED`; without it, a seed of its own.
+#[test]
+fn replay() {
+    let seed = number_in("HALLEY_SEED").unwrap_or(u64::MAX);
+    if run(seed, false).0.is_err() {
+        explain(seed);
+        panic!("seed {seed} failed");
+    }
+}
+
+/// Two runs of one seed do exactly the same, so a replay shows what was seen.
+#[test]
+fn a_seed_is_one_run() {
+    for seed in [3, 77, 1234] {
+        assert_eq!(run(seed, false).0, run(seed, true).0);
+    }
+}
