@@ -13,7 +13,7 @@ use crate::brokers::{Brokers, GUEST, Listener, Record, Setup, USER, VERSIONS};
 use crate::ours::Ours;
 
 /// An authority, a certificate of it for the brokers and one for us, and an authority that signed neither.
-fn certificates(folder: &Path) {
+pub fn certificates(folder: &Path) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     let mut authority = CertificateParams::new(Vec::new()).expect("no name");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

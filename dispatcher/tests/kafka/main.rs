@@ -3,7 +3,9 @@
 
 #[allow(dead_code, reason = "other test programs use the rest")]
 mod brokers;
+mod client;
 mod doors;
 mod harness;
 mod ours;
 mod reading;
+mod requests;

@@ -199,6 +199,9 @@ async fn what_was_sent_is_in_doubt() {
     }
     let Ok(Response::InitProducerId(answer)) = request(&cluster, 1, LONG).await else { panic!("it answers") };
     assert_eq!(answer.producer_id.0, 5);
+    // One for the configuration's address.
+    let counts = cluster.counts();
+    assert_eq!((counts.connected, counts.broken, counts.unreachable, counts.refused), (4, 2, 0, 0));
     assert_eq!(broker.asked(Api::InitProducerId).len(), 3, "nothing is sent twice");
 }
 

@@ -267,10 +267,11 @@ fn who_speaks_something_else_is_told() {
         let why = connection.closed().expect("closed");
         assert!(why.kind == ErrorKind::Unsuited && why.text.contains("is TLS on at both ends?"), "{why}");
     }
-    let mut connection = open();
-    connection.lost("closed the connection");
-    let why = connection.closed().expect("closed").to_string();
-    assert_eq!(why, "broker 1 (kafka:9092) closed the connection: does this listener expect TLS or a log-in?");
+    for mut connection in [open(), ready()] {
+        connection.lost("closed the connection");
+        let why = connection.closed().expect("closed").to_string();
+        assert_eq!(why, "broker 1 (kafka:9092) closed the connection: does this listener expect TLS or a log-in?");
+    }
 }
 
 /// A connection that nobody uses ends before the broker ends it, and not while somebody waits.

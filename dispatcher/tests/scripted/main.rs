@@ -5,6 +5,9 @@ mod answers;
 mod broker;
 mod cluster;
 mod connection;
+mod golden;
 mod login;
 mod reads;
+#[path = "../kafka/requests.rs"]
+mod requests;
 mod words;

@@ -101,8 +101,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("dispatcher", &["halley-protocol", "halley-service"]),
     ("gateway", &["halley-protocol", "halley-service", "halley-dispatcher"]),
     ("gateway/fuzz", &["halley-gateway", "halley-protocol"]),
-    ("dispatcher/fuzz", &["halley-dispatcher"]),
-    ("perf", &["halley-protocol", "halley-dispatcher"]),
+    ("perf", &["halley-protocol"]),
 ];
 
 #[test]

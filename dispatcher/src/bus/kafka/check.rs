@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, DescribeConfigsRequest, InitProducerIdRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::cluster::{Class, Cluster};
 use super::codes::{self, Code};
@@ -30,6 +30,10 @@ const READ: u8 = 3;
 const WRITE: u8 = 4;
 /// What an answer about rights is when nobody looked.
 const RIGHTS_UNKNOWN: i32 = i32::MIN;
+
+/// A producer id is asked for so often while the brokers say that it may come later, with this pause.
+const PRODUCER_ID_ATTEMPTS: u32 = 10;
+const PRODUCER_ID_PAUSE: Duration = Duration::from_millis(200);
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -243,15 +247,27 @@ impl Check {
         if !self.needs.writes {
             return;
         }
-        let request = InitProducerIdRequest::default().with_transaction_timeout_ms(1_000);
-        match self.ask_any(&Request::InitProducerId(request)).await {
+        let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000);
+        let request = Request::InitProducerId(request);
+        let mut answer = self.ask_any(&request).await;
+        // A broker that just started has no ids yet.
+        for _ in 1..PRODUCER_ID_ATTEMPTS {
+            let Some(Response::InitProducerId(said)) = &answer else { break };
+            if codes::action(said.error_code) != codes::Action::Retry {
+                break;
+            }
+            sleep(PRODUCER_ID_PAUSE).await;
+            answer = self.ask_any(&request).await;
+        }
+        match answer {
             Some(Response::InitProducerId(answer)) if answer.error_code == codes::NONE => {
                 self.say(Verdict::Fine, "a producer that repeats nothing is allowed");
             }
             Some(Response::InitProducerId(answer)) => {
                 let code = Code(answer.error_code);
-                let text =
-                    format!("a producer that repeats nothing is not given an id: {code}. Allow IDEMPOTENT_WRITE");
+                let denied = answer.error_code == codes::CLUSTER_AUTHORIZATION_FAILED;
+                let help = if denied { "allow us WRITE of the topic, or IDEMPOTENT_WRITE" } else { "try again later" };
+                let text = format!("a producer that repeats nothing is not given an id: {code}; {help}");
                 self.say(Verdict::Error, text);
             }
             _ => self.say(Verdict::Error, "no broker gives a producer an id: is the cluster's controller there?"),

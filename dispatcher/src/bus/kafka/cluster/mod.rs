@@ -21,6 +21,8 @@ use super::wire::answer::Response;
 use super::wire::request::Request;
 use crate::bus::log::{Leader, Source, TopicId, Topology};
 use peer::{Peer, View};
+
+pub use peer::Counts;
 use refresh::Refreshing;
 
 /// Which of a broker's connections.
@@ -92,18 +94,20 @@ impl Cluster {
         deadline: Instant,
     ) -> Result<Response, RequestError> {
         let (asker, answer) = oneshot::channel();
-        let command = Command { request, deadline, asker };
-        if let Err(unsent) = self.sender(&peer, class).try_send(command) {
-            let text = match unsent {
-                mpsc::error::TrySendError::Full(_) => format!("{QUEUE_MAX} requests wait for {peer} already"),
-                mpsc::error::TrySendError::Closed(_) => format!("the connection to {peer} is being given up"),
-            };
-            return Err(RequestError::unsent(ErrorKind::Busy, text));
+        let answer = match self.sender(&peer, class).try_send(Command { request, deadline, asker }) {
+            Ok(()) => answer.await.unwrap_or_else(|_| {
+                let text = format!("the connection to {peer} was given up").into();
+                Err(RequestError { written: true, kind: ErrorKind::Broken, text })
+            }),
+            Err(_) => {
+                let text = format!("{QUEUE_MAX} requests wait for {peer} already");
+                Err(RequestError::unsent(ErrorKind::Busy, text))
+            }
+        };
+        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Busy) {
+            self.view().counts.refused += 1;
         }
-        answer.await.unwrap_or_else(|_| {
-            let text = format!("the connection to {peer} was given up").into();
-            Err(RequestError { written: true, kind: ErrorKind::Broken, text })
-        })
+        answer
     }
 
     /// What is known of the topic now; `None` before the first [`Cluster::refresh`] that found it.
@@ -124,6 +128,11 @@ impl Cluster {
     /// Everything that is known.
     pub fn metadata(&self) -> Metadata {
         self.view().metadata.clone()
+    }
+
+    /// What became of connections and requests.
+    pub fn counts(&self) -> Counts {
+        self.view().counts
     }
 
     /// How people are told of a broker: with its address.

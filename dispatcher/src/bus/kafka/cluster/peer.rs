@@ -43,6 +43,19 @@ impl fmt::Display for Peer {
     }
 }
 
+/// What became of connections and requests, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections on which a broker let us in.
+    pub connected: u64,
+    /// Attempts that made no such connection.
+    pub unreachable: u64,
+    /// Of those that let us in, the ones that ended before we ended them.
+    pub broken: u64,
+    /// Requests that found no place among those that wait.
+    pub refused: u64,
+}
+
 /// What is known of the cluster, and how.
 #[derive(Debug, Default)]
 pub(super) struct View {
@@ -52,6 +65,8 @@ pub(super) struct View {
     pub(super) reached: BTreeSet<Source>,
     /// The address of the configuration that answered last.
     pub(super) bootstrap: Option<String>,
+    /// For whoever watches.
+    pub(super) counts: Counts,
 }
 
 impl View {
@@ -105,7 +120,11 @@ pub(super) async fn serve(
         let stream = match connected {
             Ok(stream) => stream,
             Err(reason) => {
-                let text: Arc<str> = lock(&view).unreachable(&peer, &reason).into();
+                let text: Arc<str> = {
+                    let mut view = lock(&view);
+                    view.counts.unreachable += 1;
+                    view.unreachable(&peer, &reason).into()
+                };
                 tracing::debug!("{text}");
                 let waiting = std::iter::from_fn(|| commands.try_recv().ok());
                 held.into_iter().chain(waiting).for_each(|command| refuse(command, ErrorKind::Unreachable, &text));
@@ -115,13 +134,22 @@ pub(super) async fn serve(
         };
         let began = Instant::now();
         let profile = profile(&settings, &lock(&view), &peer, class);
+        let mut opened = false;
         let mark = || {
+            opened = true;
+            let mut view = lock(&view);
+            view.counts.connected += 1;
             if let Peer::Node(node) = peer {
-                lock(&view).reached.insert(node);
+                view.reached.insert(node);
             }
         };
         let Some(closed) = driver::run(stream, profile, held, &mut commands, mark).await else { return };
         tracing::debug!("{closed}");
+        {
+            let mut view = lock(&view);
+            let count = if opened { &mut view.counts.broken } else { &mut view.counts.unreachable };
+            *count += 1;
+        }
         if began.elapsed() >= LIVED {
             backoff.reset();
         }

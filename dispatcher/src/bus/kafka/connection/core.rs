@@ -104,6 +104,8 @@ pub struct Connection<T> {
     muted_until: Duration,
     login_again_at: Option<Duration>,
     last_used: Duration,
+    /// Whether anybody was answered yet.
+    answered: bool,
     done: VecDeque<Done<T>>,
     /// Why it is over.
     closed: Option<RequestError>,
@@ -124,6 +126,7 @@ impl<T> Connection<T> {
             muted_until: Duration::ZERO,
             login_again_at: None,
             last_used: now,
+            answered: false,
             done: VecDeque::new(),
             closed: None,
         };
@@ -245,8 +248,8 @@ impl<T> Connection<T> {
         if self.closed.is_some() {
             return;
         }
-        let opening = matches!(self.phase, Phase::Versions | Phase::Login(_));
-        let hint = match (opening, &self.profile.sasl) {
+        // A broker that wants a log-in says what it speaks to anybody, and closes at the first question.
+        let hint = match (!self.answered, &self.profile.sasl) {
             (false, _) => "",
             (true, Some(_)) => ": does this listener expect TLS, or no log-in?",
             (true, None) => ": does this listener expect TLS or a log-in?",
@@ -349,6 +352,7 @@ impl<T> Connection<T> {
         match sent.asker {
             Some(token) => {
                 self.last_used = now;
+                self.answered = true;
                 self.done.push_back((token, Ok(response)));
             }
             None => self.own_answer(now, response),
