@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::baselines::bare_ring;
 use crate::failure::{Failure, Result};
 use crate::report;
-use crate::scenarios::{fanout, instructions, latency, memory};
+use crate::scenarios::{fanout, instructions, latency, log_read, memory};
 use crate::server::{CLIENT_CPU, Program, child, usage};
 
 /// Measures Halley as ratios, by turns with a reference on the same host in the same minute.
@@ -25,7 +25,8 @@ use crate::server::{CLIENT_CPU, Program, child, usage};
         halley-perf compare OLD NEW               two builds of the gateway against each other\n  \
         halley-perf memory                        bytes of an idle connection\n  \
         halley-perf instructions                  user-space instructions of a delivery\n  \
-        halley-perf latency                       from a push over HTTP to its client, at steady rates\n\n\
+        halley-perf latency                       from a push over HTTP to its client, at steady rates\n  \
+        halley-perf log-read                      records of a log that one core reads and filters\n\n\
         Servers run on CPU 0 and clients on CPU 1; close whatever else wants them. Everything is on loopback."
 )]
 struct Cli {
@@ -89,6 +90,13 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Records of a log that one core reads, checks and filters.
+    LogRead {
+        #[command(flatten)]
+        options: log_read::Options,
+        #[command(flatten)]
+        common: Common,
+    },
     /// The baseline as a process of its own; the scenarios start it themselves.
     BareRing(bare_ring::Options),
 }
@@ -141,6 +149,7 @@ pub(crate) fn run() -> Result<()> {
             let gateway = subject.path()?;
             common.measured("Latency of a push", || latency::run(&gateway, &options))
         }
+        Command::LogRead { options, common } => common.measured("Reading the log", || log_read::run(&options)),
     }
 }
 

@@ -101,7 +101,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("dispatcher", &["halley-protocol", "halley-service"]),
     ("gateway", &["halley-protocol", "halley-service", "halley-dispatcher"]),
     ("gateway/fuzz", &["halley-gateway", "halley-protocol"]),
-    ("perf", &["halley-protocol"]),
+    ("dispatcher/fuzz", &["halley-dispatcher"]),
+    ("perf", &["halley-protocol", "halley-dispatcher"]),
 ];
 
 #[test]

@@ -1,0 +1,11 @@
+//! What must hold for any bytes at all that a log may answer. Each oracle takes arbitrary bytes and panics when a
+//! promise of the batch reader is broken; the fuzzer feeds them what it invents, `corpus` what is stored, so both run
+//! the same code. Uses the crate's public side.
+
+pub mod batch;
+
+/// An oracle.
+pub type Oracle = fn(&[u8]);
+
+/// Every oracle by the name of its fuzz target and of its corpus.
+pub const ALL: [(&str, Oracle); 2] = [("batch_answer", batch::answer), ("batch_records", batch::records)];
