@@ -10,6 +10,7 @@
 
 pub mod assemble;
 pub mod bus;
+pub mod config;
 pub mod consume;
 pub mod discovery;
 pub mod gateways;

@@ -64,6 +64,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let parts = ShardParts {
         index: 0,
         listeners: vec![Listener { owner: 0, transport: Transport::WebSocket, tls: false }],
+        open: true,
         capacity: CAPACITY,
         settings: Arc::new(settings),
         quota: Arc::default(),

@@ -54,7 +54,14 @@ Exit codes:
   3  another process listens on an address of ours
   4  the kernel or the container does not allow what the gateway needs";
 
-const ABOUT: About = About { about: PURPOSE, examples: EXAMPLES, version: env!("CARGO_PKG_VERSION") };
+/// The command that tries the cluster of the log.
+pub const CHECK_KAFKA: &str = "check-kafka";
+
+const COMMANDS: &[(&str, &str)] =
+    &[(CHECK_KAFKA, "Try the Kafka cluster of the configuration from here and say what it lacks; change nothing")];
+
+const ABOUT: About =
+    About { about: PURPOSE, examples: EXAMPLES, version: env!("CARGO_PKG_VERSION"), commands: COMMANDS };
 
 /// Read the command line. `Err` is for clap to print: help and usage errors, which repeat nothing that may be a secret.
 pub fn parse(
@@ -124,6 +131,19 @@ mod tests {
         }
     }
 
+    /// A command of the gateway's own takes settings as the others do.
+    #[test]
+    fn the_cluster_is_checked_by_the_settings_in_force() {
+        let line = "halley-gateway --set kafka.brokers=kafka:9092 check-kafka --set kafka.topic=pushes";
+        match parse(line.split_whitespace().map(Into::into), []) {
+            Ok(Command::Own { name: CHECK_KAFKA, sources }) => {
+                let kafka = load(&sources).unwrap().config.kafka;
+                assert_eq!((kafka.brokers.len(), kafka.topic.as_str()), (1, "pushes"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_setting_without_value_is_a_usage_error() {
         let parse = |line: &str| parse(line.split_whitespace().map(Into::into), []);
@@ -179,7 +199,7 @@ mod tests {
             let words = slip.iter().map(|word| OsString::from(word.replace("SECRET", secret)));
             let said = match parse(std::iter::once("halley-gateway".into()).chain(words), []) {
                 Err(error) => error.to_string(),
-                Ok(Command::Run(sources) | Command::CheckConfig { sources, .. }) => {
+                Ok(Command::Run(sources) | Command::CheckConfig { sources, .. } | Command::Own { sources, .. }) => {
                     load(&sources).map(drop).expect_err("a slip").to_string()
                 }
                 Ok(other) => panic!("{slip:?}: {other:?}"),

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Command::CheckConfig { sources, effective } => {
             node::rehearse(&sources).and_then(|Rehearsal { loaded, notes }| print_checked(&loaded, &notes, effective))
         }
+        // The only one that it has.
+        Command::Own { sources, .. } => node::check_kafka(&sources),
         Command::Run(sources) => node::run(sources, early),
     };
     process::end(PROGRAM, done)

@@ -49,6 +49,7 @@ impl Bench {
             listeners: [Transport::Tcp, Transport::WebSocket]
                 .map(|transport| Listener { owner: 0, transport, tls: false })
                 .to_vec(),
+            open: true,
             capacity,
             settings: Arc::new(ShardSettings::default()),
             quota: Arc::default(),

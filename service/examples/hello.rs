@@ -60,7 +60,7 @@ impl Schema for Config {
 
 fn main() -> ExitCode {
     let early = Early::remember();
-    let about = About { about: "Says hello over HTTP.", examples: "", version: "1" };
+    let about = About { about: "Says hello over HTTP.", examples: "", version: "1", commands: &[] };
     let command = match command_line::parse::<Config>(&about, std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return command_line::refuse(Config::PROGRAM, &error),
@@ -73,6 +73,8 @@ fn main() -> ExitCode {
                 .map_err(Failure::from)
                 .and_then(|loaded| command_line::print_checked(&loaded, &[], effective)),
             Command::DefaultConfig => command_line::print(&reference::<Config>()),
+            // It has none.
+            Command::Own { .. } => Ok(()),
             Command::Version => command_line::print("hello 1\n"),
         },
     )

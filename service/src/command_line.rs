@@ -27,6 +27,8 @@ pub struct About {
     pub examples: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// Commands that it has besides those of every program: the name of each, and what it does. They take settings.
+    pub commands: &'static [(&'static str, &'static str)],
 }
 
 /// What was asked for.
@@ -40,6 +42,13 @@ pub enum Command {
         sources: Sources,
         /// Print the settings in force too.
         effective: bool,
+    },
+    /// A command of the program's own.
+    Own {
+        /// Its name.
+        name: &'static str,
+        /// Where the settings come from.
+        sources: Sources,
     },
     /// Print the reference file.
     DefaultConfig,
@@ -62,10 +71,13 @@ pub fn parse<C: Schema>(
         Some(("default-config", _)) => Command::DefaultConfig,
         Some(("version", _)) => Command::Version,
         // Flags may stand before the command and after it.
-        Some((_, check)) => Command::CheckConfig {
-            sources: sources::<C>(&[&matches, check], environment),
-            effective: check.get_flag("effective"),
-        },
+        Some((name, flags)) => {
+            let sources = sources::<C>(&[&matches, flags], environment);
+            match about.commands.iter().find(|(own, _)| *own == name) {
+                Some(&(name, _)) => Command::Own { name, sources },
+                None => Command::CheckConfig { sources, effective: flags.get_flag("effective") },
+            }
+        }
         None => Command::Run(sources::<C>(&[&matches], environment)),
     })
 }
@@ -130,6 +142,7 @@ fn command<C: Schema>(about: &About) -> clap::Command {
                         .help("Print the settings in force too, as a configuration file, without secrets"),
                 ),
         )
+        .subcommands(about.commands.iter().map(|&(name, about)| clap::Command::new(name).about(about).args(&settings)))
         .subcommand(
             clap::Command::new("default-config").about("Print a configuration file with every setting explained"),
         )

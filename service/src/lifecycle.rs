@@ -31,31 +31,57 @@ impl Phase {
     }
 }
 
-/// The phase, shared by who changes it, who answers `/readyz` and what ends with the drain.
+/// The phase, shared by who changes it, who answers `/readyz` and what ends with the drain; and what the program lacks
+/// that it is not ready without.
 #[derive(Clone, Debug)]
-pub struct Lifecycle(Arc<watch::Sender<Phase>>);
+pub struct Lifecycle(Arc<Life>);
+
+#[derive(Debug)]
+struct Life {
+    phase: watch::Sender<Phase>,
+    lack: watch::Sender<Option<Arc<str>>>,
+}
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Lifecycle(Arc::new(watch::Sender::new(Phase::Starting)))
+        Lifecycle(Arc::new(Life { phase: watch::Sender::new(Phase::Starting), lack: watch::Sender::new(None) }))
     }
 }
 
 impl Lifecycle {
     /// The phase now.
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        *self.0.phase.borrow()
     }
 
     /// Enter a phase.
     pub fn enter(&self, phase: Phase) {
-        self.0.send_replace(phase);
+        self.0.phase.send_replace(phase);
+    }
+
+    /// Say what is lacking now, in a sentence, or that nothing is. The service manager shows it (`STATUS=`).
+    pub fn lack(&self, what: Option<&str>) {
+        let changed = self.0.lack.send_if_modified(|known| {
+            let changed = known.as_deref() != what;
+            if changed {
+                *known = what.map(Arc::from);
+            }
+            changed
+        });
+        if changed {
+            notify::status(what.unwrap_or_default());
+        }
+    }
+
+    /// What is lacking now.
+    pub fn lacks(&self) -> Option<Arc<str>> {
+        self.0.lack.borrow().clone()
     }
 
     /// Resolves when the program drains.
     pub async fn draining(&self) {
         // The sender is held here, so waiting never fails.
-        let _ = self.0.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
+        let _ = self.0.phase.subscribe().wait_for(|phase| *phase == Phase::Draining).await;
     }
 }
 

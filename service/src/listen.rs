@@ -8,13 +8,15 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::own_files::{Identity, OwnFile};
 
@@ -92,6 +94,81 @@ pub fn listen_shared(
         all.push(TcpListener::from(next));
     }
     Ok(all)
+}
+
+/// An address that is ours and where nobody listens yet: connections to it are refused. It is for those who must know
+/// early that they have it, and may let clients in late.
+#[derive(Debug)]
+pub struct BoundSockets {
+    address: SocketAddr,
+    /// The first is bound, the others are when the first listens.
+    sockets: Vec<Arc<OwnedFd>>,
+    backlog: i32,
+}
+
+/// As [`listen_shared`], but nobody listens before [`BoundSockets::listen`]. Until then no other process can have the
+/// address, unless it had bound it before and does not listen on it either.
+pub fn bind_shared(
+    address: SocketAddr,
+    listeners: usize,
+    options: &SocketOptions,
+) -> Result<BoundSockets, ListenError> {
+    let failed = failed(address);
+    let first = tried(|| bind_alone(client_socket(address, options)?, address)).map_err(&failed)?;
+    let bound =
+        first.local_addr().and_then(|bound| bound.as_socket().ok_or(ErrorKind::Unsupported.into())).map_err(&failed)?;
+    let others = (1..listeners).map(|_| client_socket(address, options)).collect::<io::Result<Vec<_>>>();
+    let others = others.map_err(&failed)?;
+    let sockets = std::iter::once(first).chain(others).map(|socket| Arc::new(OwnedFd::from(socket))).collect();
+    Ok(BoundSockets { address: bound, sockets, backlog: options.backlog })
+}
+
+/// Not reusable as long as it does not listen: so another process that would reuse the address is told that it is in
+/// use. Only where connections of a predecessor linger there it must be reusable, or nobody could bind it.
+fn bind_alone(socket: Socket, address: SocketAddr) -> io::Result<Socket> {
+    let address = SockAddr::from(address);
+    socket.set_reuse_address(false)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address)?;
+    }
+    Ok(socket)
+}
+
+impl BoundSockets {
+    /// The address, with the port that the kernel picked if none was named.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A socket for each thread that will accept.
+    pub fn sockets(&self) -> &[Arc<OwnedFd>] {
+        &self.sockets
+    }
+
+    /// Listen on all of them, in the order of [`listen_shared`].
+    ///
+    /// # Errors
+    /// Another process has bound the address too, which none should.
+    pub fn listen(&self) -> Result<(), ListenError> {
+        let failed = failed(self.address);
+        let Some((first, others)) = self.sockets.split_first() else { return Ok(()) };
+        let first = SockRef::from(&**first);
+        // Accepted connections inherit it: those that linger must not keep a successor from the address.
+        first.set_reuse_address(true).map_err(&failed)?;
+        tried(|| first.listen(self.backlog)).map_err(&failed)?;
+        first.set_reuse_port(true).map_err(&failed)?;
+        for other in others {
+            let other = SockRef::from(&**other);
+            other.set_reuse_port(true).map_err(&failed)?;
+            tried(|| other.bind(&SockAddr::from(self.address))).map_err(&failed)?;
+            tried(|| other.listen(self.backlog)).map_err(&failed)?;
+        }
+        Ok(())
+    }
 }
 
 /// One listener for a server that runs on a runtime.

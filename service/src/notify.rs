@@ -12,6 +12,11 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// What a person is shown of this process (`systemctl status`), in one line; empty when there is nothing to say.
+pub fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
 /// A reload begins; [`ready`] ends it.
 pub fn reloading() {
     // systemd wants the time with it (sd_notify(3)), without which it would not take the message.

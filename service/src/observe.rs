@@ -4,7 +4,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200 `ok` while every thread answers, else 503 `stuck`, at most 1 s old |
-//! | `GET /readyz` | 200 `serving` while the program wants traffic, else 503 with one word |
+//! | `GET /readyz` | 200 `serving` while the program wants traffic, else 503 with one word, and a line of what it lacks |
 //! | `GET /metrics` | Prometheus text |
 
 use std::sync::Arc;
@@ -33,8 +33,8 @@ pub fn life(lifecycle: Lifecycle, health: Health) -> Router {
         .route(
             "/readyz",
             get(move || {
-                let phase = lifecycle.phase();
-                async move { readiness(phase) }
+                let (phase, lack) = (lifecycle.phase(), lifecycle.lacks());
+                async move { readiness(phase, lack.as_deref()) }
             }),
         )
 }
@@ -46,9 +46,12 @@ async fn liveness(health: &Health) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "stuck\n").into_response()
 }
 
-fn readiness(phase: Phase) -> Response {
-    let status = if phase == Phase::Serving { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", phase.label())).into_response()
+/// The phase in its word; what is lacking stands in a line of its own.
+fn readiness(phase: Phase, lack: Option<&str>) -> Response {
+    let ready = phase == Phase::Serving && lack.is_none();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let lack = lack.filter(|_| phase != Phase::Draining).map(|lack| format!("{lack}\n")).unwrap_or_default();
+    (status, format!("{}\n{lack}", phase.label())).into_response()
 }
 
 /// All metrics of the program; who may ask for them is the program's affair.
@@ -67,6 +70,25 @@ mod tests {
     #[test]
     fn only_who_serves_is_ready() {
         let phases = [Phase::Starting, Phase::Serving, Phase::Draining];
-        assert_eq!(phases.map(|phase| readiness(phase).status().as_u16()), [503, 200, 503]);
+        assert_eq!(phases.map(|phase| readiness(phase, None).status().as_u16()), [503, 200, 503]);
+    }
+
+    /// Whoever lacks something is not ready, though it serves, and says what; when it has it again it is.
+    #[tokio::test]
+    async fn who_lacks_something_is_not_ready_and_says_what() {
+        let lifecycle = Lifecycle::default();
+        lifecycle.enter(Phase::Serving);
+        let router = life(lifecycle.clone(), Health::default());
+        let ask = || async {
+            let request = http::Request::get("/readyz").body(axum::body::Body::empty()).expect("a request");
+            let answer = tower::ServiceExt::oneshot(router.clone(), request).await.expect("an answer");
+            let status = answer.status().as_u16();
+            let body = axum::body::to_bytes(answer.into_body(), 1024).await.expect("a body");
+            (status, String::from_utf8(body.to_vec()).expect("text"))
+        };
+        lifecycle.lack(Some("broker 3 is missing"));
+        assert_eq!(ask().await, (503, "serving\nbroker 3 is missing\n".to_owned()));
+        lifecycle.lack(None);
+        assert_eq!(ask().await, (200, "serving\n".to_owned()));
     }
 }

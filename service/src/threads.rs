@@ -35,6 +35,7 @@ pub struct Ended {
 
 enum Report {
     Up,
+    Open,
     Ended(Ended),
 }
 
@@ -43,26 +44,38 @@ pub struct Up(SyncSender<Report>);
 
 impl Up {
     /// Say so.
-    pub fn now(self) {
+    pub fn now(self) -> Opening {
         // Nobody listens when the process is failing for another reason.
         let _ = self.0.send(Report::Up);
+        Opening(self.0)
     }
 }
 
-/// Threads that were started, and the reports that they still owe: two each.
+/// Says that what the process opens for is there, which one of its threads knows.
+pub struct Opening(SyncSender<Report>);
+
+impl Opening {
+    /// Say so.
+    pub fn now(self) {
+        let _ = self.0.send(Report::Open);
+    }
+}
+
+/// Threads that were started, and the reports that they still owe: three each at most.
 pub struct Threads {
     reports: Receiver<Report>,
     sender: SyncSender<Report>,
     started: usize,
     running: usize,
+    is_open: bool,
 }
 
 impl Threads {
     /// Room for the reports of so many threads.
     pub fn new(threads: usize) -> Threads {
-        // Each reports twice at most, so no thread ever waits for the reader.
-        let (sender, reports) = sync_channel(2 * threads);
-        Threads { reports, sender, started: 0, running: 0 }
+        // Each reports three times at most, so no thread ever waits for the reader.
+        let (sender, reports) = sync_channel(3 * threads);
+        Threads { reports, sender, started: 0, running: 0, is_open: false }
     }
 
     /// Start a thread. It must say that it is up, or end.
@@ -85,13 +98,25 @@ impl Threads {
 
     /// Wait until every thread is up; the failure of the first that ends before.
     pub fn wait_until_up(&mut self) -> Result<(), Failure> {
-        for _ in 0..self.started {
+        let mut up = 0;
+        while up < self.started {
             match self.next(None) {
+                Some(Report::Up) => up += 1,
+                Some(Report::Open) => self.is_open = true,
+                Some(Report::Ended(ended)) => return Err(ended_while_starting(ended)),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Wait until one of them says that the process may open; the failure of the first that ends before.
+    pub fn wait_until_open(&mut self) -> Result<(), Failure> {
+        while !self.is_open {
+            match self.next(None) {
+                Some(Report::Open) => self.is_open = true,
                 Some(Report::Up) => {}
-                Some(Report::Ended(Ended { name, result })) => {
-                    result?;
-                    return Err(Failure::new(Cause::Runtime, format_args!("the {name} thread ended while starting")));
-                }
+                Some(Report::Ended(ended)) => return Err(ended_while_starting(ended)),
                 None => break,
             }
         }
@@ -103,7 +128,7 @@ impl Threads {
         loop {
             match self.next(None) {
                 Some(Report::Ended(ended)) => return ended,
-                Some(Report::Up) => {}
+                Some(Report::Up | Report::Open) => {}
                 None => return Ended { name: "main".to_owned(), result: Ok(()) },
             }
         }
@@ -135,6 +160,13 @@ impl Threads {
     }
 }
 
+fn ended_while_starting(Ended { name, result }: Ended) -> Failure {
+    match result {
+        Err(failure) => failure,
+        Ok(()) => Failure::new(Cause::Runtime, format_args!("the {name} thread ended while starting")),
+    }
+}
+
 fn cannot_start(name: &str, error: &io::Error) -> Failure {
     let sentence =
         format_args!("cannot start the {name} thread: {error}; raise the limit on tasks (TasksMax, pids.max)");
@@ -157,6 +189,32 @@ mod tests {
         threads.spawn("bad", |_| Err(Failure::new(Cause::Kernel, "no ring"))).unwrap();
         // The good one may end before the bad one fails; either way the start has failed.
         assert!(threads.wait_until_up().is_err());
+    }
+
+    /// Whether a thread says it before all others are up or after, opening is waited for; one that ends in its stead is
+    /// a failure.
+    #[test]
+    fn opening_is_waited_for_and_may_fail() {
+        let mut threads = Threads::new(2);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        threads
+            .spawn("opens", move |up| {
+                up.now().now();
+                let _ = wait.recv();
+                Ok(())
+            })
+            .unwrap();
+        threads.wait_until_up().unwrap();
+        threads.wait_until_open().unwrap();
+        drop(go);
+        let mut failing = Threads::new(1);
+        let late = |up: Up| {
+            let _opening = up.now();
+            Err(Failure::new(Cause::Runtime, "no log"))
+        };
+        failing.spawn("fails", late).unwrap();
+        failing.wait_until_up().unwrap();
+        assert_eq!(failing.wait_until_open().expect_err("it ended").sentence, "no log");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use halley_service::listen::{ListenError, SocketOptions, UnixSocket, listen_alone, listen_shared};
+use halley_service::listen::{
+    BoundSockets, ListenError, SocketOptions, UnixSocket, bind_shared, listen_alone, listen_shared,
+};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 /// Nothing is measured by it.
@@ -119,6 +121,64 @@ fn a_process_may_start_again_while_old_connections_linger() {
     drop(client);
     drop(listeners);
     shared(address, 2).unwrap();
+}
+
+fn bound(address: SocketAddr, threads: usize) -> Result<BoundSockets, ListenError> {
+    bind_shared(address, threads, &SocketOptions::default())
+}
+
+/// A bound address refuses clients until it is listened on; then every thread gets some.
+#[test]
+fn nobody_is_let_in_before_it_is_time() {
+    let bound = bound(free(), 3).unwrap();
+    let refused = TcpStream::connect(bound.address()).expect_err("nobody listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    bound.listen().unwrap();
+    let listeners: Vec<TcpListener> =
+        bound.sockets().iter().map(|socket| TcpListener::from(socket.try_clone().unwrap())).collect();
+    let clients: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(bound.address()).unwrap()).collect();
+    let mut accepted = [0; 3];
+    eventually("all are accepted", || {
+        for (listener, accepted) in listeners.iter().zip(&mut accepted) {
+            listener.set_nonblocking(true).unwrap();
+            while listener.accept().is_ok() {
+                *accepted += 1;
+            }
+        }
+        (accepted.iter().sum::<usize>() == clients.len()).then_some(())
+    });
+    assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
+}
+
+/// An address that is bound and not listened on is in use all the same, for those who would listen and for those who
+/// would bind it as early; and so is one that somebody listens on.
+#[test]
+fn a_bound_address_is_in_use() {
+    let waiting = bound(free(), 2).unwrap();
+    assert!(matches!(bound(waiting.address(), 2), Err(ListenError::InUse { .. })));
+    assert!(matches!(shared(waiting.address(), 2), Err(ListenError::InUse { .. })));
+    waiting.listen().unwrap();
+    assert!(matches!(bound(waiting.address(), 1), Err(ListenError::InUse { .. })));
+    assert!(matches!(shared(waiting.address(), 1), Err(ListenError::InUse { .. })));
+}
+
+/// Connections of a predecessor that linger keep nobody from its address, whichever way either listened.
+#[test]
+fn an_address_may_be_bound_while_old_connections_linger() {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let mut address = SocketAddr::from(([127, 89, high, low], 0));
+    for _ in 0..2 {
+        let bound = bound(address, 1).unwrap();
+        address = bound.address();
+        bound.listen().unwrap();
+        let listener = TcpListener::from(bound.sockets()[0].try_clone().unwrap());
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The side that closes first keeps the port in TIME-WAIT.
+        drop(listener.accept().unwrap());
+        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    }
+    shared(address, 1).unwrap();
 }
 
 #[test]

@@ -44,9 +44,9 @@ pub trait Rooms: Send + Sync + 'static {
     async fn rooms(&self) -> Result<Arc<[(String, u32)]>, NoAnswer>;
 }
 
-/// The service, to be added to a server.
-pub fn service(intake: Intake, rooms: Arc<dyn Rooms>) -> CometServer<CometService> {
-    CometServer::new(CometService { intake, rooms })
+/// The service, to be added to a server; `refusal` says why it takes no pushes, where it takes none.
+pub fn service(intake: Intake, rooms: Arc<dyn Rooms>, refusal: Option<&'static str>) -> CometServer<CometService> {
+    CometServer::new(CometService { intake, rooms, refusal })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .send_compressed(CompressionEncoding::Gzip)
@@ -80,6 +80,7 @@ fn weigh_keys(message: &[u8], keys_max: usize) -> Result<usize, Status> {
 pub struct CometService {
     intake: Intake,
     rooms: Arc<dyn Rooms>,
+    refusal: Option<&'static str>,
 }
 
 impl CometService {
@@ -107,6 +108,9 @@ impl CometService {
     }
 
     async fn deliver(&self, pushes: Vec<Delivery>) -> Result<(), Status> {
+        if let Some(refusal) = self.refusal {
+            return Err(Status::failed_precondition(refusal));
+        }
         self.intake.deliver(pushes).await.map(drop).map_err(unavailable)
     }
 }

@@ -57,7 +57,7 @@ fn against_rules<F: Future>(rules: AccessRules, test: impl FnOnce(SocketAddr, Se
         let (intake, requests) = Intake::new();
         let seen = Seen::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let calls = Grpc::new(Routes::new(service(intake, Arc::new(Two))), methods(KEYS_MAX), rules, CALL_TIME);
+        let calls = Grpc::new(Routes::new(service(intake, Arc::new(Two), None)), methods(KEYS_MAX), rules, CALL_TIME);
         let serving = Serving::new(Budget::new(64 << 20));
         let (limits, stats) = (ServeLimits::grpc(16), ListenerStats::new("grpc"));
         let served = serve(listener, Application::Grpc(calls), limits, serving, stats, async { drop(stopped.await) });
@@ -269,6 +269,29 @@ fn messages_beyond_goims_four_mebibytes_are_taken() {
     });
 }
 
+/// A gateway that reads the log takes no push from jobs, whatever it is for, and says why; the rooms it tells.
+#[test]
+fn a_gateway_that_reads_the_log_takes_no_push() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let (intake, mut requests) = Intake::new();
+        let comet = CometService { intake, rooms: Arc::new(Two), refusal: Some("it reads the log") };
+        let keys = |count: usize| (0..count).map(|number| format!("k{number}")).collect();
+        for count in [1, KEYS_PER_PIECE + 1] {
+            let push = PushMsgReq { keys: keys(count), proto: raw(T1), proto_op: 1000 };
+            let status = comet.push_msg(Request::new(push)).await.expect_err("refused");
+            assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "it reads the log"));
+        }
+        let all = BroadcastReq { proto_op: 1000, proto: raw(T1), speed: 0 };
+        assert_eq!(comet.broadcast(Request::new(all)).await.expect_err("refused").code(), Code::FailedPrecondition);
+        let room = BroadcastRoomReq { room_id: "live://1000".to_owned(), proto: raw(T1) };
+        let refused = comet.broadcast_room(Request::new(room)).await.expect_err("refused");
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert!(Comet::rooms(&comet, Request::new(RoomsReq {})).await.is_ok());
+        assert!(requests.try_recv().is_err(), "nothing came through the door");
+    });
+}
+
 #[test]
 fn calls_end_with_unavailable_when_feed_is_gone() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -276,7 +299,7 @@ fn calls_end_with_unavailable_when_feed_is_gone() {
         let (intake, requests) = Intake::new();
         drop(requests);
         let push = PushMsgReq { keys: vec!["k".to_owned()], proto: raw(T1), proto_op: 1000 };
-        let status = CometService { intake, rooms: Arc::new(Two) }.push_msg(Request::new(push)).await;
+        let status = CometService { intake, rooms: Arc::new(Two), refusal: None }.push_msg(Request::new(push)).await;
         let status = status.expect_err("nobody is behind the door");
         assert_eq!((status.code(), status.message()), (Code::Unavailable, "the gateway is stopping"));
     });

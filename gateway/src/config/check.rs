@@ -24,6 +24,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 pub fn findings(config: &Config) -> Vec<Finding> {
     let checks = [clients, twice, tls, jwt, queues, bodies, bus, log_level, admin];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(config)).collect();
+    findings.extend(config.kafka.findings());
     let unasked = dangers(config).into_iter().filter(|danger| !config.general.insecure.contains(&danger.name));
     findings.extend(unasked.map(|danger| Finding { sentence: danger.refusal(), about: danger.about }));
     findings

@@ -11,6 +11,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use halley_dispatcher::config::Kafka;
 use halley_service::config::value::address::ListenAddress;
 use halley_service::config::value::text::Secret;
 use halley_service::log::LogFormat;
@@ -309,6 +310,8 @@ settings! {
         /// "text" for people, "json" for programs.
         restart format: LogFormat = LogFormat::Text;
     }
+
+    shared kafka: Kafka;
 }
 
 /// What stands before the first section of the reference file.

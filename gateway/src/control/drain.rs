@@ -1,6 +1,8 @@
 //! Stopping without dropping anybody in silence. Owns the order, and the bound on all of it. First no more pushes are
-//! taken, and the gateway is not ready. Then those taken are handed to the shards, and no more clients are let in. Then
-//! clients are sent away over a while, and everything else ends. The shards do the closing. Whoever runs it says when.
+//! taken, and the gateway is not ready. Then those taken are handed to the shards, where the log is ours and ends with
+//! us, and no more clients are let in. Then clients are sent away over a while. A log that others fill is read on
+//! meanwhile, up to the last client: who waits for his turn misses nothing. Then everything else ends. The shards do the
+//! closing. Whoever runs it says when.
 
 use std::time::Duration;
 
@@ -26,8 +28,11 @@ pub struct Drain {
     pub stop_ingress: Box<dyn Fn() + Send + Sync>,
     /// Makes the kernel refuse new clients.
     pub shut_doors: Box<dyn Fn() + Send + Sync>,
-    /// Becomes true when every push that was taken has been handed over, or given up.
-    pub bus_empty: watch::Receiver<bool>,
+    /// Becomes true when every push that was taken has been handed over, or given up; `None` for a log that others
+    /// fill, which is never empty for good.
+    pub bus_empty: Option<watch::Receiver<bool>>,
+    /// Ends reading the log.
+    pub stop_reading: Box<dyn Fn() + Send + Sync>,
 }
 
 /// How a drain ended.
@@ -46,7 +51,9 @@ impl Drain {
         (self.stop_ingress)();
         self.lifecycle.enter(Phase::Draining);
         // While the clients are still there. A stuck shard, whose ring stays full, is not waited for.
-        within(BUS_MS_MAX, self.bus_empty.wait_for(|empty| *empty)).await;
+        if let Some(bus_empty) = &mut self.bus_empty {
+            within(BUS_MS_MAX, bus_empty.wait_for(|empty| *empty)).await;
+        }
         let mut states = self.control.states();
         if let Err(error) = self.control.drain(over_ms).await {
             tracing::warn!(%error, "a shard was not told to drain");
@@ -56,6 +63,7 @@ impl Drain {
         (self.shut_doors)();
         let all_drained = states.wait_for(|states| states.iter().all(|state| state.drained));
         let clean = within(over_ms + CLOSE_DEADLINE_MS + SLACK_MS, all_drained).await;
+        (self.stop_reading)();
         if clean {
             return Drained::Clean;
         }

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_protocol::push::interest::Interest;
 use tokio::sync::mpsc;
 
 use crate::mesh::async_wake::AsyncDoorbell;
@@ -36,6 +37,8 @@ pub struct FeedParts {
     pub requests: mpsc::Receiver<Request>,
     /// Limits on logins, until a request changes them.
     pub limits: DirectoryLimits,
+    /// Kept up to date with who is here, where somebody reads a log by it.
+    pub interest: Option<Arc<Interest>>,
     /// Where to publish counters, once a turn.
     pub stats: Arc<FeedStats>,
 }
@@ -54,8 +57,9 @@ impl FeedNode {
     /// # Panics
     /// With more than 65,535 shards.
     pub fn new(parts: FeedParts) -> FeedNode {
-        let FeedParts { shards, doorbell, requests, limits, stats } = parts;
-        let feed = Feed::new(shards, limits, stats);
+        let FeedParts { shards, doorbell, requests, limits, interest, stats } = parts;
+        let mut feed = Feed::new(shards, limits, stats);
+        interest.iter().for_each(|interest| feed.directory.tell(interest));
         FeedNode { feed, doorbell, requests }
     }
 

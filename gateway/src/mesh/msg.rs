@@ -211,6 +211,8 @@ pub enum ControlToShard {
         /// Begin, or stop.
         on: bool,
     },
+    /// Accept from now on: the listeners listen. Sent once, to a shard that was started closed.
+    Open,
     /// Every shard is full (or no longer): accept and close with `ServerFull` instead of leaving clients waiting.
     RefuseWhenFull {
         /// Begin, or stop.

@@ -32,6 +32,7 @@ fn greeting(config: &Config, origin: &str, placement: &Placement, addresses: &Ad
     let pinning = if pinned { "pinned" } else { "not pinned" };
     item(&mut text, "size", format_args!("{shards} {many}, {pinning}; up to {connections} connections"));
     item(&mut text, "settings", format_args!("{origin}; auth {}", config.general.auth.word()));
+    item(&mut text, "log", format_args!("{}", config.kafka.describe()));
     let node = &config.node;
     let about = format_args!(
         "{} (region {}, zone {}, env {})",

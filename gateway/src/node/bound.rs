@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use halley_dispatcher::bus::kafka;
 use halley_service::access::rules::AccessRules;
 use halley_service::failure::{Cause, Failure};
 use halley_service::serve::servers::Servers;
@@ -32,6 +33,8 @@ pub(super) struct Bound {
     pub(super) jwt: Option<Arc<LoginRules>>,
     /// Certificates, where anything listens with TLS.
     pub(super) tls: Option<Arc<TlsServer>>,
+    /// How the cluster of the log is reached, where there is one.
+    pub(super) kafka: Option<kafka::settings::Settings>,
     /// When the process started.
     pub(super) started: SystemTime,
 }
@@ -43,6 +46,7 @@ impl Bound {
         let jwt = named.jwt.map(|rules| Arc::new(LoginRules::new(rules)));
         let tls = named.certificates.map(TlsServer::new).transpose();
         let tls = tls.map_err(|error| Failure::new(Cause::Usage, error))?.map(Arc::new);
+        let kafka = config.kafka.is_used().then(|| config.kafka.client(named.kafka_password));
         let general = &config.general;
         let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
         let machine = Machine::detect();
@@ -56,7 +60,7 @@ impl Bound {
         let listeners = Listeners::bind(&config, shards)?;
         ready_file.clear()?;
         let (addresses, started) = (listeners.addresses().clone(), SystemTime::now());
-        let bound = Bound { config, placement, servers, addresses, jwt, tls, started };
+        let bound = Bound { config, placement, servers, addresses, jwt, tls, kafka, started };
         Ok((bound, listeners, ready_file))
     }
 

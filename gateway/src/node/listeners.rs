@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::config::{Config, convert};
 use crate::shard::{Listener, Transport};
 use crate::standalone::Bound;
-use halley_service::listen::{ListenError, UnixSocket, listen_alone, listen_shared};
+use halley_service::listen::{BoundSockets, ListenError, UnixSocket, bind_shared, listen_alone, listen_shared};
 
 /// Bound addresses by what is served on them, as the ready file holds them. Port 0 is replaced by the real one.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -91,27 +91,55 @@ pub(super) struct ServiceSockets {
     pub admin: Vec<AdminListener>,
 }
 
+/// Addresses of clients that are bound and not listened on yet, each with its setting.
+#[derive(Debug)]
+pub(super) struct ClosedDoors(Vec<(&'static str, BoundSockets)>);
+
+impl ClosedDoors {
+    /// Listen on all of them.
+    pub(super) fn open(&self) -> Result<(), Failure> {
+        self.0.iter().try_for_each(|(setting, sockets)| sockets.listen().map_err(|error| named(setting, error)))
+    }
+}
+
 /// All sockets of the process, bound and not yet served.
 #[derive(Debug)]
 pub(super) struct Listeners {
     shards: ShardSockets,
+    /// Where clients may come only later.
+    closed: Option<ClosedDoors>,
     services: ServiceSockets,
     addresses: Addresses,
 }
 
 impl Listeners {
-    /// Bind everything that is configured. The first address that fails ends it.
+    /// Bind everything that is configured, and listen, but for clients where a log must be read before they come (rule
+    /// S1 of the log). The first address that fails ends it.
     pub(super) fn bind(config: &Config, shards: usize) -> Result<Listeners, Failure> {
         let general = &config.general;
         let options = convert::socket_options(config);
         let mut by_shard: Vec<Vec<(Listener, Arc<OwnedFd>)>> = vec![Vec::new(); shards];
-        let mut client = |setting: &str, list: &[SocketAddr], transport: Transport, tls: bool| {
+        let mut closed = config.kafka.is_used().then(|| ClosedDoors(Vec::new()));
+        let mut client = |setting: &'static str, list: &[SocketAddr], transport: Transport, tls: bool| {
             let mut bound = Vec::new();
             for &address in list {
-                let sockets = listen_shared(address, shards, &options).map_err(|error| named(setting, error))?;
-                bound.push(local_address(&sockets[0])?);
+                let sockets = match &mut closed {
+                    None => {
+                        let sockets =
+                            listen_shared(address, shards, &options).map_err(|error| named(setting, error))?;
+                        bound.push(local_address(&sockets[0])?);
+                        sockets.into_iter().map(|socket| Arc::new(OwnedFd::from(socket))).collect()
+                    }
+                    Some(ClosedDoors(closed)) => {
+                        let sockets = bind_shared(address, shards, &options).map_err(|error| named(setting, error))?;
+                        bound.push(sockets.address());
+                        let all = sockets.sockets().to_vec();
+                        closed.push((setting, sockets));
+                        all
+                    }
+                };
                 for ((owner, own), socket) in (0..).zip(&mut by_shard).zip(sockets) {
-                    own.push((Listener { owner, transport, tls }, Arc::new(OwnedFd::from(socket))));
+                    own.push((Listener { owner, transport, tls }, socket));
                 }
             }
             Ok::<_, Failure>(bound)
@@ -151,12 +179,18 @@ impl Listeners {
                 }
             });
         }
-        Ok(Listeners { shards: ShardSockets { by_shard }, services: ServiceSockets { http, grpc, admin }, addresses })
+        let services = ServiceSockets { http, grpc, admin };
+        Ok(Listeners { shards: ShardSockets { by_shard }, closed, services, addresses })
     }
 
     /// The addresses that clients reach.
     pub(super) fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// What is to be opened later, if it is not open.
+    pub(super) fn take_closed(&mut self) -> Option<ClosedDoors> {
+        self.closed.take()
     }
 
     /// The sockets, for the threads.

@@ -30,10 +30,13 @@ mod wiring;
 use std::io;
 use std::time::Duration;
 
+use halley_dispatcher::bus::kafka::check::{Line, Verdict, check};
+use halley_service::command_line::print;
 use halley_service::failure::{Cause, Failure};
 use halley_service::lifecycle::{Lifecycle, Phase};
+use halley_service::plain::Plain;
 use halley_service::signals::Early;
-use halley_service::threads::{Ended, Threads};
+use halley_service::threads::{Ended, Threads, runtime};
 use halley_service::tls::certificates::TlsServer;
 use halley_service::{log, notify, process};
 
@@ -42,7 +45,7 @@ use crate::config::{Loaded, Sources};
 
 use bound::Bound;
 use prepare::Prepared;
-use start::{Operator, start};
+use start::{Operator, Started, start};
 
 /// How long the other threads may take to end after the first one has, or after a drain.
 const END_WITHIN: Duration = Duration::from_secs(15);
@@ -57,9 +60,17 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     let level = log::start(&config.log.level, config.log.format, reload::TARGET);
     signals.speak().map_err(|error| Failure::of_kernel("cannot start a thread for signals", &error))?;
     let notes = named.notes.clone();
-    let (bound, listeners, ready_file) = Bound::new(config, named)?;
-    let (mut threads, lifecycle) = start(&bound, listeners, Operator { sources, wishes, level })?;
+    let (bound, mut listeners, ready_file) = Bound::new(config, named)?;
+    let closed = listeners.take_closed();
+    let Started { mut threads, lifecycle, opened } = start(&bound, listeners, Operator { sources, wishes, level })?;
     threads.wait_until_up()?;
+    if let Some(doors) = closed {
+        // The service manager goes on with what waits for us, and is shown what we wait for.
+        notify::ready();
+        threads.wait_until_open()?;
+        doors.open()?;
+        opened.send_replace(true);
+    }
     lifecycle.enter(Phase::Serving);
     // Whoever reads the ready file may stop the process at once, and reload it once the service manager knows.
     signals.serve();
@@ -97,4 +108,31 @@ pub fn rehearse(sources: &Sources) -> Result<Rehearsal, Failure> {
     let Prepared { loaded, named, .. } = Prepared::read_at_start(sources)?;
     named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
     Ok(Rehearsal { loaded, notes: named.notes })
+}
+
+/// Try the cluster of the log from here and print what was seen, a line each; change nothing. Fails where something
+/// does not work.
+pub fn check_kafka(sources: &Sources) -> Result<(), Failure> {
+    let Prepared { loaded: Loaded { config, .. }, named, .. } = Prepared::read_at_start(sources)?;
+    if !config.kafka.is_used() {
+        let sentence = "no cluster is configured: set kafka.brokers, such as --set kafka.brokers=kafka-1.example:9092";
+        return Err(Failure::new(Cause::Usage, sentence));
+    }
+    let lines = runtime()?.block_on(check(config.kafka.client(named.kafka_password), config.kafka.needs()));
+    let mut text = String::new();
+    for Line { verdict, text: line } in &lines {
+        let word = match verdict {
+            Verdict::Fine => "fine",
+            Verdict::Warning => "warning",
+            Verdict::Error => "error",
+        };
+        text.push_str(&format!("{word:<8}{}\n", Plain(line)));
+    }
+    print(&text)?;
+    match lines.iter().filter(|line| line.verdict == Verdict::Error).count() {
+        0 => Ok(()),
+        errors => {
+            Err(Failure::new(Cause::Runtime, format_args!("the cluster is not as it must be in {errors} points")))
+        }
+    }
 }

@@ -53,6 +53,13 @@ pub(super) fn of(
              tls_listen and wss_listen, or listen on 127.0.0.1 behind a proxy with TLS"
         ));
     }
+    notes.extend(config.kafka.notes());
+    if config.kafka.is_used() && !config.general.grpc_listen.is_empty() {
+        notes.push(
+            "goim's Comet service refuses pushes: a gateway reads the log (kafka.brokers) or is fed by jobs, never both"
+                .to_owned(),
+        );
+    }
     if config.general.auth == Auth::Jwt && config.jwt.required.iter().all(|claim| claim != "exp") {
         notes.push("tokens without exp are let in and never end (jwt.required)".to_owned());
     }
@@ -100,7 +107,11 @@ fn files<'c>(
     let pairs = pairs.chain(config.tls.key_files.iter().map(|path| ("tls.key_files", &**path)));
     let secret = Some(("jwt.secret_file", &*config.jwt.secret_file)).filter(|(_, path)| !path.as_os_str().is_empty());
     let keys = secret.into_iter().chain(config.jwt.key_files.iter().map(|path| ("jwt.key_files", &**path)));
-    settings.chain(token_files(config)).chain(pairs.filter(move |_| tls)).chain(keys.filter(move |_| jwt))
+    let kafka = &config.kafka;
+    let kafka =
+        [("kafka.sasl_password_file", &*kafka.sasl_password_file), ("kafka.tls_key_file", &*kafka.tls_key_file)];
+    let kafka = kafka.into_iter().filter(|(_, path)| config.kafka.is_used() && !path.as_os_str().is_empty());
+    settings.chain(token_files(config)).chain(kafka).chain(pairs.filter(move |_| tls)).chain(keys.filter(move |_| jwt))
 }
 
 /// Settings that are set and change nothing.
@@ -120,5 +131,9 @@ fn without_effect(config: &Config) -> Vec<String> {
     let tls = tls.map(|paths| {
         format!("without effect is {paths}: nothing listens with TLS; set tls_listen or wss_listen, or take it out")
     });
-    jwt.into_iter().chain(tls).collect()
+    let kafka = set("kafka").filter(|_| !config.kafka.is_used());
+    let kafka = kafka.map(|paths| {
+        format!("without effect is {paths}: pushes go over the embedded log; set kafka.brokers, or take it out")
+    });
+    jwt.into_iter().chain(tls).chain(kafka).collect()
 }

@@ -89,7 +89,7 @@ impl Reloader {
         let (sources, current) = (self.sources.clone(), self.current.clone());
         let prepared = self.reading.again(move || Prepared::read(&sources, Some(&current))).await?;
         let Prepared { loaded: Loaded { config, .. }, changes, named } = prepared;
-        let Named { jwt, certificates, access, notes } = named;
+        let Named { jwt, certificates, access, notes, .. } = named;
         let targets = &self.targets;
         if let (Some(tls), Some(certificates)) = (&targets.tls, certificates) {
             tls.replace(certificates);

@@ -1,12 +1,14 @@
-//! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, control with the
-//! admin listeners and the signals. Owns the runtime of each, and the order in which they end: control drains, then
-//! tells the others.
+//! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, dispatch with the
+//! reader of the log, control with the admin listeners and the signals. Owns the runtime of each, and the order in which
+//! they end: control drains, then tells the others.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use halley_protocol::push::interest::Interest;
 use halley_service::health::Health;
 use halley_service::lifecycle::until_stop;
 use halley_service::pulse::PulseSource;
@@ -39,6 +41,9 @@ use crate::standalone::Standalone;
 use super::reload::Reloader;
 use super::wiring::{ControlEnds, FeedEnds};
 
+/// Between two attempts to give a shard an order that it does not take.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Becomes true when everything is to end.
 type Stopping = watch::Receiver<bool>;
 
@@ -50,6 +55,8 @@ pub(super) struct Feed {
     pub requests: mpsc::Receiver<Request>,
     /// Bounds on logins.
     pub limits: DirectoryLimits,
+    /// Kept by it for the reader of the log, where there is one.
+    pub interest: Option<Arc<Interest>>,
     /// Its counters.
     pub stats: Arc<FeedStats>,
     /// When to end.
@@ -62,17 +69,16 @@ impl Feed {
         let runtime = runtime()?;
         runtime.block_on(async move {
             let FeedEnds { shards, doorbell } = self.ends;
-            let parts = FeedParts { shards, doorbell, requests: self.requests, limits: self.limits, stats: self.stats };
+            let Feed { requests, limits, interest, stats, .. } = self;
+            let parts = FeedParts { shards, doorbell, requests, limits, interest, stats };
             up.now();
             FeedNode::new(parts).run(stop(self.stopping)).await.map_err(runtime_failure)
         })
     }
 }
 
-/// The ingress thread, which also runs the dispatcher's consumer.
+/// The ingress thread.
 pub(super) struct Ingress {
-    /// The dispatcher.
-    pub standalone: Standalone,
     /// HTTP listeners.
     pub http: Vec<TcpListener>,
     /// What is served on them.
@@ -85,8 +91,6 @@ pub(super) struct Ingress {
     pub servers: Servers,
     /// Says that the thread takes turns.
     pub pulse: PulseSource,
-    /// Told when the bus is empty for good.
-    pub bus_ended: watch::Sender<bool>,
     /// When to end.
     pub stopping: Stopping,
 }
@@ -106,13 +110,36 @@ impl Ingress {
                 servers.spawn(self.servers.clone().serve_grpc(listener, self.calls.clone(), stop));
             }
             tokio::spawn(self.pulse.run());
-            let consumer = async {
-                self.standalone.consume().await;
-                self.bus_ended.send_replace(true);
-                Ok(())
-            };
             up.now();
-            tokio::try_join!(consumer, all(servers)).map(drop)
+            all(servers).await
+        })
+    }
+}
+
+/// The dispatch thread: from the log to feed.
+pub(super) struct Dispatch {
+    /// The dispatcher.
+    pub standalone: Standalone,
+    /// Says that the thread takes turns.
+    pub pulse: PulseSource,
+    /// Told when the bus is empty for good.
+    pub bus_ended: watch::Sender<bool>,
+    /// When to end.
+    pub stopping: Stopping,
+}
+
+impl Dispatch {
+    /// Run to the end.
+    pub(super) fn run(self, up: Up) -> Result<(), Failure> {
+        let runtime = runtime()?;
+        runtime.block_on(async move {
+            tokio::spawn(self.pulse.run());
+            up.now();
+            self.standalone.consume().await;
+            self.bus_ended.send_replace(true);
+            // Whoever ends before the process drains has failed.
+            stop(self.stopping).await;
+            Ok(())
         })
     }
 }
@@ -145,6 +172,8 @@ pub(super) struct Control {
     pub drain: Drain,
     /// How to reload.
     pub reloader: Reloader,
+    /// Becomes true when clients may come, where they may not from the start.
+    pub opened: watch::Receiver<bool>,
     /// Tells all threads to end.
     pub stop: watch::Sender<bool>,
     /// When to end.
@@ -175,10 +204,12 @@ impl Control {
                 handle.stop().await;
                 Ok(())
             };
+            let opening = open(self.opened, self.handle.clone());
             let mut ends_told = self.ends_told;
             let chores = async {
                 let chores = async {
                     tokio::join!(
+                        opening,
                         steer(&self.handle),
                         notify::watch(&self.health),
                         log::tell_left_out(),
@@ -210,6 +241,19 @@ async fn live(mut wishes: Wishes, mut reloader: Reloader, drain: Drain) {
     }
 }
 
+/// Tell shards that their listeners listen, once they do.
+async fn open(mut opened: watch::Receiver<bool>, control: ControlHandle) {
+    if opened.wait_for(|opened| *opened).await.is_err() {
+        return;
+    }
+    for shard in 0..control.shards() {
+        while let Err(error) = control.send(shard, ControlToShard::Open).await {
+            tracing::warn!(shard, %error, "a shard does not take the order to accept clients");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
 /// Tell shards who accepts for whom, whenever one becomes full or has room again.
 async fn steer(control: &ControlHandle) {
     let mut states = control.states();
@@ -226,7 +270,7 @@ async fn steer(control: &ControlHandle) {
                 let (shard, message) = order.message();
                 while let Err(error) = control.send(shard, message.clone()).await {
                     tracing::warn!(shard, %error, "a shard does not take the order who accepts for whom");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(RETRY).await;
                 }
             }
         }

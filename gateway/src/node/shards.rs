@@ -38,6 +38,7 @@ pub(super) fn start(
         let parts = ShardParts {
             index,
             listeners,
+            open: !config.kafka.is_used(),
             capacity: place.capacity,
             settings: Arc::clone(&settings),
             quota: Arc::clone(&quota),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use halley_service::failure::Failure;
+use halley_service::failure::{Cause, Failure};
 use halley_service::health::Health;
 use halley_service::lifecycle::Lifecycle;
 use halley_service::log::{Level, LogMetrics};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::bound::Bound;
 use super::listeners::{ClientDoors, Listeners};
 use super::reload::{Reloader, Targets};
-use super::services::{Control, Feed, Ingress};
+use super::services::{Control, Dispatch, Feed, Ingress};
 use super::shards;
 use super::wiring::{ControlEnds, Wiring};
 use crate::config::{Sources, convert};
@@ -35,8 +35,8 @@ use crate::feed::stats::FeedStats;
 use crate::shard::stats::ShardStats;
 use crate::standalone::{Standalone, StandaloneHandle};
 
-/// Threads besides the shards: feed, ingress, control.
-const OTHER_THREADS: usize = 3;
+/// Threads besides the shards: feed, ingress, dispatch, control.
+const OTHER_THREADS: usize = 4;
 
 /// How the operator reaches the process.
 pub(super) struct Operator {
@@ -67,13 +67,28 @@ struct OfControl {
     listeners: Vec<AdminListener>,
     pulse: PulseSource,
     doors: ClientDoors,
-    bus_empty: watch::Receiver<bool>,
+    bus_empty: Option<watch::Receiver<bool>>,
+    opened: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
 }
 
-/// Start every thread, with a phase of life that begins.
-pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> Result<(Threads, Lifecycle), Failure> {
+/// The threads of a process, started.
+pub(super) struct Started {
+    /// They.
+    pub(super) threads: Threads,
+    /// A phase of life that begins.
+    pub(super) lifecycle: Lifecycle,
+    /// To be told when the listeners listen, where they do not from the start.
+    pub(super) opened: watch::Sender<bool>,
+}
+
+/// Start every thread.
+pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> Result<Started, Failure> {
+    if bound.kafka.is_some() {
+        let sentence = "pushes cannot come over Kafka yet: take kafka.brokers out of the configuration";
+        return Err(Failure::new(Cause::Usage, sentence));
+    }
     let shards = bound.placement.shards.len();
     let (intake, requests) = Intake::new();
     let Wiring { shards: shard_ends, feed: feed_ends, control: control_ends, handle } =
@@ -87,12 +102,14 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         &bound.servers.serving,
     );
     let (ingress_pulse, ingress_beats) = Pulse::new();
+    let (dispatch_pulse, dispatch_beats) = Pulse::new();
     let (control_pulse, control_beats) = Pulse::new();
-    let pulses = vec![("ingress", ingress_pulse), (CONTROL, control_pulse)];
+    let pulses = vec![("ingress", ingress_pulse), ("dispatch", dispatch_pulse), (CONTROL, control_pulse)];
     let shared = Shared::new(bound, handle, intake, standalone.handle(), pulses);
     let admin = shared.admin(bound);
     let (stop, stopping) = watch::channel(false);
     let (bus_ended, bus_empty) = watch::channel(false);
+    let (open, opened) = watch::channel(false);
 
     let mut threads = Threads::new(shards + OTHER_THREADS);
     let (sockets, services) = listeners.split();
@@ -103,6 +120,7 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         ends: feed_ends,
         requests,
         limits: convert::directory_limits(config),
+        interest: None,
         stats: Arc::clone(&shared.feed_stats),
         stopping: stopping.clone(),
     };
@@ -110,21 +128,22 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
     let ingress = Ingress {
         router: standalone.router(Arc::clone(&admin)),
         calls: standalone.calls(shared.intake.clone()),
-        standalone,
         http: services.http,
         grpc: services.grpc,
         servers: bound.servers.clone(),
         pulse: ingress_beats,
-        bus_ended,
         stopping: stopping.clone(),
     };
     threads.spawn("ingress", move |up| ingress.run(up))?;
+    let dispatch = Dispatch { standalone, pulse: dispatch_beats, bus_ended, stopping: stopping.clone() };
+    threads.spawn("dispatch", move |up| dispatch.run(up))?;
     let (ends, listeners, pulse) = (control_ends, services.admin, control_beats);
-    let own = OfControl { ends, listeners, pulse, doors, bus_empty, stop, stopping };
+    let bus_empty = (!config.kafka.is_used()).then_some(bus_empty);
+    let own = OfControl { ends, listeners, pulse, doors, bus_empty, opened, stop, stopping };
     let lifecycle = shared.lifecycle.clone();
     let control = shared.control(bound, own, admin, operator);
     threads.spawn("control", move |up| control.run(up))?;
-    Ok((threads, lifecycle))
+    Ok(Started { threads, lifecycle, opened: open })
 }
 
 impl Shared {
@@ -202,8 +221,10 @@ impl Shared {
                 }),
                 shut_doors: Box::new(move || doors.shut()),
                 bus_empty: own.bus_empty,
+                stop_reading: Box::new(|| ()),
             },
             reloader: Reloader::new(sources, bound.config.clone(), targets),
+            opened: own.opened,
             stop: own.stop,
             stopping: own.stopping,
         }

@@ -64,11 +64,13 @@ pub(super) struct Acceptor {
     full_told: bool,
     /// When accepts are armed anew, and the pause that came before.
     look_again: Option<(u64, u64)>,
+    /// Nobody listens yet.
+    closed: bool,
     pub(super) stopped: bool,
 }
 
 impl Acceptor {
-    pub(super) fn new(index: u16, listeners: Vec<Listener>, capacity: u32) -> Acceptor {
+    pub(super) fn new(index: u16, listeners: Vec<Listener>, capacity: u32, open: bool) -> Acceptor {
         let doors = listeners
             .into_iter()
             .map(|listener| Door { listener, armed: Armed::Nothing, wanted: listener.owner == index, not_before_ms: 0 })
@@ -83,8 +85,14 @@ impl Acceptor {
             refuse_when_full: false,
             full_told: false,
             look_again: None,
+            closed: !open,
             stopped: false,
         }
+    }
+
+    /// The listeners listen now.
+    pub(super) fn open(&mut self) {
+        self.closed = false;
     }
 
     /// Serve, or no longer, the listeners of a full neighbour.
@@ -155,7 +163,7 @@ impl Acceptor {
 
     /// What should be armed on every wanted listener now.
     fn wish(&self, rate: Rate) -> Armed {
-        if self.stopped || self.tokens < 1000 {
+        if self.closed || self.stopped || self.tokens < 1000 {
             return Armed::Nothing;
         }
         let free = self.capacity.saturating_sub(self.used);

@@ -16,6 +16,8 @@ const SLOTS_PER_TURN: u32 = 65_536;
 
 #[derive(Debug)]
 struct Paced {
+    /// How many paced ones were taken before it.
+    number: u64,
     op: i32,
     id: PayloadId,
     per_second: u32,
@@ -30,11 +32,18 @@ struct Paced {
 #[derive(Debug, Default)]
 pub(super) struct Broadcasts {
     paced: VecDeque<Paced>,
+    /// Paced ones taken so far.
+    taken: u64,
 }
 
 impl Broadcasts {
     pub(super) fn is_pacing(&self) -> bool {
         !self.paced.is_empty()
+    }
+
+    /// Whether one of the first so many is still under way.
+    pub(super) fn is_pacing_any(&self, first: u64) -> bool {
+        self.paced.front().is_some_and(|oldest| oldest.number < first)
     }
 }
 
@@ -49,6 +58,7 @@ impl<A: Application> Core<A> {
         }
         let Some(id) = id else { return };
         let paced = Paced {
+            number: self.broadcasts.taken,
             op,
             id,
             per_second: if per_second == 0 { u32::MAX } else { per_second },
@@ -67,6 +77,7 @@ impl<A: Application> Core<A> {
             self.counts.broadcasts_hurried += 1;
             self.finish(oldest);
         }
+        self.broadcasts.taken += 1;
         self.broadcasts.paced.push_back(paced);
         self.counts.broadcasts_paced = self.broadcasts.paced.len() as u64;
     }
@@ -86,12 +97,14 @@ impl<A: Application> Core<A> {
         self.payloads.release(paced.id);
     }
 
-    /// From now on they go on as fast as the queues are flushed, oldest first.
-    pub(super) fn hurry_broadcasts(&mut self) {
+    /// From now on those under way go on as fast as the queues are flushed, oldest first. Returns how many were taken
+    /// until now, with those that are done.
+    pub(super) fn hurry_broadcasts(&mut self) -> u64 {
         for paced in self.broadcasts.paced.iter_mut().filter(|paced| paced.per_second != u32::MAX) {
             paced.per_second = u32::MAX;
             self.counts.broadcasts_hurried += 1;
         }
+        self.broadcasts.taken
     }
 
     /// Move every paced broadcast on as far as its rate allows. While a queue is half full only the oldest goes on:

@@ -10,21 +10,35 @@ use crate::conn::{Flags, NO_ROOM};
 
 use super::{Application, Core, ShardLinks};
 
-/// An order to drain that waits for what was there before it: pushes in the ring from feed, and broadcasts under way.
+/// An order to drain that waits for what was there before it: pushes in the ring from feed, and the broadcasts that
+/// were under way behind them. What comes later goes on beside it and is not waited for, so that it ends whatever comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainOrder {
     over_ms: u64,
-    /// Messages from feed that come first; `None` before they are counted.
-    messages_left: Option<usize>,
+    before: Before,
+}
+
+/// What comes before the connections go.
+#[derive(Clone, Copy, Debug)]
+enum Before {
+    /// Messages from feed, not counted yet.
+    Uncounted,
+    /// So many messages from feed.
+    Messages(usize),
+    /// Paced broadcasts, up to the one that was taken as this one.
+    Broadcasts(u64),
 }
 
 impl<A: Application> Core<A> {
     /// Handle what arrived; true when control says stop.
     pub(super) fn inbox(&mut self, links: &mut ShardLinks) -> bool {
+        // What was in the ring before an order to drain came; the order itself is looked at behind it.
+        let ordered = match self.drain_order {
+            Some(DrainOrder { before: Before::Messages(left), .. }) => left,
+            _ => usize::MAX,
+        };
         let mut depth = 0;
-        // Once only broadcasts are left to wait for, no further one may come in between.
-        let hurrying = self.drain_order.is_some_and(|order| order.messages_left == Some(0));
-        while depth < INBOX_MESSAGES_PER_TURN && !self.pressure && !hurrying {
+        while depth < INBOX_MESSAGES_PER_TURN.min(ordered) && !self.pressure {
             let Some(message) = links.from_feed.pop() else { break };
             depth += 1;
             self.feed_says(message);
@@ -35,19 +49,30 @@ impl<A: Application> Core<A> {
             let Some(message) = links.from_control.pop() else { break };
             stop |= self.control_says(message);
         }
-        if let Some(order) = &mut self.drain_order {
-            let left = order.messages_left.map_or_else(|| links.from_feed.depth(), |left| left.saturating_sub(depth));
-            order.messages_left = Some(left);
-            let over_ms = order.over_ms;
-            if left == 0 {
-                self.hurry_broadcasts();
-                if !self.broadcasts.is_pacing() {
-                    self.drain_order = None;
-                    self.begin_drain(over_ms);
-                }
-            }
+        if let Some(order) = self.drain_order.take() {
+            self.drain_order = self.before_drain(order, depth, || links.from_feed.depth());
         }
         stop
+    }
+
+    /// Go on with an order to drain: `None` when the drain has begun.
+    fn before_drain(&mut self, order: DrainOrder, taken: usize, waiting: impl FnOnce() -> usize) -> Option<DrainOrder> {
+        let before = match order.before {
+            Before::Uncounted => Before::Messages(waiting()),
+            Before::Messages(left) => Before::Messages(left.saturating_sub(taken)),
+            before => before,
+        };
+        let before = match before {
+            Before::Messages(0) => Before::Broadcasts(self.hurry_broadcasts()),
+            before => before,
+        };
+        if let Before::Broadcasts(last) = before
+            && !self.broadcasts.is_pacing_any(last)
+        {
+            self.begin_drain(order.over_ms);
+            return None;
+        }
+        Some(DrainOrder { before, ..order })
     }
 
     fn feed_says(&mut self, message: FeedToShard) {
@@ -107,12 +132,13 @@ impl<A: Application> Core<A> {
                     }
                 }
             }
+            ControlToShard::Open => self.acceptor.open(),
             ControlToShard::ServeListeners { owner, on } => self.acceptor.serve(owner, on, self.now.ms),
             ControlToShard::RefuseWhenFull { on } => self.acceptor.refuse_when_full(on, self.now.ms),
             ControlToShard::Settings(settings) => self.settings = settings,
             ControlToShard::Drain { over_ms } => {
                 self.acceptor.stopped = true;
-                self.drain_order = Some(DrainOrder { over_ms, messages_left: None });
+                self.drain_order = Some(DrainOrder { over_ms, before: Before::Uncounted });
             }
             ControlToShard::Shed(order) => self.shed(order),
             ControlToShard::Stop => return true,

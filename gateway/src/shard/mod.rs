@@ -111,6 +111,8 @@ pub struct ShardParts<A> {
     pub index: u16,
     /// Its own listeners first, then those of its neighbours.
     pub listeners: Vec<Listener>,
+    /// Its listeners listen already; else it accepts from [`ControlToShard::Open`] on.
+    pub open: bool,
     /// Connections it holds at most; the `Io` has [`crate::limits::SPARE_SLOTS`] more descriptors.
     pub capacity: u32,
     /// What it works by, until control sends others.
@@ -223,11 +225,11 @@ pub struct Shard<I: Io, A: Application = Goim> {
 }
 
 impl<I: Io, A: Application> Shard<I, A> {
-    /// A shard that accepts from its first turn on.
+    /// A shard that accepts from its first turn on if it is open.
     pub fn new(io: I, links: ShardLinks, parts: ShardParts<A>) -> Shard<I, A> {
         let core = Core {
             application: parts.application,
-            acceptor: Acceptor::new(parts.index, parts.listeners, parts.capacity),
+            acceptor: Acceptor::new(parts.index, parts.listeners, parts.capacity, parts.open),
             settings: parts.settings,
             now: Now::default(),
             random: StdRng::from_seed(parts.seed),

@@ -25,11 +25,16 @@ use super::settings::to_usize;
 /// it is not known what came of it.
 const CALL_TIME: Duration = Duration::from_secs(30);
 
+/// Why jobs may not push (rule G4 of the log): each push would come twice, once from the log and once from them.
+const READS_THE_LOG: &str = "this gateway reads pushes from the log (kafka.brokers), so jobs must not push to it: stop \
+                             them, or take kafka.brokers out";
+
 /// Which routes are served, and the bound on what jobs call.
 pub(super) struct Doors {
     http: http::Groups,
     admin: admin::Groups,
     push_keys_max: usize,
+    refusal: Option<&'static str>,
 }
 
 /// Every path that the doors may serve.
@@ -46,6 +51,7 @@ impl Doors {
             http: http::Groups { push, questions: read, demo: served(HttpRoutes::Demo) },
             admin: admin::Groups { admin: served(HttpRoutes::Admin), observe: read },
             push_keys_max: to_usize(config.ingress.push_keys_max.into()),
+            refusal: config.kafka.is_used().then_some(READS_THE_LOG),
         }
     }
 
@@ -58,7 +64,8 @@ impl Doors {
     pub(super) fn calls(&self, dispatcher: &Dispatcher, intake: Intake) -> Grpc {
         let ingress = &dispatcher.ingress;
         let rooms = Arc::new(AllRooms(dispatcher.registry.clone()));
-        let services = Routes::new(grpc::service(ingress.clone())).add_service(comet::service(intake, rooms));
+        let services =
+            Routes::new(grpc::service(ingress.clone())).add_service(comet::service(intake, rooms, self.refusal));
         let methods = [grpc::methods(*ingress.limits()), comet::methods(self.push_keys_max)].concat();
         Grpc::new(services, methods, ingress.access().clone(), CALL_TIME)
     }

@@ -26,7 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("placement", &["limits"]),
 ];
 
-/// Modules that put everything together and may use all of it; only the first may know the dispatcher besides them.
+/// Modules that put everything together and may use all of it, the dispatcher too. The configuration may know the
+/// section of settings that the dispatcher brings.
 const ASSEMBLY: &[&str] = &["standalone", "node", "main"];
 
 /// Uses of the gateway's other parts that the arrows do not allow.
@@ -36,7 +37,9 @@ pub fn broken_arrows(path: &str, module: &[String], code: &str) -> Vec<String> {
         return Vec::new();
     }
     let mut faults = Vec::new();
-    if has_word(code, "halley_dispatcher") {
+    if has_word(&code.replace("halley_dispatcher::config::", ""), "halley_dispatcher")
+        || (has_word(code, "halley_dispatcher") && module.first().is_none_or(|part| part != "config"))
+    {
         faults.push(format!("{path}: only {ASSEMBLY:?} join gateway and dispatcher"));
     }
     if module.is_empty() {

@@ -17,6 +17,19 @@ fn is_accepted(rig: &mut Rig) -> bool {
     rig.counts().accepted > before
 }
 
+/// A shard that was started closed accepts nobody, and tries nothing, until it is told that its listeners listen.
+#[test]
+fn nobody_is_accepted_before_the_shard_is_open() {
+    let mut rig = Rig::started(16, ShardSettings::default(), false);
+    rig.shard.io().connect(TCP, WIDE);
+    for _ in 0..20 {
+        rig.turn_and_sleep();
+    }
+    assert_eq!((rig.counts().accepted, rig.counts().accept_errors), (0, 0));
+    rig.say(ControlToShard::Open);
+    assert!(is_accepted(&mut rig));
+}
+
 /// A shard that begins to serve a full neighbour's listener finds the client whose wake-up went to the accept that the
 /// neighbour was cancelling, although nobody else comes.
 #[test]

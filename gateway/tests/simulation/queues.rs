@@ -184,3 +184,40 @@ fn hurried_broadcasts_keep_to_the_queues() {
     assert_eq!((counts.broadcasts_paced, counts.broadcasts_hurried), (0, 60));
     assert_eq!(counts.closes[CloseReason::Drain as usize], 3);
 }
+
+/// What comes behind an order to drain does not put it off: the shard goes on taking messages, whoever is still there
+/// gets them, and broadcasts from before the order still reach everybody.
+#[test]
+fn pushes_go_on_during_a_drain_and_do_not_hold_it_up() {
+    const OVER_MS: u64 = 2_000;
+    let mut rig = Rig::new(16, ShardSettings::default());
+    for _ in 0..4 {
+        rig.log_in(TCP);
+    }
+    let conns: Box<[ConnRef]> = rig.feed.logins.values().copied().collect();
+    for _ in 0..10 {
+        rig.push_slowly(20_000);
+    }
+    rig.turns(2);
+    rig.say(ControlToShard::Drain { over_ms: OVER_MS });
+    let (mut named, mut gone) = (Vec::new(), Vec::new());
+    for _ in 0..400 {
+        rig.push_slowly(0);
+        named.push(rig.push(ShardTarget::Conns(conns.clone()), 0));
+        rig.ms += 10;
+        rig.turn();
+        assert_eq!(rig.counts().inbox_depth, 2, "the ring is emptied in every turn");
+        gone.push(rig.counts().closes[CloseReason::Drain as usize]);
+    }
+    assert!(gone.contains(&2) && gone.last() == Some(&4), "they go one by one: {gone:?}");
+    rig.turns(3);
+    for client in 0..4 {
+        let got = got(&rig, client);
+        assert!((0..10).all(|number| got.contains(&number)), "what was there before the order: {got:?}");
+        let mut missed = named.iter().map(|number| *number as u64).skip_while(|number| got.contains(number));
+        assert!(missed.all(|number| !got.contains(&number)), "everything up to its turn, and nothing behind: {got:?}");
+    }
+    let first_gone = gone.iter().position(|gone| *gone > 0).expect("somebody went");
+    assert!(got(&rig, 0).len().min(got(&rig, 3).len()) > 10, "pushes came meanwhile");
+    assert!(first_gone < 200, "the drain began though broadcasts kept coming");
+}

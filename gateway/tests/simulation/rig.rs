@@ -46,6 +46,11 @@ pub struct Rig {
 impl Rig {
     /// Listeners speak TLS if the settings have a certificate.
     pub fn new(capacity: u32, settings: ShardSettings) -> Rig {
+        Rig::started(capacity, settings, true)
+    }
+
+    /// As [`Rig::new`], with listeners that may not listen yet.
+    pub fn started(capacity: u32, settings: ShardSettings, open: bool) -> Rig {
         let io = SimIo::new(1, Faults::NONE, capacity + SPARE_SLOTS, 3);
         let doorbell = Arc::new(Doorbell::new().expect("an eventfd"));
         let (feed_to, from_feed) = port::channel(1024, doorbell.clone());
@@ -62,6 +67,7 @@ impl Rig {
                 listener(0, Transport::WebSocket),
                 listener(NEIGHBOUR_SHARD, Transport::Tcp),
             ],
+            open,
             capacity,
             settings: Arc::new(settings),
             quota: Arc::default(),
@@ -184,6 +190,17 @@ impl Rig {
 
     pub fn id(&self, index: usize) -> ClientId {
         self.clients[index].id
+    }
+
+    /// As [`Rig::push`], to everybody and slowly: it keeps no order against others.
+    pub fn push_slowly(&mut self, filler: usize) -> usize {
+        let number = self.pushes;
+        self.pushes += 1;
+        for client in &mut self.clients {
+            client.note_push(number, Fate::Paced);
+        }
+        self.feed.push(number, ShardTarget::All { per_second: 1 }, KEY_OP, filler);
+        number
     }
 
     /// Put a push in the shard's inbox; anybody may get it.

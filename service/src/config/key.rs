@@ -124,6 +124,12 @@ impl<C> Key<C> {
     }
 }
 
+/// A section that several programs have in their configurations, made by [`shared_section!`](crate::shared_section).
+pub trait SharedSection<C: 'static> {
+    /// The section, as part of the configuration `C`.
+    const SECTION: Section<C>;
+}
+
 /// What [`settings!`](crate::settings) needs of a type, so that a program's schema imports nothing for it.
 #[doc(hidden)]
 pub fn bounds_of<T: Value>(range: &std::ops::RangeInclusive<T>) -> Option<(String, String)> {
@@ -131,7 +137,8 @@ pub fn bounds_of<T: Value>(range: &std::ops::RangeInclusive<T>) -> Option<(Strin
 }
 
 /// Makes the struct of every section, the `Config` of all of them, their defaults and the table of all settings,
-/// `SECTIONS`.
+/// `SECTIONS`. A section that is made elsewhere, by [`shared_section!`](crate::shared_section), is named behind them:
+/// `shared kafka: Kafka;`.
 ///
 /// `live` settings change on SIGHUP, `restart` ones do not.
 ///
@@ -156,12 +163,30 @@ macro_rules! settings {
                 $reload:ident $key:ident: $type:ty = $default:expr $(, in $range:expr)?;
             )*
         }
-    )*) => {
+    )* $(shared $shared:ident: $shared_section:ty;)*) => {
         /// Every setting of the program, each checked by itself.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Config {
             $($(#[doc = $about])* pub $field: $section,)*
+            $(
+                /// A section that other programs have too.
+                pub $shared: $shared_section,
+            )*
         }
+
+        $(
+            impl AsRef<$shared_section> for Config {
+                fn as_ref(&self) -> &$shared_section {
+                    &self.$shared
+                }
+            }
+
+            impl AsMut<$shared_section> for Config {
+                fn as_mut(&mut self) -> &mut $shared_section {
+                    &mut self.$shared
+                }
+            }
+        )*
 
         $(
             $(#[doc = $about])*
@@ -195,7 +220,7 @@ macro_rules! settings {
                     },
                 )*],
             },
-        )*];
+        )* $(<$shared_section as $crate::config::key::SharedSection<Config>>::SECTION,)*];
     };
     (@reload live) => { $crate::config::key::Reload::Live };
     (@reload restart) => { $crate::config::key::Reload::Restart };
@@ -220,4 +245,88 @@ macro_rules! settings {
     };
     (@bounds $type:ty) => { None };
     (@bounds $type:ty, $range:expr) => { $crate::config::key::bounds_of::<$type>(&$range) };
+}
+
+/// Makes the struct of one section, its defaults and what [`settings!`](crate::settings) needs of it, for a section
+/// that several programs have in their configurations.
+///
+/// ```
+/// halley_service::shared_section! {
+///     /// How to speak.
+///     "speech" Speech {
+///         /// Loudness.
+///         live loudness: u32 = 3, in 1..=8;
+///     }
+/// }
+/// halley_service::settings! {
+///     /// Where the program listens.
+///     "" general: General {
+///         /// Threads that work.
+///         restart threads: u32 = 1, in 1..=8;
+///     }
+///     shared speech: Speech;
+/// }
+/// assert_eq!(Config::default().speech.loudness, 3);
+/// assert_eq!(SECTIONS[1].keys[0].path(), "speech.loudness");
+/// ```
+#[macro_export]
+macro_rules! shared_section {
+    (
+        $(#[doc = $about:literal])*
+        $path:literal $section:ident {
+            $(
+                $(#[doc = $doc:literal])*
+                $reload:ident $key:ident: $type:ty = $default:expr $(, in $range:expr)?;
+            )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $section {
+            $($(#[doc = $doc])* pub $key: $type,)*
+        }
+
+        impl Default for $section {
+            fn default() -> Self {
+                $section { $($key: $default,)* }
+            }
+        }
+
+        impl<C: AsRef<$section> + AsMut<$section> + 'static> $crate::config::key::SharedSection<C> for $section {
+            const SECTION: $crate::config::key::Section<C> = $crate::config::key::Section {
+                name: $path,
+                about: &[$($about),*],
+                keys: &[$(
+                    $crate::config::key::Key {
+                        section: $path,
+                        name: stringify!($key),
+                        about: &[$($doc),*],
+                        reload: $crate::settings!(@reload $reload),
+                        secret: <$type as $crate::config::value::Value>::SECRET,
+                        list: <$type as $crate::config::value::Value>::LIST,
+                        place: <$type as $crate::config::value::Value>::PLACE,
+                        access: $crate::config::key::Access {
+                            set_toml: |config: &mut C, value| {
+                                let value = <$type as $crate::config::value::Value>::read_toml(value)?;
+                                $($crate::config::value::within(&value, &$range)?;)?
+                                config.as_mut().$key = value;
+                                Ok(())
+                            },
+                            set_text: |config: &mut C, text| {
+                                let value = <$type as $crate::config::value::Value>::read_text(text)?;
+                                $($crate::config::value::within(&value, &$range)?;)?
+                                config.as_mut().$key = value;
+                                Ok(())
+                            },
+                            to_toml: |config: &C| {
+                                $crate::config::value::Value::to_toml(&config.as_ref().$key)
+                            },
+                            copy: |from: &C, into: &mut C| into.as_mut().$key = from.as_ref().$key.clone(),
+                            bounds: || $crate::settings!(@bounds $type $(, $range)?),
+                        },
+                    }
+                ),*],
+            };
+        }
+    };
 }

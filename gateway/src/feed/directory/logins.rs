@@ -8,6 +8,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use halley_protocol::push::interest::Interest;
 
 use crate::mesh::msg::{ConnRef, Login};
 use crate::table::index::Index;
@@ -84,6 +87,8 @@ pub struct Logins {
     addresses: Addresses,
     hasher: RandomState,
     per_shard: Vec<u32>,
+    /// Told of the first login of each key and mid before anybody else hears of it, and of the last one's end.
+    pub(super) interest: Option<Arc<Interest>>,
 }
 
 impl Logins {
@@ -96,6 +101,7 @@ impl Logins {
             addresses: Addresses::new(),
             hasher: RandomState::new(),
             per_shard: vec![0; usize::from(shards)],
+            interest: None,
         }
     }
 
@@ -245,6 +251,7 @@ impl Logins {
             let Logins { entries, names, hasher, indexes, .. } = self;
             let hash = |place| hash(by, hasher, names, &entries[place]);
             indexes[by as usize].insert(hash(place), place, hash);
+            self.tell(by, place, Interest::raise_key, Interest::raise_mid);
             return;
         };
         let newest = self.link(by, oldest).previous;
@@ -253,11 +260,22 @@ impl Logins {
         self.link(by, oldest).previous = place;
     }
 
+    /// Tell those who look for names before a push is decoded.
+    fn tell(&self, by: By, place: Place, key: fn(&Interest, &str), mid: fn(&Interest, i64)) {
+        let Some(interest) = &self.interest else { return };
+        let entry = &self.entries[place];
+        match by {
+            By::Key => key(interest, std::str::from_utf8(self.names.bytes(entry.key())).expect("stored as a text")),
+            By::Mid => mid(interest, entry.mid),
+        }
+    }
+
     fn unlink(&mut self, by: By, place: Place) {
         let hash = hash(by, &self.hasher, &self.names, &self.entries[place]);
         let Link { previous, next } = *self.link(by, place);
         if next == place {
             self.indexes[by as usize].remove(hash, |other| other == place);
+            self.tell(by, place, Interest::lower_key, Interest::lower_mid);
             return;
         }
         self.link(by, previous).next = next;

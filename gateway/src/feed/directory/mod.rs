@@ -20,6 +20,10 @@ pub use logins::{Chain, Logins};
 pub use rooms::{RoomAt, Rooms, StaleCount};
 pub use slots::Place;
 
+use std::sync::Arc;
+
+use halley_protocol::push::interest::Interest;
+
 use crate::close::CloseReason;
 use crate::mesh::msg::Login;
 
@@ -84,6 +88,13 @@ impl Directory {
     /// An empty directory of this many shards.
     pub fn new(shards: u16, limits: DirectoryLimits) -> Directory {
         Directory { logins: Logins::new(shards), rooms: Rooms::new(shards), limits }
+    }
+
+    /// From now on keep a table of who is here for those who read pushes: a name is in it before any shard hears that it
+    /// is known here, until the last one of it is gone (rule R10 of the log). To be called while nobody is here.
+    pub fn tell(&mut self, interest: &Arc<Interest>) {
+        self.logins.interest = Some(Arc::clone(interest));
+        self.rooms.interest = Some(Arc::clone(interest));
     }
 
     /// Memory held, in bytes. Looks at some 2,000 tables, so not for every turn.

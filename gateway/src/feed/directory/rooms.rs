@@ -5,6 +5,9 @@
 //! A room costs 20 bytes, its name's, 5.7 to 11.4 in the index, and 24 for each shard that has it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use halley_protocol::push::interest::Interest;
 
 use crate::mesh::msg::RoomRef;
 use crate::table::index::Index;
@@ -77,6 +80,8 @@ pub struct Rooms {
     hasher: RandomState,
     stale: Queue<Place>,
     peopled: u64,
+    /// Told of each room before any shard hears that it is known, and of its end.
+    pub(super) interest: Option<Arc<Interest>>,
 }
 
 impl Rooms {
@@ -90,6 +95,7 @@ impl Rooms {
             hasher: RandomState::new(),
             stale: Queue::new(),
             peopled: 0,
+            interest: None,
         }
     }
 
@@ -215,6 +221,7 @@ impl Rooms {
         let Rooms { rooms, names, index, hasher, .. } = self;
         let hash = |room: u32| hasher.hash_one(names.bytes(rooms[room].name));
         index.insert(hash(room), room, hash);
+        self.interest.iter().for_each(|interest| interest.raise_room(name));
         Some(room)
     }
 
@@ -270,6 +277,9 @@ impl Rooms {
         if self.rooms[number].first == Place::NONE {
             let name = self.rooms[number].name;
             self.index.remove(self.hasher.hash_one(self.names.bytes(name)), |other| other == number);
+            if let Some(interest) = &self.interest {
+                interest.lower_room(std::str::from_utf8(self.names.bytes(name)).expect("stored as a text"));
+            }
             self.names.release(name);
             self.rooms.remove(number);
         }

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use halley_protocol::push::interest::Interest;
+use halley_protocol::push::look::Look;
+use halley_protocol::push::{Push, PushRecord, Target};
 use proptest::prelude::*;
 
 use super::*;
@@ -160,6 +163,8 @@ proptest! {
     #[test]
     fn logins_agree_with_a_plain_list(steps in proptest::collection::vec(step(), 1..60)) {
         let mut directory = Directory::new(SHARDS, DirectoryLimits::default());
+        let interest = Arc::new(Interest::new(64));
+        directory.tell(&interest);
         let mut model = Model::default();
         let mut gone: Vec<(u16, ConnRef)> = Vec::new();
         for (generation, step) in (0..).zip(steps) {
@@ -215,8 +220,24 @@ proptest! {
                 Step::Limits(limits) => directory.limits = limits,
             }
             compare(&directory, &model, &gone);
+            for known in &model.logins {
+                prop_assert!(concerns(&interest, Target::Keys(vec![known.key.clone()])));
+                prop_assert!(known.mid <= 0 || concerns(&interest, Target::Mids(vec![known.mid])));
+            }
         }
+        for known in &model.logins {
+            let place = directory.logins.find(known.shard, known.conn).expect("is logged in");
+            directory.logins.remove(place);
+        }
+        let all = (0..5).map(|number| Target::Keys(vec![key(number)])).chain((0..4).map(|mid| Target::Mids(vec![mid])));
+        prop_assert!(all.into_iter().all(|target| !concerns(&interest, target)), "nobody is left");
     }
+}
+
+/// Whether a record for these passes the early filter.
+fn concerns(interest: &Interest, target: Target) -> bool {
+    let push = Push { target, op: 5, body: bytes::Bytes::new() };
+    interest.concerns(&Look::at(&PushRecord { push, server: String::new(), receipt: 0 }.encode()))
 }
 
 #[derive(Clone, Debug)]
@@ -293,6 +314,8 @@ proptest! {
     #[test]
     fn rooms_agree_with_a_plain_table(steps in proptest::collection::vec(room_step(), 1..80)) {
         let mut rooms = Rooms::new(SHARDS);
+        let interest = Arc::new(Interest::new(64));
+        rooms.interest = Some(Arc::clone(&interest));
         let mut model = RoomModel::new();
         for (generation, step) in (0..).zip(steps) {
             let picked = |pick: usize| model.keys().nth(pick % model.len().max(1)).copied();
@@ -332,6 +355,9 @@ proptest! {
                 },
             }
             compare_rooms(&rooms, &model);
+            for (_, name, ..) in model.values() {
+                prop_assert!(concerns(&interest, Target::Room(name.clone())));
+            }
         }
         while let Some(count) = rooms.stale() {
             rooms.told(&count);
@@ -340,6 +366,11 @@ proptest! {
         for (&at, room) in &model {
             prop_assert_eq!(room.3, others(&model, at), "the shard of {:?} does not know", at);
         }
+        for (&(shard, slot), &(generation, ..)) in &model {
+            rooms.leave(shard, RoomRef { slot, generation });
+        }
+        let left = (0..4).any(|name| concerns(&interest, Target::Room(format!("test://{name}"))));
+        prop_assert!(!left, "nobody is left");
     }
 }
 

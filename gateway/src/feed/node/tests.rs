@@ -52,6 +52,7 @@ impl Bench {
             doorbell,
             requests: receiver,
             limits: DirectoryLimits::default(),
+            interest: None,
             stats: Arc::clone(&stats),
         });
         Bench { node, shards, requests, stats }

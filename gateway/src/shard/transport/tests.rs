@@ -25,6 +25,7 @@ fn shard() -> Shard<SimIo> {
     let parts = ShardParts {
         index: 0,
         listeners: vec![Listener { owner: 0, transport: Transport::WebSocket, tls: false }],
+        open: true,
         capacity: CAPACITY,
         settings: Arc::new(ShardSettings::default()),
         quota: Arc::default(),

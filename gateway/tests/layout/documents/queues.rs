@@ -7,6 +7,8 @@ use crate::source::{read, root, sources};
 const CELLS: [&str; 5] = ["queue", "bound", "rule when it is reached", "metric", "owner"];
 
 const SCHEMA: &str = "gateway/src/config/schema.rs";
+/// Where a section stands that several programs have.
+const SHARED_SECTIONS: &str = "dispatcher/src/config.rs";
 
 /// What is wrong with these rows, one sentence each. `metrics` is the exposition with every name, `file` finds a
 /// file's text.
@@ -52,7 +54,7 @@ fn faults(rows: &[Vec<&str>], metrics: &str, file: impl Fn(&str) -> Option<Strin
 fn definition(path: &str, text: &str, name: &str) -> Option<String> {
     let kinds: &[&str] = match name.starts_with(char::is_uppercase) {
         true => &["const", "static"],
-        false if path == SCHEMA => &["live", "restart"],
+        false if [SCHEMA, SHARED_SECTIONS].contains(&path) => &["live", "restart"],
         false => return None,
     };
     let line = text.lines().map(str::trim_start).find(|line| {

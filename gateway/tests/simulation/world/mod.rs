@@ -111,6 +111,7 @@ impl<C: Choices> World<C> {
                 listener(Transport::Tcp, true),
                 listener(Transport::WebSocket, true),
             ],
+            open: true,
             capacity: CAPACITY,
             settings: Arc::new(settings.clone()),
             quota: Arc::default(),
