@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use halley_service::metrics::{Collect, Exposition, Kind as MetricKind};
 
+use crate::bus::kafka::producer::{KafkaProducer, PRODUCE_US};
 use crate::ingress::Ingress;
 use crate::stats::{Kind, Outcome, Stats};
 
@@ -48,6 +49,31 @@ impl Collect for IngressMetrics {
         for (name, kind, help, value) in plain {
             out.family(name, kind, help).sample(&[], value);
         }
+    }
+}
+
+/// What is counted of a producer to Kafka. What waits in it is the bus's.
+pub struct ProducerMetrics(pub KafkaProducer);
+
+impl Collect for ProducerMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let counts = self.0.counts();
+        let plain: [(&'static str, &str, u64); 5] = [
+            ("halley_produce_requests_total", "Requests with records to brokers.", counts.requests.get()),
+            ("halley_produce_batches_total", "Batches that are in the log.", counts.batches.get()),
+            ("halley_produce_records_total", "Records that are in the log.", counts.records.get()),
+            ("halley_produce_retries_total", "Batches that were sent again.", counts.retries.get()),
+            ("halley_produce_ids_total", "Producer ids that were asked for.", counts.identities.get()),
+        ];
+        for (name, help, value) in plain {
+            out.family(name, MetricKind::Counter, help).sample(&[], value);
+        }
+        let help = "From a push's arrival at the producer to the brokers' confirmation.";
+        out.family("halley_produce_seconds", MetricKind::Histogram, help).histogram(
+            &[],
+            &PRODUCE_US,
+            &counts.times.read(),
+        );
     }
 }
 

@@ -26,8 +26,14 @@ pub enum Outcome {
     DryRun,
     /// Something in it is wrong or over a bound.
     Invalid,
+    /// A record of it is longer than the log takes.
+    TooLarge,
     /// The bus was full, in records or bytes.
     Full,
+    /// The log could not be written to; nothing of it appears.
+    Unavailable,
+    /// Nobody said in time whether the log has it; it may appear once.
+    Unknown,
     /// The dispatcher is stopping, or the gateways are gone.
     Stopping,
 }
@@ -60,8 +66,16 @@ impl From<&Target> for Kind {
 
 impl Outcome {
     /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Outcome; 5] =
-        [Outcome::Accepted, Outcome::DryRun, Outcome::Invalid, Outcome::Full, Outcome::Stopping];
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Accepted,
+        Outcome::DryRun,
+        Outcome::Invalid,
+        Outcome::TooLarge,
+        Outcome::Full,
+        Outcome::Unavailable,
+        Outcome::Unknown,
+        Outcome::Stopping,
+    ];
 
     /// The metric label.
     pub const fn label(self) -> &'static str {
@@ -69,7 +83,10 @@ impl Outcome {
             Outcome::Accepted => "accepted",
             Outcome::DryRun => "dry_run",
             Outcome::Invalid => "invalid",
+            Outcome::TooLarge => "too_large",
             Outcome::Full => "bus_full",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Unknown => "unknown",
             Outcome::Stopping => "stopping",
         }
     }

@@ -37,7 +37,7 @@ async fn client(stand: &Stand) -> PushClient<Channel> {
 }
 
 fn request(target: Target) -> PushRequest {
-    PushRequest { target: Some(target), op: 1000, body: "hi".into(), dry_run: false }
+    PushRequest { target: Some(target), op: 1000, body: "hi".into(), ..PushRequest::default() }
 }
 
 fn to_room(key: &str, kind: &str, id: &str) -> PushRequest {

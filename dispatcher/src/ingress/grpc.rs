@@ -7,7 +7,7 @@ use std::sync::Arc;
 use halley_protocol::field_scan::{Element, count};
 use halley_protocol::proto::push::push_request::Target as RequestTarget;
 use halley_protocol::proto::push::push_server::{Push as PushMethods, PushServer};
-use halley_protocol::proto::push::{PushReply, PushRequest};
+use halley_protocol::proto::push::{CountScope as RequestScope, PushReply, PushRequest};
 use halley_protocol::push::{Push, Target};
 use halley_service::panics::Ours;
 use halley_service::serve::grpc::Method;
@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::access::PUSH;
 use super::admit::{Invalid, Limits};
-use super::{Ingress, PushError, Pushed};
+use super::{CountScope, Ingress, PushError, Pushed};
 
 /// What a request may be longer than its message: names and framing.
 const REQUEST_OVERHEAD_BYTES: usize = 12 * 1024 * 1024;
@@ -69,12 +69,17 @@ impl PushMethods for PushService {
 
 impl PushService {
     async fn take(&self, request: PushRequest) -> Result<Response<PushReply>, Status> {
-        let PushRequest { target, op, body, dry_run } = request;
+        let PushRequest { target, op, body, dry_run, scope } = request;
+        let scope = match RequestScope::try_from(scope) {
+            Ok(RequestScope::Cluster) => CountScope::Cluster,
+            Ok(RequestScope::Gateway) => CountScope::Gateway,
+            Err(_) => return Err(Status::invalid_argument("the scope is none that there is")),
+        };
         let target = target_of(target)?;
         Limits::check_own(&target, op).map_err(|invalid| status(&invalid.into()))?;
         let push = Push { target, op, body };
         let reply = if dry_run {
-            let matched = self.ingress.dry_run(push).await.map_err(|error| status(&error))?;
+            let matched = self.ingress.dry_run(push, scope).await.map_err(|error| status(&error))?;
             PushReply { id: String::new(), matched }
         } else {
             let Pushed { id, matched } = self.ingress.push_counted(push).await.map_err(|error| status(&error))?;
@@ -119,9 +124,11 @@ fn target_of(target: Option<RequestTarget>) -> Result<Target, WrongTarget> {
 
 fn status(error: &PushError) -> Status {
     let code = match error {
-        PushError::Invalid(_) => Code::InvalidArgument,
+        PushError::Invalid(_) | PushError::TooLarge { .. } => Code::InvalidArgument,
         PushError::Full => Code::ResourceExhausted,
-        PushError::Stopping => Code::Unavailable,
+        PushError::Unavailable(_) | PushError::Stopping => Code::Unavailable,
+        PushError::Unknown(_) => Code::DeadlineExceeded,
+        PushError::OnlyHere => Code::Unimplemented,
     };
     Status::new(code, error.to_string())
 }

@@ -5,21 +5,23 @@
 
 pub mod access;
 pub mod admit;
+mod groups;
 pub mod grpc;
 pub mod http;
+pub mod refused;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_protocol::push::{Delivery, Push, PushRecord};
+use halley_protocol::push::{Delivery, Push};
 use halley_service::access::rules::AccessRules;
 
-use crate::bus::{Position, Producer, PublishError, Record};
+use crate::bus::{Position, Producer};
 use crate::receipts::{Receipts, sum_of};
 use crate::route::Route;
 use crate::stats::{Kind, Outcome, Stats};
-use admit::{Invalid, Limits};
+use admit::Limits;
+pub use refused::{ONLY_HERE, PushError};
 
 /// How long an answer waits for the number of matched connections before it goes out without it.
 pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
@@ -29,56 +31,18 @@ pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
 pub struct Pushed {
     /// The push's id: where it is on the bus.
     pub id: Position,
-    /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`].
+    /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`], and over a log that others read too.
     pub matched: Option<u64>,
 }
 
-/// Why a push was not taken. Nothing of it is delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PushError {
-    /// The caller's fault: the same push is refused again.
-    Invalid(Invalid),
-    /// The bus is full; the same push may be tried again later.
-    Full,
-    /// The gateway is stopping; another one may take it.
-    Stopping,
-}
-
-impl fmt::Display for PushError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PushError::Invalid(invalid) => invalid.fmt(f),
-            PushError::Full => f.write_str("the push bus is full, try again in a moment"),
-            PushError::Stopping => f.write_str("the gateway is stopping, push through another one"),
-        }
-    }
-}
-
-impl std::error::Error for PushError {}
-
-impl From<Invalid> for PushError {
-    fn from(invalid: Invalid) -> PushError {
-        PushError::Invalid(invalid)
-    }
-}
-
-impl From<PublishError> for PushError {
-    fn from(error: PublishError) -> PushError {
-        match error {
-            PublishError::Full | PublishError::TooLarge { .. } => PushError::Full,
-            PublishError::Closed | PublishError::Unavailable(_) | PublishError::Unknown(_) => PushError::Stopping,
-        }
-    }
-}
-
-impl PushError {
-    fn outcome(&self) -> Outcome {
-        match self {
-            PushError::Invalid(_) => Outcome::Invalid,
-            PushError::Full => Outcome::Full,
-            PushError::Stopping => Outcome::Stopping,
-        }
-    }
+/// Over how many gateways a number is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountScope {
+    /// All that read the log.
+    #[default]
+    Cluster,
+    /// The one in this process.
+    Gateway,
 }
 
 /// The ingress, shared by its transports.
@@ -93,7 +57,8 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Publishes on `bus`; `route` serves dry runs; `server_id` is written into pushes to keys, for stock jobs.
+    /// Publishes on `bus`; `route` serves dry runs; `server_id` is written into pushes to keys, for stock jobs: empty
+    /// where none shall deliver them.
     pub fn new(
         bus: Arc<dyn Producer>,
         route: Route,
@@ -136,8 +101,20 @@ impl Ingress {
         self.publish(push, 0).await
     }
 
-    /// As [`Ingress::push`], and wait to hear how many connections it matched.
+    /// Whether what is known here of a number over so many gateways is all of it.
+    ///
+    /// # Errors
+    /// [`PushError::OnlyHere`]: other gateways read the log, and nobody here knows what they would add.
+    pub fn check_scope(&self, scope: CountScope) -> Result<(), PushError> {
+        if self.bus.is_shared() && scope == CountScope::Cluster { Err(PushError::OnlyHere) } else { Ok(()) }
+    }
+
+    /// As [`Ingress::push`], and wait to hear how many connections it matched. Over a shared log nobody will say, and
+    /// nobody waits.
     pub async fn push_counted(&self, push: Push) -> Result<Pushed, PushError> {
+        if self.bus.is_shared() {
+            return Ok(Pushed { id: self.publish(push, 0).await?, matched: None });
+        }
         let receipt = self.receipts.open();
         let id = self.publish(push, receipt.as_ref().map_or(0, |receipt| receipt.id())).await?;
         let matched = match receipt {
@@ -148,11 +125,15 @@ impl Ingress {
         Ok(Pushed { id, matched })
     }
 
-    /// How many connections a push would match now. Sends nothing and does not touch the bus. A push that would be
-    /// refused for what it is, is refused here too; one whose message is empty stands for one with any message.
-    pub async fn dry_run(&self, push: Push) -> Result<Option<u64>, PushError> {
+    /// How many connections a push would match now, of as many gateways. Sends nothing and does not touch the bus. A
+    /// push that would be refused for what it is, is refused here too; one whose message is empty stands for one with
+    /// any message.
+    pub async fn dry_run(&self, push: Push, scope: CountScope) -> Result<Option<u64>, PushError> {
         let kind = Kind::from(&push.target);
-        let outcome = self.count(push).await;
+        let outcome = match self.check_scope(scope) {
+            Ok(()) => self.count(push).await,
+            Err(error) => Err(error),
+        };
         let ended = outcome.as_ref().map_or_else(PushError::outcome, |_| Outcome::DryRun);
         self.stats.push(kind, ended, 0);
         outcome
@@ -184,8 +165,7 @@ impl Ingress {
     async fn admit_and_publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {
         self.limits.check(&push.target, push.body.len())?;
         Limits::check_message(push.op, &push.body)?;
-        let record = PushRecord { push, server: self.server_id.clone(), receipt };
-        let record = Record { key: record.key().into(), value: record.encode() };
-        Ok(*self.bus.publish(vec![record]).await?.first().expect("a position for each record"))
+        let records = groups::records(&*self.bus, push, &self.server_id, receipt)?;
+        Ok(*self.bus.publish(records).await?.first().expect("a position for each record"))
     }
 }

@@ -146,8 +146,12 @@ fn own_service_pushes_and_counts() {
     ];
     for (number, target) in targets.into_iter().enumerate() {
         let body = format!("push {number}");
-        let request =
-            PushRequest { target: Some(target), op: 1000, body: body.clone().into_bytes().into(), dry_run: false };
+        let request = PushRequest {
+            target: Some(target),
+            op: 1000,
+            body: body.clone().into_bytes().into(),
+            ..PushRequest::default()
+        };
         let reply = grpc.wait(service.push(request)).expect("Push").into_inner();
         assert_eq!(reply.matched, Some(1));
         assert!(!reply.id.is_empty());
@@ -165,7 +169,8 @@ fn own_service_asks_for_the_token() {
     let mut service = PushClient::new(grpc.channel());
     let request = |token: Option<&str>| {
         let target = Some(Target::Keys(Keys { keys: vec!["k".into()] }));
-        let mut request = Request::new(PushRequest { target, op: 1, body: b"x".to_vec().into(), dry_run: false });
+        let mut request =
+            Request::new(PushRequest { target, op: 1, body: b"x".to_vec().into(), ..PushRequest::default() });
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
         }

@@ -110,7 +110,7 @@ proptest! {
 
         let room = Room { key: keys.concat(), ..Room::default() };
         let target = Some(push_request::Target::Room(room));
-        let request = PushRequest { op, body: body.into(), dry_run: speed > 0, target };
+        let request = PushRequest { op, body: body.into(), dry_run: speed > 0, scope: i32::from(speed > 1), target };
         prop_assert_eq!(PushRequest::decode(&request.encode_to_vec()[..]), Ok(request));
     }
 }

@@ -11,6 +11,9 @@
 //! - `online/top` shows 1,000 rooms at most, whatever `limit` says beyond that.
 //! - Who may not push or ask is told so: HTTP 401, 403 or 429 with code -401, -403 or -429.
 //! - Bodies and lists over their bounds get code -400 with a message.
+//! - Code -504 says that a push may appear once or not at all; with every other one nothing of it appears.
+//! - Over a log that other gateways read too, who is online is code -501 unless `scope=gateway` asks for this one's part,
+//!   which the answer then names.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +32,8 @@ use super::query::{BindError, Binder, Query};
 use super::renderings::NoRoom;
 use super::state::{HttpState, State};
 use crate::gateways::NoAnswer;
-use crate::ingress::PushError;
 use crate::ingress::access::{PUSH, QUESTIONS};
+use crate::ingress::{CountScope, PushError};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -38,6 +41,11 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OK: i32 = 0;
 const REQUEST_ERROR: i32 = -400;
 const SERVER_ERROR: i32 = -500;
+const NOT_IMPLEMENTED: i32 = -501;
+const IN_DOUBT: i32 = -504;
+
+/// The scope that may be asked for.
+const GATEWAY: &str = "gateway";
 
 /// Rooms that `online/top` shows at most.
 const TOP_MAX: usize = 1000;
@@ -49,33 +57,55 @@ struct Envelope<'a, T> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<T>,
+    /// Whose numbers these are, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
 }
 
 fn answer(code: i32, message: &str) -> Response {
-    json(StatusCode::OK, JSON, &Envelope::<()> { code, message, data: None })
+    json(StatusCode::OK, JSON, &Envelope::<()> { code, message, data: None, scope: None })
 }
 
 fn data(data: impl Serialize) -> Response {
-    json(StatusCode::OK, JSON, &Envelope { code: OK, message: "", data: Some(data) })
+    scoped(None, data)
+}
+
+fn scoped(scope: Option<&'static str>, data: impl Serialize) -> Response {
+    json(StatusCode::OK, JSON, &Envelope { code: OK, message: "", data: Some(data), scope })
+}
+
+/// Whose numbers a question is about, as its answer names it.
+fn scope(state: &HttpState, query: &Query) -> Result<Option<&'static str>, Response> {
+    let (over, named) = match query.first("scope") {
+        Some(GATEWAY) => (CountScope::Gateway, Some(GATEWAY)),
+        _ => (CountScope::Cluster, None),
+    };
+    state.ingress.check_scope(over).map(|()| named).map_err(|only_here| push_error(&only_here))
 }
 
 /// goim's binder sends its errors with status 400 and the content type of plain text.
 fn bind_error(error: &BindError) -> Response {
     let message = &error.to_string();
-    json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None })
+    json(StatusCode::BAD_REQUEST, TEXT, &Envelope::<()> { code: REQUEST_ERROR, message, data: None, scope: None })
 }
 
 /// The code is the status, below 0.
 fn denied(denied: &Denied) -> Response {
     let kind = denied.kind();
     let code = -i32::from(kind.status().as_u16());
-    let mut response = json(kind.status(), JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None });
+    let mut response =
+        json(kind.status(), JSON, &Envelope::<()> { code, message: &denied.to_string(), data: None, scope: None });
     challenge(kind, &mut response);
     response
 }
 
 fn push_error(error: &PushError) -> Response {
-    let code = if matches!(error, PushError::Invalid(_)) { REQUEST_ERROR } else { SERVER_ERROR };
+    let code = match error {
+        PushError::Invalid(_) | PushError::TooLarge { .. } => REQUEST_ERROR,
+        PushError::Full | PushError::Unavailable(_) | PushError::Stopping => SERVER_ERROR,
+        PushError::Unknown(_) => IN_DOUBT,
+        PushError::OnlyHere => NOT_IMPLEMENTED,
+    };
     answer(code, &error.to_string())
 }
 
@@ -218,6 +248,10 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
         Ok(bound) => bound,
         Err(error) => return bind_error(&error),
     };
+    let scope = match scope(&state, &query) {
+        Ok(scope) => scope,
+        Err(only_here) => return only_here,
+    };
     let rooms = match state.registry.rooms().await {
         Ok(rooms) => rooms,
         Err(why) => return no_answer(why),
@@ -226,9 +260,9 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
         let of_type =
             rooms.iter().filter_map(|(room, count)| Some(Top { room_id: room.strip_prefix(&prefix)?, count: *count }));
         let top: Vec<Top<'_>> = of_type.take(limit).collect();
-        to_json(&Envelope { code: OK, message: "", data: Some(top) })
+        to_json(&Envelope { code: OK, message: "", data: Some(top), scope })
     };
-    let question = format!("top {limit} {prefix}");
+    let question = format!("top {limit} {} {prefix}", scope.is_some());
     state.renderings.answer(&rooms, question, JSON, &state.share(&head), render).unwrap_or_else(no_room)
 }
 
@@ -251,10 +285,14 @@ pub(super) async fn online_room(state: State, request: Request) -> Response {
         Ok(bound) => bound,
         Err(error) => return bind_error(&error),
     };
+    let scope = match scope(&state, &query) {
+        Ok(scope) => scope,
+        Err(only_here) => return only_here,
+    };
     let rooms = ids.iter().map(|id| format!("{prefix}{id}")).collect();
     match state.registry.counts(rooms).await {
         // Ordered by id, as Go writes maps.
-        Ok(counts) => data(ids.iter().zip(counts).collect::<BTreeMap<_, _>>()),
+        Ok(counts) => scoped(scope, ids.iter().zip(counts).collect::<BTreeMap<_, _>>()),
         Err(why) => no_answer(why),
     }
 }
@@ -267,11 +305,16 @@ struct Total {
 
 /// `GET /goim/online/total`.
 pub(super) async fn online_total(state: State, request: Request) -> Response {
-    if let Err(refusal) = asked(&state, request).await {
-        return refusal;
-    }
+    let head = match asked(&state, request).await {
+        Ok(head) => head,
+        Err(refusal) => return refusal,
+    };
+    let scope = match scope(&state, &Query::parse(head.uri.query())) {
+        Ok(scope) => scope,
+        Err(only_here) => return only_here,
+    };
     match state.registry.totals().await {
-        Ok(totals) => data(Total { conn_count: totals.connections, ip_count: totals.addresses }),
+        Ok(totals) => scoped(scope, Total { conn_count: totals.connections, ip_count: totals.addresses }),
         Err(why) => no_answer(why),
     }
 }

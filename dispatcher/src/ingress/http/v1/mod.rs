@@ -18,8 +18,8 @@ use super::state::State;
 use crate::gateways::NoAnswer;
 use crate::ingress::access::{PUSH, QUESTIONS};
 use crate::ingress::admit::{Invalid, Limits};
-use crate::ingress::{PushError, Pushed};
-use request::PushRequest;
+use crate::ingress::{CountScope, PushError, Pushed};
+use request::{AskedScope, PushRequest};
 
 const JSON: &str = "application/json";
 
@@ -37,7 +37,11 @@ fn push_error(failed: &PushError) -> Response {
     match failed {
         PushError::Invalid(Invalid::BodyTooLarge { .. }) => error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message),
         PushError::Invalid(_) => error(StatusCode::BAD_REQUEST, "bad_request", &message),
+        PushError::TooLarge { .. } => error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message),
         PushError::Full => try_later(StatusCode::TOO_MANY_REQUESTS, "bus_full", &message),
+        PushError::Unavailable(_) => try_later(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &message),
+        PushError::Unknown(_) => error(StatusCode::GATEWAY_TIMEOUT, "unknown", &message),
+        PushError::OnlyHere => error(StatusCode::NOT_IMPLEMENTED, "only_here", &message),
         PushError::Stopping => stopping(),
     }
 }
@@ -73,6 +77,8 @@ struct PushAnswer {
     id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     matched: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<AskedScope>,
 }
 
 /// `POST /v1/push`.
@@ -90,7 +96,7 @@ pub(super) async fn push(state: State, request: Request) -> Response {
         Ok(body) => body,
         Err(failed) => return body_error(failed),
     };
-    let PushRequest { target, op, body, dry_run } = match PushRequest::parse(&body.bytes) {
+    let PushRequest { target, op, body, dry_run, scope } = match PushRequest::parse(&body.bytes) {
         Ok(request) => request,
         Err(failed) => return error(StatusCode::BAD_REQUEST, "bad_request", &failed.sentence()),
     };
@@ -99,14 +105,22 @@ pub(super) async fn push(state: State, request: Request) -> Response {
     }
     let push = Push { target, op, body };
     let outcome = if dry_run {
-        state.ingress.dry_run(push).await.map(|matched| PushAnswer { id: None, matched })
+        let counted = state.ingress.dry_run(push, over(scope)).await;
+        counted.map(|matched| PushAnswer { id: None, matched, scope })
     } else {
         let pushed = state.ingress.push_counted(push).await;
-        pushed.map(|Pushed { id, matched }| PushAnswer { id: Some(id.to_string()), matched })
+        pushed.map(|Pushed { id, matched }| PushAnswer { id: Some(id.to_string()), matched, scope: None })
     };
     match outcome {
         Ok(answer) => json(StatusCode::OK, JSON, &answer),
         Err(failed) => push_error(&failed),
+    }
+}
+
+fn over(scope: Option<AskedScope>) -> CountScope {
+    match scope {
+        None => CountScope::Cluster,
+        Some(AskedScope::Gateway) => CountScope::Gateway,
     }
 }
 
@@ -115,6 +129,7 @@ pub(super) async fn push(state: State, request: Request) -> Response {
 #[serde(deny_unknown_fields)]
 struct OnlineQuery {
     limit: Option<String>,
+    scope: Option<AskedScope>,
 }
 
 impl OnlineQuery {
@@ -136,6 +151,8 @@ struct Online<'a> {
     addresses: u64,
     rooms: usize,
     top: Vec<OnlineRoom<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<AskedScope>,
 }
 
 #[derive(Serialize)]
@@ -150,14 +167,17 @@ pub(super) async fn online(state: State, request: Request) -> Response {
     if let Err(refusal) = state.check_access(&head, QUESTIONS).await {
         return denied(&refusal);
     }
-    let limit = match Query::<OnlineQuery>::try_from_uri(&head.uri) {
-        Ok(Query(query)) => query.limit(),
+    let (limit, scope) = match Query::<OnlineQuery>::try_from_uri(&head.uri) {
+        Ok(Query(query)) => (query.limit(), query.scope),
         Err(wrong) => return error(StatusCode::BAD_REQUEST, "bad_request", &wrong_query(&wrong)),
     };
     let Some(limit) = limit else {
         let message = format!("limit is a number from 1 to {ONLINE_ROOMS_MAX}");
         return error(StatusCode::BAD_REQUEST, "bad_request", &message);
     };
+    if let Err(only_here) = state.ingress.check_scope(over(scope)) {
+        return push_error(&only_here);
+    }
     let (totals, rooms) = match tokio::try_join!(state.registry.totals(), state.registry.rooms()) {
         Ok(answers) => answers,
         Err(NoAnswer::Gone) => return stopping(),
@@ -166,9 +186,9 @@ pub(super) async fn online(state: State, request: Request) -> Response {
     let (connections, addresses) = (totals.connections, totals.addresses);
     let render = |rooms: &[(String, u32)]| {
         let top = rooms.iter().take(limit).map(|(room, count)| OnlineRoom { room, count: *count }).collect();
-        to_json(&Online { connections, addresses, rooms: rooms.len(), top })
+        to_json(&Online { connections, addresses, rooms: rooms.len(), top, scope })
     };
-    let question = format!("online {limit} {connections} {addresses}");
+    let question = format!("online {limit} {connections} {addresses} {}", scope.is_some());
     let answered = state.renderings.answer(&rooms, question, JSON, &state.share(&head), render);
     answered.unwrap_or_else(|NoRoom| {
         let message = "too many long answers are being read, try again in a moment";

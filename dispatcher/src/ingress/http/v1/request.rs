@@ -7,7 +7,7 @@
 //!
 //! `target` has one of `key`, `keys`, `mid`, `mids`, `room` (a full room key) or `all` (true). The message is `text`
 //! or, as base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no
-//! message. A name that is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
+//! message; with `"scope": "gateway"` it counts this gateway's connections only. A name that is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use halley_protocol::push::Target;
 use halley_service::nearest::nearest;
-use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 
 /// Characters of a sentence about a request, part of which the sender chooses.
 const SENTENCE_CHARACTERS_MAX: usize = 300;
@@ -47,6 +47,8 @@ pub(super) enum RequestError {
     AllIsFalse,
     /// A speed for others than all.
     SpeedWithoutAll,
+    /// A scope for what is not counted.
+    ScopeWithoutDryRun,
     /// No target, or several.
     NotOneTarget,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for RequestError {
             RequestError::NoBase64(error) => write!(f, "\"body\" is no base64: {error}"),
             RequestError::AllIsFalse => f.write_str("\"target.all\" must be true"),
             RequestError::SpeedWithoutAll => f.write_str("\"speed\" goes with the target \"all\" only"),
+            RequestError::ScopeWithoutDryRun => f.write_str("\"scope\" goes with \"dry_run\" only"),
             RequestError::NotOneTarget => {
                 f.write_str("\"target\" names one of \"key\", \"keys\", \"mid\", \"mids\", \"room\" or \"all\"")
             }
@@ -88,6 +91,16 @@ pub(super) struct PushRequest {
     pub(super) op: i32,
     pub(super) body: Bytes,
     pub(super) dry_run: bool,
+    /// Over whom a dry run counts; `None` if nothing was said.
+    pub(super) scope: Option<AskedScope>,
+}
+
+/// A scope that was asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AskedScope {
+    /// The gateway in this process.
+    Gateway,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +112,7 @@ struct RequestFields {
     body: Option<String>,
     speed: Option<u32>,
     dry_run: Option<bool>,
+    scope: Option<AskedScope>,
 }
 
 #[derive(Deserialize)]
@@ -170,8 +184,11 @@ impl PushRequest {
         let Object(fields): Object<RequestFields> =
             serde_path_to_error::deserialize(&mut reader).map_err(RequestError::WrongShape)?;
         reader.end().map_err(RequestError::NoJson)?;
-        let RequestFields { target: Object(target), op, text, body, speed, dry_run } = fields;
+        let RequestFields { target: Object(target), op, text, body, speed, dry_run, scope } = fields;
         let dry_run = dry_run.unwrap_or(false);
+        if scope.is_some() && !dry_run {
+            return Err(RequestError::ScopeWithoutDryRun);
+        }
         let target = target.chosen(speed)?;
         let body = match (text, body) {
             (Some(_), Some(_)) => return Err(RequestError::TextAndBody),
@@ -180,7 +197,7 @@ impl PushRequest {
             (None, None) if dry_run => Bytes::new(),
             (None, None) => return Err(RequestError::NoMessage),
         };
-        Ok(PushRequest { target, op, body, dry_run })
+        Ok(PushRequest { target, op, body, dry_run, scope })
     }
 }
 
@@ -254,7 +271,10 @@ mod tests {
             (r#"{"all":true}"#, Target::All { speed: 0 }),
         ] {
             let request = parse(&format!(r#"{{"target":{target},"op":-1,"text":"hé"}}"#)).unwrap();
-            assert_eq!(request, PushRequest { target: expected, op: -1, body: "hé".into(), dry_run: false });
+            assert_eq!(
+                request,
+                PushRequest { target: expected, op: -1, body: "hé".into(), dry_run: false, scope: None }
+            );
         }
     }
 
