@@ -7,6 +7,7 @@ mod cluster;
 mod connection;
 mod golden;
 mod login;
+mod produces;
 mod reads;
 #[path = "../kafka/requests.rs"]
 mod requests;
