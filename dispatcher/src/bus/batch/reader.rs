@@ -15,9 +15,14 @@ pub struct ReadLimits {
     pub kept_bytes_max: usize,
 }
 
+/// [`ReadLimits::inflated_bytes_max`] where nobody says otherwise.
+pub const INFLATED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// [`ReadLimits::kept_bytes_max`] where nobody says otherwise: what zstd takes at its usual level, and some more.
+pub const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 impl Default for ReadLimits {
     fn default() -> Self {
-        ReadLimits { inflated_bytes_max: 64 * 1024 * 1024, kept_bytes_max: 4 * 1024 * 1024 }
+        ReadLimits { inflated_bytes_max: INFLATED_BYTES_MAX, kept_bytes_max: KEPT_BYTES_MAX }
     }
 }
 
