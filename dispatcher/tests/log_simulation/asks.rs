@@ -21,9 +21,9 @@ pub struct Asked {
     pub gateway: usize,
     pub life: u32,
     id: AskId,
-    ask: Ask,
+    pub ask: Ask,
     fate: Fate,
-    source: Source,
+    pub source: Source,
     /// It was answered; what comes now is late.
     is_over: bool,
     /// It waits at its broker for something to read.
@@ -42,13 +42,14 @@ pub struct Line {
     vain: BTreeMap<u64, usize>,
 }
 
-/// Answers that bring nothing which a reader may cause in one second: what waits half a second at each of three brokers,
-/// and what backs off.
+/// Answers that bring nothing which a reader may cause in one second: what waits half a second at each of three
+/// brokers, and what backs off.
 const VAIN_MAX: usize = 60;
 
 impl World {
     /// A reader asks.
-    pub fn ask(&mut self, gateway: usize, id: AskId, ask: Ask) {
+    pub fn ask(&mut self, gateway: usize, id: AskId, mut ask: Ask) {
+        self.twist_ask(&mut ask);
         let question = self.asks.len();
         let line = &mut self.gateways[gateway].line;
         let source = match &ask {
@@ -207,6 +208,7 @@ impl World {
                 brief(&answer)
             )
         });
+        let answer = self.twisted(question, answer);
         self.hand_in(gateway, id, answer);
     }
 

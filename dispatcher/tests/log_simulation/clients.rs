@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::faults::Fault;
 use crate::gateways::{Gateway, Item};
 use crate::oracle::Name;
 use crate::world::{Event, World};
@@ -19,6 +20,8 @@ pub struct Client {
     got: BTreeSet<u64>,
     /// It was ordered to go because of a gap.
     is_shed: bool,
+    /// Its names are counted in the filter.
+    is_counted: bool,
     number: u64,
 }
 
@@ -37,6 +40,18 @@ impl Client {
 impl Gateway {
     /// The early filter counts up before the client is told, and down after its entry is gone.
     fn count(&mut self, names: &[Name], is_up: bool) {
+        let it = &self.interest;
+        for name in names {
+            match (name, is_up) {
+                (Name::Key(key), true) => it.raise_key(key),
+                (Name::Key(key), false) => it.lower_key(key),
+                (Name::Mid(mid), true) => it.raise_mid(*mid),
+                (Name::Mid(mid), false) => it.lower_mid(*mid),
+                (Name::Room(room), true) => it.raise_room(room),
+                (Name::Room(room), false) => it.lower_room(room),
+                (Name::All(_), _) => {}
+            }
+        }
         for name in names {
             let clients = self.names.entry(name.clone()).or_default();
             *clients = if is_up { *clients + 1 } else { *clients - 1 };
@@ -59,10 +74,13 @@ impl World {
             return;
         }
         let names = vec![Name::Key(format!("k{key}")), Name::Mid(mid), Name::Room(format!("live://{room}"))];
-        it.count(&names, true);
+        if self.fault != Some(Fault::RaisedLate) {
+            it.count(&names, true);
+        }
         self.clients += 1;
         let (number, life) = (self.clients, it.life);
-        it.clients.push(Client { names, told: None, got: BTreeSet::new(), is_shed: false, number });
+        let is_counted = self.fault != Some(Fault::RaisedLate);
+        it.clients.push(Client { names, told: None, got: BTreeSet::new(), is_shed: false, is_counted, number });
         let told = self.chance.time(10, 30_000);
         self.queue.after(told, Event::ClientTold { gateway, life, client: number });
     }
@@ -74,8 +92,19 @@ impl World {
             let (until, life) = (it.hangs_until, it.life);
             return self.queue.at(until, Event::ClientTold { gateway, life, client });
         }
-        if let Some(client) = it.clients.iter_mut().find(|it| it.number == client) {
-            client.told = Some(now);
+        let Some(index) = it.clients.iter().position(|it| it.number == client) else { return };
+        if self.fault == Some(Fault::RaisedLate) {
+            // Told, and counted a little later.
+            if it.clients[index].told.is_none() {
+                it.clients[index].told = Some(now);
+                let life = it.life;
+                return self.queue.after(Duration::from_millis(300), Event::ClientTold { gateway, life, client });
+            }
+            let names = it.clients[index].names.clone();
+            it.clients[index].is_counted = true;
+            it.count(&names, true);
+        } else {
+            it.clients[index].told = Some(now);
         }
         self.note(|| format!("client {client} of gateway {gateway} is in"));
     }
@@ -90,17 +119,39 @@ impl World {
     }
 
     fn client_leaves(&mut self, gateway: usize, index: usize) {
+        let it = &mut self.gateways[gateway];
+        if self.fault == Some(Fault::LoweredFirst) && it.clients[index].is_counted {
+            it.clients[index].is_counted = false;
+            let names = it.clients[index].names.clone();
+            it.count(&names, false);
+            let (life, client) = (it.life, it.clients[index].number);
+            return self.queue.after(Duration::from_millis(300), Event::ClientGone { gateway, life, client });
+        }
         self.check_client(gateway, index, false);
         let it = &mut self.gateways[gateway];
         let client = it.clients.remove(index);
-        it.count(&client.names, false);
+        if client.is_counted {
+            it.count(&client.names, false);
+        }
+    }
+
+    /// Somebody goes who was not counted any more.
+    pub fn client_gone(&mut self, gateway: usize, client: u64) {
+        if let Some(index) = self.gateways[gateway].clients.iter().position(|it| it.number == client) {
+            self.client_leaves(gateway, index);
+        }
     }
 
     /// The order to shed who is online now; they go one by one.
     pub fn shed(&mut self, gateway: usize) {
+        let (sheds_newcomers, sheds_half) = (self.lacks(Fault::ShedsNewcomers), self.lacks(Fault::ShedsHalf));
         let it = &mut self.gateways[gateway];
         let life = it.life;
-        for client in it.clients.iter_mut().filter(|client| client.told.is_some() && !client.is_shed) {
+        let concerns = |client: &Client| (client.told.is_some() || sheds_newcomers) && !client.is_shed;
+        for client in it.clients.iter_mut().filter(|client| concerns(client)) {
+            if sheds_half && client.number % 2 == 0 {
+                continue;
+            }
             client.is_shed = true;
             let goes = self.chance.time(1_000, 3_000_000);
             self.queue.after(goes, Event::ClientShed { gateway, life, client: client.number });
@@ -115,6 +166,12 @@ impl World {
             return self.queue.at(until, Event::ClientShed { gateway, life, client });
         }
         if let Some(index) = it.clients.iter().position(|it| it.number == client) {
+            let told = it.clients[index].told;
+            let is_right = told.is_some_and(|told| it.memory.holes.iter().any(|hole| hole.is_for(told)));
+            assert!(
+                is_right,
+                "client {client} of gateway {gateway}, in since {told:?}, is shed and has missed nothing"
+            );
             self.client_leaves(gateway, index);
         }
     }
@@ -128,6 +185,12 @@ impl World {
         let it = &self.gateways[gateway];
         let client = &it.clients[index];
         let Some(told) = client.told.filter(|_| is_end || !it.owes_a_gap()) else { return };
+        let is_shed = client.is_shed || !it.memory.holes.iter().any(|hole| hole.is_for(told));
+        assert!(
+            is_shed,
+            "client {} of gateway {gateway}, in since {told:?}, missed something and stays",
+            client.number
+        );
         // Where a log was cut off, what came in its place is read as far as the leader knows of it.
         if it.core.counts().truncated > 0 {
             assert!(self.oracle.is_unclean, "gateway {gateway} went back in a log that nothing was cut off from");

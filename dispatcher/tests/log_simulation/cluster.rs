@@ -419,6 +419,12 @@ impl Cluster {
         self.stirred.insert(partition);
     }
 
+    /// As if nobody else had to have it.
+    pub fn answer_at_once(&mut self, id: i32, partition: i32, ticket: u64) {
+        let base = self.replica(id, partition).and_then(|replica| replica.give_away(ticket));
+        self.produced.extend(base.map(|base| (ticket, code::NONE, base)));
+    }
+
     /// The broker waits no longer for the others to have what it appended.
     pub fn expire(&mut self, id: i32, partition: i32, ticket: u64) {
         if self.replica(id, partition).is_some_and(|replica| replica.expire(ticket)) {

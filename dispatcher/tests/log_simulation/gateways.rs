@@ -9,12 +9,15 @@ use halley_dispatcher::bus::batch::{BatchReader, ReadLimits};
 use halley_dispatcher::bus::log::{Answer, AskId};
 use halley_dispatcher::consume::reader::{Batch, Reader, Settings};
 use halley_dispatcher::gateways::{Gap, GapReason};
+use halley_protocol::push::interest::Interest;
+use halley_protocol::push::look::Look;
 use halley_protocol::push::{PushRecord, Target};
 
 use crate::asks::Line;
 use crate::batch::push_number;
 use crate::chance::Chance;
 use crate::clients::Client;
+use crate::faults::Fault;
 use crate::oracle::{Hole, Memory, Name};
 use crate::world::{Event, World};
 
@@ -50,8 +53,10 @@ pub struct Gateway {
     pub intake: VecDeque<Item>,
     intake_max: usize,
     feed_is_busy: bool,
-    /// Names by the clients that have them: the early filter.
+    /// Names by the clients that have them.
     pub names: BTreeMap<Name, usize>,
+    /// The early filter. It may let more pass, by a chance of its own: what passes must be in `names` too.
+    pub interest: Interest,
     pub clients: Vec<Client>,
     /// The topic of which gaps were told, and the newest that was heard of.
     topic_told: u8,
@@ -97,6 +102,7 @@ impl Gateway {
             intake_max: chance.between(1, 5),
             feed_is_busy: false,
             names: BTreeMap::new(),
+            interest: Interest::new(0),
             clients: Vec::new(),
             topic_told: 0,
             topic_heard: 0,
@@ -173,7 +179,8 @@ impl World {
         }
         self.hand_over(gateway);
         let it = &mut self.gateways[gateway];
-        if !it.is_open && !it.is_draining && it.core.is_started() {
+        let opens = it.core.is_started() || self.fault == Some(Fault::ListensFirst);
+        if !it.is_open && !it.is_draining && opens {
             it.is_open = true;
             self.note(|| format!("gateway {gateway} opens"));
         }
@@ -198,6 +205,7 @@ impl World {
         loop {
             let it = &mut self.gateways[gateway];
             if it.intake.len() >= it.intake_max || !it.core.has_work() {
+                self.move_on(gateway);
                 break;
             }
             if let Some(gap) = it.core.take_gap() {
@@ -205,6 +213,7 @@ impl World {
                 let it = &mut self.gateways[gateway];
                 it.intake.push_back(item);
                 it.core.admitted(0);
+                self.done_early(gateway);
                 continue;
             }
             let deliveries = self.read_on(gateway);
@@ -215,9 +224,44 @@ impl World {
                 let bytes = deliveries.len() * 100;
                 it.core.admitted(bytes);
                 it.intake.push_back(Item::Deliver(deliveries));
+                self.done_early(gateway);
             }
         }
         self.feed_starts(gateway);
+    }
+
+    /// Against the rule, records are read on for which there is no place.
+    fn move_on(&mut self, gateway: usize) {
+        if self.lacks(Fault::MovedWithoutPlace)
+            && self.gateways[gateway].core.has_work()
+            && !self.gateways[gateway].owes_a_gap()
+        {
+            self.read_on(gateway);
+            self.gateways[gateway].core.nothing_admitted();
+        }
+    }
+
+    /// Against the rule, what was admitted is done with.
+    fn done_early(&mut self, gateway: usize) {
+        if self.lacks(Fault::DoneWhenAdmitted) {
+            self.gateways[gateway].core.answered();
+        }
+    }
+
+    /// Nothing is done with that waits.
+    fn check_done(&self, gateway: usize) {
+        let it = &self.gateways[gateway];
+        let waiting = it.intake.iter().filter_map(|item| match item {
+            Item::Deliver(deliveries) => Some(deliveries),
+            Item::Gap(_) => None,
+        });
+        for (number, _) in waiting.flatten().filter(|_| !self.oracle.is_unclean) {
+            let sent = &self.oracle.sent[usize::try_from(*number).expect("ours")];
+            let spot = sent.spots[0];
+            let done = it.core.done(spot.partition).unwrap_or(0);
+            let is_wrong = spot.topic == it.topic() && done > spot.offset;
+            assert!(!is_wrong, "gateway {gateway} says that {done} is done with, and {spot:?} waits");
+        }
     }
 
     /// Records for one handover.
@@ -238,6 +282,9 @@ impl World {
             for record in records {
                 let record = record?;
                 let Some(value) = record.value.filter(|_| record.offset >= batch.from) else { continue };
+                if !it.interest.concerns(&Look::at(value)) {
+                    continue;
+                }
                 let value = bytes::Bytes::copy_from_slice(value);
                 let Ok(push) = PushRecord::decode(&value) else { continue };
                 numbers.push((record.offset, push_number(&value), names_of(&push.push.target)));
@@ -270,6 +317,10 @@ impl World {
         self.note(|| format!("gateway {gateway} is told {gap:?}"));
         let it = &mut self.gateways[gateway];
         it.gaps += 1;
+        if self.fault == Some(Fault::GapIsSilent) {
+            it.topic_told = it.topic_heard;
+            return Item::Gap(Vec::new());
+        }
         let mut holes = Vec::new();
         let is_new_topic = gap.why == GapReason::NewTopic;
         for (partition, offsets) in &gap.partitions {
@@ -318,6 +369,8 @@ impl World {
             return;
         }
         it.feed_is_busy = false;
+        self.check_done(gateway);
+        let it = &mut self.gateways[gateway];
         match it.intake.pop_front().expect("feed is busy with it") {
             Item::Deliver(deliveries) => {
                 for (number, names) in deliveries {
@@ -325,10 +378,13 @@ impl World {
                 }
             }
             Item::Gap(holes) => {
+                let is_told = !holes.is_empty();
                 for hole in holes {
                     it.memory.holes[hole].at = now;
                 }
-                self.shed(gateway);
+                if is_told {
+                    self.shed(gateway);
+                }
             }
         }
         let answers = self.chance.time(10, 2_000);
@@ -349,7 +405,9 @@ impl World {
             self.queue.at(until, Event::HandoverAnswered { gateway, life });
             return;
         }
-        it.core.answered();
+        if self.fault != Some(Fault::DoneWhenAdmitted) {
+            it.core.answered();
+        }
         self.turn(gateway);
     }
 

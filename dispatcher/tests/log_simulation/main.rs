@@ -9,7 +9,9 @@ mod chance;
 mod chaos;
 mod clients;
 mod cluster;
+mod faults;
 mod gateways;
+mod lies;
 mod network;
 mod oracle;
 mod producers;
@@ -17,13 +19,18 @@ mod queue;
 mod replica;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
 
+use faults::Fault;
 use oracle::Trace;
 use world::World;
 
 /// Runs in one `cargo test`; `HALLEY_SIMULATIONS` sets another number.
 const RUNS: u64 = 2_000;
+/// Runs in which each planted fault is found.
+const FAULT_RUNS: u64 = 600;
 /// Failing seeds after which no further one is looked for.
 const FAILURES_MAX: usize = 10;
 /// Lines of the trace that a failing run prints; `HALLEY_TRACE` sets another number.
@@ -33,21 +40,37 @@ fn number_in(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
+thread_local! {
+    /// Why the run of this thread failed, while one is under way.
+    static WHY: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Panics of a run are kept for whoever tells of them; all others are told as ever.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = take_hook();
+        set_hook(Box::new(move |panic| {
+            let is_run = WHY.with_borrow(Option::is_some);
+            if is_run { WHY.set(Some(panic.to_string())) } else { tell(panic) }
+        }));
+    });
+}
+
 /// One run: what it came to, or why it failed; with its trace, if that is wanted.
-fn run(seed: u64, is_traced: bool) -> (Result<(usize, usize), String>, Trace) {
-    let mut world = World::new(seed);
+fn run(seed: u64, fault: Option<Fault>, is_traced: bool) -> (Result<(usize, usize), String>, Trace) {
+    keep_panics();
+    let mut world = World::new(seed, fault);
     world.oracle.trace.is_kept = is_traced;
+    WHY.set(Some(String::new()));
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let why = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
-        Ok(text) => *text,
-        Err(panic) => panic.downcast::<&str>().map_or("it panicked".into(), |text| (*text).into()),
-    };
-    (outcome.map_err(why), world.oracle.trace)
+    let why = WHY.take().unwrap_or_default();
+    (outcome.map_err(|_| why), world.oracle.trace)
 }
 
 /// A run that failed, once more, with what happened in it.
 fn explain(seed: u64) {
-    let (outcome, trace) = run(seed, true);
+    let (outcome, trace) = run(seed, fault(), true);
     let lines = number_in("HALLEY_TRACE").unwrap_or(TRACE_LINES);
     trace.last(usize::try_from(lines).expect("64 bits")).iter().for_each(|line| eprintln!("{line}"));
     eprintln!("seed {seed} failed: {}", outcome.expect_err("two runs of one seed are the same"));
@@ -55,12 +78,18 @@ fn explain(seed: u64) {
     eprintln!("    HALLEY_SEED={seed} cargo test -p halley-dispatcher --test log_simulation replay -- --nocapture");
 }
 
+/// The rule that `HALLEY_FAULT` leaves out, by its name in `faults`.
+fn fault() -> Option<Fault> {
+    let name = std::env::var("HALLEY_FAULT").ok()?;
+    Some(Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name).expect("a name of `faults`"))
+}
+
 /// Every promise holds on every seed.
 #[test]
 fn seeded_runs() {
     let first = number_in("HALLEY_FIRST_SEED").unwrap_or(0);
     let runs = number_in("HALLEY_SIMULATIONS").unwrap_or(RUNS);
-    let failed = (first..first + runs).filter_map(|seed| Some((seed, run(seed, false).0.err()?)));
+    let failed = (first..first + runs).filter_map(|seed| Some((seed, run(seed, fault(), false).0.err()?)));
     let failed: Vec<(u64, String)> = failed.take(FAILURES_MAX).collect();
     if let Some(&(seed, _)) = failed.first() {
         explain(seed);
@@ -73,7 +102,7 @@ fn seeded_runs() {
 #[test]
 fn replay() {
     let seed = number_in("HALLEY_SEED").unwrap_or(u64::MAX);
-    if run(seed, false).0.is_err() {
+    if run(seed, fault(), false).0.is_err() {
         explain(seed);
         panic!("seed {seed} failed");
     }
@@ -83,6 +112,28 @@ fn replay() {
 #[test]
 fn a_seed_is_one_run() {
     for seed in [3, 77, 1234] {
-        assert_eq!(run(seed, false).0, run(seed, true).0);
+        assert_eq!(run(seed, None, false).0, run(seed, None, true).0);
+    }
+}
+
+/// Without any one of the rules some run fails: each fault is found within its seeds.
+#[test]
+fn planted_faults_are_found() {
+    let is_found = |fault: Fault| (0..FAULT_RUNS).any(|seed| run(seed, Some(fault), false).0.is_err());
+    let missed: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| !is_found(*fault)).collect();
+    assert_eq!(missed, []);
+}
+
+/// Prints how many of the first runs find each fault; `HALLEY_SIMULATIONS` sets their number.
+#[test]
+#[ignore = "prints a table: cargo test -p halley-dispatcher --test log_simulation how_often -- --ignored --nocapture"]
+fn how_often_faults_are_found() {
+    let runs = number_in("HALLEY_SIMULATIONS").unwrap_or(200);
+    for fault in Fault::ALL {
+        let failed: Vec<(u64, String)> =
+            (0..runs).filter_map(|seed| Some((seed, run(seed, Some(fault), false).0.err()?))).collect();
+        let first =
+            failed.first().map_or(String::new(), |(seed, why)| format!("first {seed}: {}", why.replace('\n', " ")));
+        println!("{:>4} of {runs} find {fault:?}; {first}", failed.len());
     }
 }

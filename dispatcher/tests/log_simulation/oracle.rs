@@ -66,6 +66,13 @@ pub struct Hole {
     pub at: Duration,
 }
 
+impl Hole {
+    /// Whether who was told to be in then is shed for it.
+    pub fn is_for(&self, told: Duration) -> bool {
+        self.at != Duration::MAX && told <= self.at
+    }
+}
+
 /// One life of a gateway's process.
 #[derive(Debug, Default)]
 pub struct Memory {

@@ -2,23 +2,24 @@
 //! who waits for which answer; decides what is published and for whom, never when anything is sent: that is
 //! [`halley_dispatcher::bus::kafka::produce`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use halley_dispatcher::bus::Record;
-use halley_dispatcher::bus::batch::Codec;
+use halley_dispatcher::bus::batch::{self, Codec};
 use halley_dispatcher::bus::kafka::produce::act::{Action, Answer, Identity, PushId, Request, RequestId};
 use halley_dispatcher::bus::kafka::produce::core::Produce;
 use halley_dispatcher::bus::kafka::produce::settings::Settings;
 use halley_dispatcher::bus::log::TopicId;
 use halley_dispatcher::bus::partition::partition_of;
+use halley_dispatcher::bus::{Position, PublishError, Record};
 use halley_protocol::push::{Push, PushRecord, Target};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use crate::cluster::{index, number};
+use crate::faults::Fault;
 use crate::network::Fate;
 use crate::oracle::{Name, Sent, Told};
 use crate::replica::code;
@@ -35,6 +36,9 @@ pub struct Producer {
     wakes: Option<Duration>,
     /// Questions and batches that it sent.
     pub requests: usize,
+    /// By partition, for who keeps them against the rule.
+    ids: BTreeMap<i32, i64>,
+    sent: BTreeSet<(i32, i64, i32)>,
 }
 
 /// A request on its way: its batches as bytes, and the answers so far.
@@ -62,7 +66,15 @@ impl Producer {
             ..Settings::default()
         };
         let core = Produce::new(settings, SmallRng::seed_from_u64(seed));
-        Producer { core, life, open: BTreeMap::new(), wakes: None, requests: 0 }
+        Producer {
+            core,
+            life,
+            open: BTreeMap::new(),
+            wakes: None,
+            requests: 0,
+            ids: BTreeMap::new(),
+            sent: BTreeSet::new(),
+        }
     }
 }
 
@@ -128,7 +140,7 @@ impl World {
         match self.chance.below(10) {
             0..4 => {
                 let keys = 1 + self.chance.below(3);
-                let keys: std::collections::BTreeSet<usize> = (0..keys).map(|_| self.chance.below(8)).collect();
+                let keys: BTreeSet<usize> = (0..keys).map(|_| self.chance.below(8)).collect();
                 keys.into_iter().map(|key| Name::Key(format!("k{key}"))).collect()
             }
             4..6 => vec![Name::Mid(i64::try_from(1 + self.chance.below(4)).expect("few"))],
@@ -149,7 +161,7 @@ impl World {
                 Action::Done { push, outcome } => {
                     let numbers = self.producers[producer].open.remove(&push).expect("it was admitted");
                     self.note(|| format!("producer {producer} answers {numbers:?}: {outcome:?}"));
-                    self.oracle.answered(&numbers, &outcome);
+                    self.oracle.answered(&numbers, &self.told(outcome));
                 }
             }
         }
@@ -158,6 +170,19 @@ impl World {
             let life = self.producers[producer].life;
             self.producers[producer].wakes = next;
             self.queue.at(at, Event::ProducerWakes { producer, life });
+        }
+    }
+
+    /// What the publisher is told.
+    fn told(&self, outcome: Result<Vec<Position>, PublishError>) -> Result<Vec<Position>, PublishError> {
+        match outcome {
+            Err(PublishError::Unknown(why))
+                if self.lacks(Fault::LastAnswerDecides) && why.contains("(error 19)")
+                    || self.lacks(Fault::PartDecides) && why.contains("part of it") =>
+            {
+                Err(PublishError::Unavailable(why))
+            }
+            other => other,
         }
     }
 
@@ -202,7 +227,11 @@ impl World {
 
     pub fn identity_arrives(&mut self, producer: usize, partition: i32, is_there: bool) {
         let given = if is_there {
-            Ok(Identity { id: self.cluster.new_producer(), epoch: 0 })
+            let mut id = self.cluster.new_producer();
+            if self.lacks(Fault::IdIsKept) {
+                id = *self.producers[producer].ids.entry(partition).or_insert(id);
+            }
+            Ok(Identity { id, epoch: 0 })
         } else {
             Err(Arc::from("nobody answered"))
         };
@@ -217,6 +246,7 @@ impl World {
         assert!(self.queue.now <= request.write_by, "P5: nothing is sent after its time");
         let batches =
             request.batches.iter().map(|(partition, batch)| (*partition, batch.encoded(Codec::None))).collect();
+        let batches = self.resigned(producer, request, batches);
         let flight = Flight {
             producer,
             life,
@@ -244,6 +274,22 @@ impl World {
         self.queue.at(request.answer_by, Event::FlightLost(id));
     }
 
+    /// The batches as they are; against the rule, those that were sent before under a new id.
+    fn resigned(&mut self, producer: usize, request: &Request, batches: Vec<(i32, Bytes)>) -> Vec<(i32, Bytes)> {
+        if !self.lacks(Fault::NewIdOnRetry) {
+            return batches;
+        }
+        let batches = batches.into_iter().zip(&request.batches).map(|((partition, bytes), (_, batch))| {
+            if self.producers[producer].sent.insert((partition, batch.identity.id, batch.sequence)) {
+                return (partition, bytes);
+            }
+            let producer_id = self.cluster.new_producer();
+            let identity = batch::Identity { producer_id, producer_epoch: 0, base_sequence: 0 };
+            (partition, batch::writer::signed_by(bytes, identity))
+        });
+        batches.collect()
+    }
+
     /// A request reaches its broker.
     pub fn flight_arrives(&mut self, id: usize) {
         let Flight { broker, topic, .. } = self.flights[id];
@@ -262,6 +308,9 @@ impl World {
             let ticket = u64::try_from(self.tickets.len()).expect("few");
             self.tickets.push((id, partition));
             self.cluster.produce(broker, topic, partition, &bytes, ticket);
+            if self.lacks(Fault::LeaderAlone) {
+                self.cluster.answer_at_once(broker, partition, ticket);
+            }
             self.queue.after(Duration::from_millis(1_500), Event::ProduceExpires { broker, partition, ticket });
         }
     }
@@ -286,7 +335,11 @@ impl World {
         if std::mem::replace(&mut flight.is_over, true) || flight.life != self.producers[flight.producer].life {
             return;
         }
-        let (producer, request, answers) = (flight.producer, flight.request, std::mem::take(&mut flight.answers));
+        let (producer, request, mut answers) = (flight.producer, flight.request, std::mem::take(&mut flight.answers));
+        let is_definite = self.lacks(Fault::NotLeaderIsRefused);
+        for (_, answer) in answers.iter_mut().filter(|(_, it)| is_definite && it.code == code::NOT_LEADER_OR_FOLLOWER) {
+            answer.code = code::NOT_ENOUGH_REPLICAS;
+        }
         let throttle = if self.chance.in_1000(30) { self.chance.time(1_000, 500_000) } else { Duration::ZERO };
         self.note(|| format!("producer {producer} hears {request:?}: {answers:?}"));
         self.producers[producer].core.answered(self.queue.now, request, &answers, throttle);
@@ -299,6 +352,7 @@ impl World {
             return;
         }
         let (producer, request, is_written) = (flight.producer, flight.request, flight.fate.is_written);
+        let is_written = is_written && !self.lacks(Fault::SilenceIsRefused);
         self.note(|| format!("producer {producer} has lost {request:?}"));
         self.producers[producer].core.lost(self.queue.now, request, is_written, &Arc::from("the connection broke"));
         self.act(producer);

@@ -148,6 +148,13 @@ impl Replica {
         }
     }
 
+    /// A produce request does not wait for others: where it lies, if it did wait.
+    pub fn give_away(&mut self, ticket: u64) -> Option<i64> {
+        let Role::Leader(lead) = &mut self.role else { return None };
+        let at = lead.waiting.iter().position(|waiting| waiting.ticket == ticket)?;
+        Some(lead.waiting.remove(at).base)
+    }
+
     /// A produce request waits no longer. Whether it did.
     pub fn expire(&mut self, ticket: u64) -> bool {
         let Role::Leader(lead) = &mut self.role else { return false };
@@ -381,8 +388,8 @@ impl Replica {
         Ok(Place { offset: self.start, epoch })
     }
 
-    /// Kafka's Fetch of a consumer. A first batch that is longer than `bytes_max` comes whole where `whole` says so; what
-    /// does not fit is cut off.
+    /// Kafka's Fetch of a consumer. A first batch that is longer than `bytes_max` comes whole where `whole` says so;
+    /// what does not fit is cut off.
     pub fn read(&mut self, from: ReadFrom, bytes_max: usize, whole: bool) -> Result<Slice, Refusal> {
         self.check(from.leader_epoch)?;
         let Place { offset, epoch } = from.place;
@@ -444,7 +451,8 @@ pub enum Fetched {
     Batches(Vec<Rc<Batch>>, i64, i64),
 }
 
-/// The largest epoch up to `epoch` and where it ends, as Kafka's `LeaderEpochFileCache` says; `None` where it does not know.
+/// The largest epoch up to `epoch` and where it ends, as Kafka's `LeaderEpochFileCache` says; `None` where it does not
+/// know.
 fn end_of_epoch(epochs: &[(i32, i64)], epoch: i32, end: i64) -> Option<(i32, i64)> {
     let above = epochs.partition_point(|&(known, _)| known <= epoch);
     let last = epochs.last()?.0;

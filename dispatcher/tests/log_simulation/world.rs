@@ -9,6 +9,7 @@ use halley_dispatcher::bus::log::{Answer, AskId, Topology};
 use crate::asks::Asked;
 use crate::chance::Chance;
 use crate::cluster::{Cluster, number};
+use crate::faults::Fault;
 use crate::gateways::Gateway;
 use crate::network::{Fate, Weather};
 use crate::oracle::Oracle;
@@ -105,6 +106,12 @@ pub enum Event {
         life: u32,
         client: u64,
     },
+    /// Somebody goes whose names are not counted any more.
+    ClientGone {
+        gateway: usize,
+        life: u32,
+        client: u64,
+    },
     ClientShed {
         gateway: usize,
         life: u32,
@@ -142,15 +149,18 @@ pub struct World {
     pub flights: Vec<Flight>,
     pub tickets: Vec<(usize, i32)>,
     pub is_calm: bool,
+    /// The rule that is left out.
+    pub fault: Option<Fault>,
     pub steps: usize,
     learning: BTreeSet<i32>,
     replicating: BTreeSet<(i32, i32)>,
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub fn new(seed: u64, fault: Option<Fault>) -> World {
         let mut chance = Chance::new(seed);
-        let is_unclean = chance.in_1000(100);
+        // Only there it matters whether epochs are told.
+        let is_unclean = chance.in_1000(100) || fault == Some(Fault::EpochNotTold);
         let plan = Plan { busy: Duration::from_secs(40), calm: Duration::from_secs(40) };
         let partitions = chance.between(1, 4);
         let cluster = Cluster::new(3, partitions, is_unclean, &mut chance);
@@ -171,6 +181,7 @@ impl World {
             flights: Vec::new(),
             tickets: Vec::new(),
             is_calm: false,
+            fault,
             steps: 0,
             learning: BTreeSet::new(),
             replicating: BTreeSet::new(),
@@ -182,6 +193,11 @@ impl World {
         world.queue.after(Duration::from_millis(500), Event::Chaos);
         world.queue.after(Duration::from_millis(200), Event::Heartbeat);
         world
+    }
+
+    /// Whether this rule is left out.
+    pub fn lacks(&self, rule: Fault) -> bool {
+        self.fault == Some(rule)
     }
 
     pub fn note(&mut self, line: impl FnOnce() -> String) {
@@ -261,11 +277,17 @@ impl World {
             Event::ClientTold { gateway, life, client } if self.lives(gateway, life) => {
                 self.client_told(gateway, client);
             }
+            Event::ClientGone { gateway, life, client } if self.lives(gateway, life) => {
+                self.client_gone(gateway, client);
+            }
             Event::ClientShed { gateway, life, client } if self.lives(gateway, life) => {
                 self.client_shed(gateway, client);
             }
             Event::DrainsOn { .. } | Event::HandsIn { .. } | Event::GatewayWakes { .. } | Event::FeedDone { .. } => {}
-            Event::HandoverAnswered { .. } | Event::ClientTold { .. } | Event::ClientShed { .. } => {}
+            Event::ClientGone { .. }
+            | Event::HandoverAnswered { .. }
+            | Event::ClientTold { .. }
+            | Event::ClientShed { .. } => {}
             Event::ProduceExpires { broker, partition, ticket } => self.cluster.expire(broker, partition, ticket),
         }
     }
