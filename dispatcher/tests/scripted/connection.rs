@@ -180,6 +180,7 @@ fn answers_out_of_order_end_the_connection() {
             (ErrorKind::Unsuited, "broker 1 (kafka:9092) answered to something that it was not asked")
         );
         let done = done(&mut connection);
+        assert_eq!(done.iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 2], "{order}: everybody is told");
         assert_eq!(done.iter().filter(|(_, result)| result.is_ok()).count(), answered, "{order}");
         assert!(done.iter().filter_map(|(_, result)| result.as_ref().err()).all(|error| error.written));
     }

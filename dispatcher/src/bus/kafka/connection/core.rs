@@ -331,8 +331,8 @@ impl<T> Connection<T> {
 
     fn frame(&mut self, now: Duration, frame: Bytes) {
         let answered = answer::correlation(&frame);
-        let expected = self.sent.front().map(|sent| sent.correlation);
-        let Some(sent) = self.sent.pop_front().filter(|_| answered == expected) else {
+        let is_next = self.sent.front().is_some_and(|sent| Some(sent.correlation) == answered);
+        let Some(sent) = is_next.then(|| self.sent.pop_front()).flatten() else {
             let text = format!("{} answered to something that it was not asked", self.profile.broker);
             return self.close(ErrorKind::Unsuited, &text);
         };
