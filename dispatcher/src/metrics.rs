@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use halley_service::metrics::{Collect, Exposition, Kind as MetricKind};
+use halley_service::metrics::{Collect, Exposition, Kind as MetricKind, Plain};
 
 use crate::bus::kafka::producer::{KafkaProducer, PRODUCE_US};
+use crate::consume::reader::{Counts, FETCH_BOUNDS};
+use crate::consume::stats::{Consumed, DECODE_BOUNDS, LogStats};
 use crate::ingress::Ingress;
 use crate::stats::{Kind, Outcome, Stats};
 
@@ -22,7 +24,7 @@ impl Collect for IngressMetrics {
                 family.sample(&[("kind", &kind.label()), ("outcome", &outcome.label())], stats.pushes(kind, outcome));
             }
         }
-        let plain: [(&'static str, MetricKind, &str, u64); 7] = [
+        let plain: [(&'static str, MetricKind, &str, u64); 6] = [
             (
                 "halley_ingress_accepted_bytes_total",
                 MetricKind::Counter,
@@ -44,7 +46,6 @@ impl Collect for IngressMetrics {
                 stats.delivered_records(),
             ),
             ("halley_bus_batches_total", MetricKind::Counter, "Hand-overs they took.", stats.delivered_batches()),
-            ("halley_bus_skipped_total", MetricKind::Counter, "Records that were no push.", stats.skipped_records()),
         ];
         for (name, kind, help, value) in plain {
             out.family(name, kind, help).sample(&[], value);
@@ -73,6 +74,123 @@ impl Collect for ProducerMetrics {
             &[],
             &PRODUCE_US,
             &counts.times.read(),
+        );
+    }
+}
+
+/// What is counted while the log is read.
+pub struct LogMetrics(pub Arc<LogStats>);
+
+/// What the reader counts.
+const READER: [Plain<Counts>; 13] = [
+    ("halley_log_reads_total", MetricKind::Counter, "Reads that the log was asked for.", |counts| counts.reads),
+    (
+        "halley_log_topology_asks_total",
+        MetricKind::Counter,
+        "Times that the log's partitions and leaders were asked for.",
+        |counts| counts.topology_asks,
+    ),
+    (
+        "halley_log_edge_asks_total",
+        MetricKind::Counter,
+        "Times that the ends of partitions were asked for.",
+        |counts| counts.edge_asks,
+    ),
+    ("halley_log_failed_total", MetricKind::Counter, "Questions to the log that failed as a whole.", |counts| {
+        counts.failed
+    }),
+    ("halley_log_refused_total", MetricKind::Counter, "Partitions that a leader did not answer for.", |counts| {
+        counts.refused
+    }),
+    ("halley_log_late_total", MetricKind::Counter, "Answers for a partition that came too late to count.", |counts| {
+        counts.late
+    }),
+    ("halley_log_read_bytes_total", MetricKind::Counter, "Bytes of batches read.", |counts| counts.bytes),
+    ("halley_log_read_batches_total", MetricKind::Counter, "Batches read.", |counts| counts.batches),
+    (
+        "halley_log_gaps_total",
+        MetricKind::Counter,
+        "Times that records of the log were left out; who was connected is told to come again.",
+        |counts| counts.gaps,
+    ),
+    (
+        "halley_log_gap_records_total",
+        MetricKind::Counter,
+        "Records left out by gaps, as far as their number is known.",
+        |counts| counts.gap_records,
+    ),
+    (
+        "halley_log_truncated_total",
+        MetricKind::Counter,
+        "Times that a partition of the log was cut off below what had been read.",
+        |counts| counts.truncated,
+    ),
+    ("halley_log_missing_offsets_total", MetricKind::Counter, "Offsets of the log that held no record.", |counts| {
+        counts.missing
+    }),
+    (
+        "halley_log_unreadable_total",
+        MetricKind::Counter,
+        "Batches of the log that could not be read and were skipped.",
+        |counts| counts.unreadable,
+    ),
+];
+
+/// What became of records.
+const CONSUMED: [Plain<Consumed>; 5] = [
+    ("halley_log_records_total", MetricKind::Counter, "Records of the log that were looked at.", |counts| {
+        counts.records
+    }),
+    ("halley_log_filtered_total", MetricKind::Counter, "Records of the log that concerned nobody here.", |counts| {
+        counts.filtered
+    }),
+    ("halley_log_skipped_total", MetricKind::Counter, "Records of the log that were no push.", |counts| counts.skipped),
+    ("halley_log_timeless_total", MetricKind::Counter, "Records of the log without a time.", |counts| counts.timeless),
+    ("halley_log_held_bytes", MetricKind::Gauge, "Bytes held of what is read and not delivered yet.", |counts| {
+        counts.held_bytes
+    }),
+];
+
+impl Collect for LogMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let LogMetrics(stats) = self;
+        let (reader, consumed, partitions) = (stats.reader(), stats.consumed(), stats.partitions());
+        let ready = u64::from(stats.status().not_ready.is_none());
+        out.family("halley_log_ready", MetricKind::Gauge, "1 while the log is read without being behind.")
+            .sample(&[], ready);
+        let mut lag = out.family(
+            "halley_log_lag_records",
+            MetricKind::Gauge,
+            "Records of a partition that are not on their way to a client yet.",
+        );
+        for partition in &partitions {
+            lag.sample(&[("partition", &partition.partition)], partition.lag);
+        }
+        let mut age = out.family(
+            "halley_log_age_seconds",
+            MetricKind::Gauge,
+            "How long the oldest record of a partition that is not delivered waits at most.",
+        );
+        for partition in &partitions {
+            age.sample(&[("partition", &partition.partition)], partition.age.as_secs_f64());
+        }
+        for (name, kind, help, value) in READER {
+            out.family(name, kind, help).sample(&[], value(&reader));
+        }
+        for (name, kind, help, value) in CONSUMED {
+            out.family(name, kind, help).sample(&[], value(&consumed));
+        }
+        let help = "How long reads took that brought batches, from the question to the answer.";
+        out.family("halley_log_fetch_seconds", MetricKind::Histogram, help).histogram(
+            &[],
+            &FETCH_BOUNDS,
+            &reader.fetch,
+        );
+        let help = "How long the records of one handover took to be read, filtered and framed.";
+        out.family("halley_log_decode_seconds", MetricKind::Histogram, help).histogram(
+            &[],
+            &DECODE_BOUNDS,
+            &consumed.decode,
         );
     }
 }

@@ -82,7 +82,7 @@ impl Receipt {
 }
 
 /// The sum of all counts; `None` when a gateway went away without one.
-pub async fn sum_of(counts: Counts) -> Option<u64> {
+async fn sum_of(counts: Counts) -> Option<u64> {
     join_all(counts).await.into_iter().try_fold(0u64, |sum, count| Some(sum.saturating_add(count.ok()?)))
 }
 

@@ -100,7 +100,6 @@ pub struct Stats {
     matched: Counter,
     delivered: Counter,
     batches: Counter,
-    skipped_records: Counter,
 }
 
 impl Stats {
@@ -119,7 +118,7 @@ impl Stats {
         self.matched.get()
     }
 
-    /// Records accepted by the gateways.
+    /// Records accepted by the gateway.
     pub fn delivered_records(&self) -> u64 {
         self.delivered.get()
     }
@@ -127,11 +126,6 @@ impl Stats {
     /// Hand-overs they took: batches of records, each accepted as one.
     pub fn delivered_batches(&self) -> u64 {
         self.batches.get()
-    }
-
-    /// Records on the bus that were no push.
-    pub fn skipped_records(&self) -> u64 {
-        self.skipped_records.get()
     }
 
     pub(crate) fn push(&self, kind: Kind, outcome: Outcome, body_bytes: usize) {
@@ -148,9 +142,5 @@ impl Stats {
     pub(crate) fn delivered(&self, records: u64) {
         self.delivered.add(records);
         self.batches.add(1);
-    }
-
-    pub(crate) fn skipped_record(&self) {
-        self.skipped_records.add(1);
     }
 }

@@ -4,21 +4,20 @@ mod support;
 
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::gateways::Totals;
 use halley_dispatcher::ingress::access::PUSH;
 use halley_dispatcher::ingress::admit::Limits;
-use halley_protocol::push::{Body, Delivery, Target};
-use support::{FakeGateway, Stand, call, keys, message, room, token};
+use halley_protocol::push::{Delivery, Target};
+use support::{FakeGateway, Stand, call, framed, keys, message, room, token};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const OK: &str = r#"{"code":0,"message":""}"#;
 
 fn delivery(target: Target, op: i32, body: &'static str) -> Delivery {
-    Delivery { target, op, body: Some(Body::Message(Bytes::from(body))), count: false }
+    Delivery { target, op, body: framed(op, body), count: false }
 }
 
 /// Every push route answers goim's success and delivers what it says; the message goes through byte for byte.

@@ -12,12 +12,12 @@ use halley_dispatcher::ingress::grpc;
 use halley_protocol::proto::push::push_client::PushClient;
 use halley_protocol::proto::push::push_request::Target;
 use halley_protocol::proto::push::{All, Keys, Mids, PushRequest, Room};
-use halley_protocol::push::{Body, Delivery, Target as Wanted};
+use halley_protocol::push::{Delivery, Target as Wanted};
 use halley_service::serve::budget::Budget;
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::stats::ListenerStats;
 use halley_service::serve::{Application, ServeLimits, Serving, serve};
-use support::{FakeGateway, Stand, keys, message, room, token};
+use support::{FakeGateway, Stand, framed, keys, message, room, token};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
@@ -60,7 +60,7 @@ async fn every_target_is_delivered_and_answered() {
     {
         let reply = client.push(request).await.unwrap().into_inner();
         assert_eq!((reply.id, reply.matched), (format!("0-{number}"), Some(3)));
-        let delivery = Delivery { target: expected, op: 1000, body: Some(Body::Message("hi".into())), count: true };
+        let delivery = Delivery { target: expected, op: 1000, body: framed(1000, "hi"), count: true };
         assert_eq!(stand.delivered().await, [delivery]);
     }
     let reply = client.push(PushRequest { dry_run: true, ..to_room("live://1", "", "") }).await.unwrap().into_inner();

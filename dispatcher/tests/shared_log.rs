@@ -14,7 +14,6 @@ use halley_dispatcher::ingress::http::{DemoInfo, Groups, HttpState, router};
 use halley_dispatcher::ingress::{Ingress, grpc};
 use halley_dispatcher::receipts::Receipts;
 use halley_dispatcher::registry::embedded::EmbeddedRegistry;
-use halley_dispatcher::route::Route;
 use halley_dispatcher::stats::{Kind, Outcome, Stats};
 use halley_protocol::proto::push::push_client::PushClient;
 use halley_protocol::proto::push::push_request::Target as RequestTarget;
@@ -73,11 +72,10 @@ struct Shared {
 fn shared() -> Shared {
     let (log, gateway) = (Arc::new(FakeLog::default()), FakeGateway::new());
     gateway.set_rooms(&[("live://1", 4)]);
-    let route = Route::new(vec![gateway]);
-    let registry = Arc::new(EmbeddedRegistry::new(route.clone()));
+    let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
     let (receipts, stats) = (Receipts::new(1), Arc::new(Stats::default()));
     let (limits, access) = (Limits::default(), AccessRules::default());
-    let ingress = Arc::new(Ingress::new(log.clone(), route, receipts, stats, limits, access, String::new()));
+    let ingress = Arc::new(Ingress::new(log.clone(), gateway, receipts, stats, limits, access, String::new()));
     let state = HttpState::new(ingress.clone(), registry, node(), DemoInfo::default(), Budget::new(64 << 20));
     Shared { log, ingress, http: router(state, Groups::ALL) }
 }

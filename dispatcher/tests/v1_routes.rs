@@ -4,11 +4,12 @@ mod support;
 
 use halley_dispatcher::assemble::Settings;
 use halley_dispatcher::bus::embedded::BusLimits;
+use halley_dispatcher::consume::{Ended, Why};
 use halley_dispatcher::gateways::Totals;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::stats::{Kind, Outcome};
-use halley_protocol::push::{Body, Delivery, Target};
-use support::{FakeGateway, Stand, call, keys, message, push_call, room, token};
+use halley_protocol::push::{Delivery, Target};
+use support::{FakeGateway, Stand, call, framed, keys, message, push_call, room, token};
 
 const ROOM: &str = r#"{"target":{"room":"live://1"},"op":1000,"text":"hi"}"#;
 
@@ -26,7 +27,7 @@ async fn l09_a_push_is_answered_with_its_id_and_its_matches() {
     let answer = stand.push(ROOM).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, r#"{"id":"0-0","matched":3}"#));
     assert_eq!(stand.push(ROOM).await.body, r#"{"id":"0-1","matched":3}"#);
-    let expected = Delivery { target: room("live://1"), op: 1000, body: Some(Body::Message("hi".into())), count: true };
+    let expected = Delivery { target: room("live://1"), op: 1000, body: framed(1000, "hi"), count: true };
     assert_eq!(stand.delivered().await, [expected.clone(), expected]);
     assert_eq!(stand.ingress.stats().matched(), 6);
     assert_eq!(stand.ingress.stats().pushes(Kind::Room, Outcome::Accepted), 2);
@@ -133,8 +134,8 @@ async fn stopping_is_503_and_what_was_accepted_is_delivered() {
     stand.ingress.stop();
     assert_error(&stand.push(ROOM).await, 503, "stopping", "stopping");
     stand.gateway.may_deliver.add_permits(1);
-    let drained = stand.consumer.await.unwrap();
-    assert_eq!((drained.undelivered.records, drained.gateway_gone), (0, false));
+    let (ended, left) = stand.consumer.await.unwrap();
+    assert_eq!((ended, left.records), (Ended { undelivered: 0, why: Why::Told }, 0));
     assert_eq!(stand.gateway.take().len(), 1);
 }
 

@@ -1,22 +1,32 @@
-//! Step 3 of a push on its way out: the bus inside one process, a bounded log in memory. Owns the records between the
+//! Step 3 of a push on its way out: the log inside one process, bounded, in memory. Owns the batches between the
 //! ingress's answer and the gateway's acceptance, and their offsets. Never drops a record it has answered for, and
-//! never lets anybody wait for room. Its one partition makes the order total. The lock is held to move one record or
-//! one batch of handles, never across a wait. Only the ingress and the consumer meet it, far from the sockets. Next:
-//! [`crate::consume`].
+//! never lets anybody wait for room. Its one partition makes the order total; source 0 leads it in epoch 0, for ever.
+//! The lock is held to move a batch or to hand out batches, never across a wait. Only the ingress and the consumer meet
+//! it, far from the sockets. Next: [`crate::consume`].
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 
-use super::{Consumer, Depth, Position, Producer, PublishError, Record, Stored};
+use super::batch::BatchBuilder;
+use super::batch::writer::placed_at;
+use super::log::{
+    Answer, Ask, AskId, Edge, EdgeOf, Leader, Log, Place, ReadFrom, Refusal, Slice, TopicId, Topology, Trouble,
+};
+use super::{Depth, Position, Producer, PublishError, Record};
 
 /// The only partition.
 const PARTITION: i32 = 0;
+/// Who leads it, and since when.
+const LEADER: Leader = Leader { source: 0, epoch: 0 };
+/// The only topic.
+const TOPIC: TopicId = TopicId([0; 16]);
 
-/// Counted for each record on top of its key and value: its place in the log and the two handles in it.
+/// Counted for each record on top of its key and value: its place in the log and what frames it there.
 pub const RECORD_OVERHEAD_BYTES: usize = 96;
 
 /// How much the bus may hold.
@@ -36,50 +46,82 @@ impl Default for BusLimits {
 
 /// A new bus. Offsets count up from `first_offset`: give the microseconds of the Unix epoch and no push id repeats
 /// after a restart, as long as a process takes fewer than a million pushes a second on average.
-pub fn bus(limits: BusLimits, first_offset: i64) -> (EmbeddedProducer, EmbeddedConsumer) {
-    let log = Log { records: VecDeque::new(), first_offset, bytes: 0 };
-    let shared =
-        Arc::new(Shared { limits, log: Mutex::new(log), arrived: Notify::new(), closed: watch::Sender::new(false) });
-    (EmbeddedProducer { shared: shared.clone() }, EmbeddedConsumer { shared, next_offset: first_offset })
+pub fn bus(limits: BusLimits, first_offset: i64) -> (EmbeddedProducer, EmbeddedLog) {
+    let kept = Kept { batches: VecDeque::new(), end: first_offset, depth: Depth::default() };
+    let (kept, closed) = (Mutex::new(kept), watch::Sender::new(false));
+    let shared = Arc::new(Shared { limits, kept, arrived: Notify::new(), closed });
+    (EmbeddedProducer { shared: shared.clone() }, EmbeddedLog { shared, answers: VecDeque::new(), reading: None })
 }
 
 #[derive(Debug)]
 struct Shared {
     limits: BusLimits,
-    log: Mutex<Log>,
+    kept: Mutex<Kept>,
     arrived: Notify,
     closed: watch::Sender<bool>,
 }
 
+/// What was published and is not done with.
 #[derive(Debug)]
-struct Log {
-    /// Published and not acked, in order.
-    records: VecDeque<Record>,
-    /// Offset of `records[0]`.
-    first_offset: i64,
-    bytes: usize,
+struct Kept {
+    batches: VecDeque<KeptBatch>,
+    /// Offset that the next record gets.
+    end: i64,
+    depth: Depth,
 }
 
-impl Log {
-    /// Offset that the next record gets.
-    fn end_offset(&self) -> i64 {
-        self.first_offset + i64::try_from(self.records.len()).expect("the log is bounded")
+#[derive(Debug)]
+struct KeptBatch {
+    /// Of its first record.
+    base: i64,
+    /// Of the record behind it.
+    next: i64,
+    bytes: Bytes,
+    depth: Depth,
+}
+
+impl Kept {
+    /// The first offset that is still there.
+    fn start(&self) -> i64 {
+        self.batches.front().map_or(self.end, |batch| batch.base)
+    }
+
+    /// Whole batches from the one with this offset on: at least one, then as many as fit.
+    fn read(&self, offset: i64, bytes_max: usize) -> Bytes {
+        let first = self.batches.partition_point(|batch| batch.next <= offset);
+        let mut bytes = 0;
+        let fits = |batch: &&KeptBatch| {
+            bytes += batch.bytes.len();
+            bytes == batch.bytes.len() || bytes <= bytes_max
+        };
+        let count = self.batches.range(first..).take_while(fits).count();
+        let found = self.batches.range(first..first + count);
+        if count == 1 {
+            // One batch keeps its own memory.
+            return found.map(|batch| batch.bytes.clone()).next().unwrap_or_default();
+        }
+        let mut together = BytesMut::with_capacity(found.clone().map(|batch| batch.bytes.len()).sum());
+        found.for_each(|batch| together.extend_from_slice(&batch.bytes));
+        together.freeze()
+    }
+
+    fn forget(&mut self, below: i64) {
+        while self.batches.front().is_some_and(|batch| batch.next <= below) {
+            let Some(batch) = self.batches.pop_front() else { return };
+            self.depth.records -= batch.depth.records;
+            self.depth.bytes -= batch.depth.bytes;
+        }
     }
 }
 
 impl Shared {
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn depth(&self) -> Depth {
-        let log = self.log();
-        Depth { records: log.records.len(), bytes: log.bytes }
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close(&self) {
-        // Under the lock, so that no publish that looked before can still add a record after the consumer saw the end.
-        let _log = self.log();
+        // Under the lock, so that no publish that looked before can still add a record after the reader saw the end.
+        let _kept = self.kept();
         self.closed.send_replace(true);
         self.arrived.notify_one();
     }
@@ -89,14 +131,42 @@ impl Shared {
     }
 }
 
-fn record_bytes(record: &Record) -> usize {
-    record.key.len() + record.value.len() + RECORD_OVERHEAD_BYTES
+fn depth_of(records: &[Record]) -> Depth {
+    let bytes = records.iter().map(|record| record.key.len() + record.value.len() + RECORD_OVERHEAD_BYTES).sum();
+    Depth { records: records.len(), bytes }
+}
+
+/// The records of one push as one batch, without a place yet.
+fn batch_of(records: &[Record], bytes_max: usize) -> Result<Bytes, PublishError> {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
+    // Its own frame may take more than what is counted for a record.
+    let mut builder = BatchBuilder::new(bytes_max.saturating_add(RECORD_OVERHEAD_BYTES));
+    for record in records {
+        let bytes = record.key.len() + record.value.len();
+        let too_large = |_| PublishError::TooLarge { bytes, bytes_max: Some(bytes_max) };
+        builder.push(Some(&record.key), Some(&record.value), now_ms).map_err(too_large)?;
+    }
+    builder.finish().ok_or(PublishError::Full)
 }
 
 /// The ingress's end; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EmbeddedProducer {
     shared: Arc<Shared>,
+}
+
+impl EmbeddedProducer {
+    /// Resolves when the bus takes nothing more.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.shared.closed.subscribe();
+        let shared = Arc::clone(&self.shared);
+        async move {
+            // The sender lives in `shared`, so waiting cannot fail.
+            let _ = closed.wait_for(|closed| *closed).await;
+            drop(shared);
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -106,24 +176,36 @@ impl Producer for EmbeddedProducer {
     }
 
     async fn publish(&self, records: Vec<Record>) -> Result<Vec<Position>, PublishError> {
-        let bytes: usize = records.iter().map(record_bytes).sum();
-        let positions = {
-            let mut log = self.shared.log();
+        let depth = depth_of(&records);
+        let limits = self.shared.limits;
+        if depth.records == 0 {
+            return Ok(Vec::new());
+        }
+        if depth.records > limits.records_max || depth.bytes > limits.bytes_max {
+            return Err(if self.shared.is_closed() { PublishError::Closed } else { PublishError::Full });
+        }
+        let batch = batch_of(&records, limits.bytes_max)?;
+        let base = {
+            let mut kept = self.shared.kept();
             if self.shared.is_closed() {
                 return Err(PublishError::Closed);
             }
-            let limits = self.shared.limits;
-            if log.records.len() + records.len() > limits.records_max || bytes > limits.bytes_max - log.bytes {
+            let is_full = kept.depth.records + depth.records > limits.records_max
+                || depth.bytes > limits.bytes_max - kept.depth.bytes;
+            if is_full {
                 return Err(PublishError::Full);
             }
-            let positions = (log.end_offset()..).zip(&records);
-            let positions = positions.map(|(offset, _)| Position { partition: PARTITION, offset }).collect();
-            log.bytes += bytes;
-            log.records.extend(records);
-            positions
+            let base = kept.end;
+            let next = base + i64::try_from(depth.records).expect("the log is bounded");
+            kept.end = next;
+            kept.depth.records += depth.records;
+            kept.depth.bytes += depth.bytes;
+            kept.batches.push_back(KeptBatch { base, next, bytes: placed_at(batch, base, LEADER.epoch), depth });
+            base
         };
         self.shared.arrived.notify_one();
-        Ok(positions)
+        let position = |(offset, _): (i64, &Record)| Position { partition: PARTITION, offset };
+        Ok((base..).zip(&records).map(position).collect())
     }
 
     fn is_shared(&self) -> bool {
@@ -131,7 +213,7 @@ impl Producer for EmbeddedProducer {
     }
 
     fn depth(&self) -> Depth {
-        self.shared.depth()
+        self.shared.kept().depth
     }
 
     fn close(&self) {
@@ -139,75 +221,84 @@ impl Producer for EmbeddedProducer {
     }
 }
 
-/// The gateway's end. Dropping it closes the bus: records that nobody will deliver must not be answered for.
+/// The reader's end. Dropping it closes the bus: records that nobody will deliver must not be answered for.
 #[derive(Debug)]
-pub struct EmbeddedConsumer {
+pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    /// Offset of the first record not yet handed out.
-    next_offset: i64,
+    /// Answers that are there already: one question of a kind is under way.
+    answers: VecDeque<(AskId, Answer)>,
+    /// The read that waits for a record.
+    reading: Option<(AskId, ReadFrom, u32)>,
 }
 
-impl EmbeddedConsumer {
-    /// Hands out what is there; `None` when there is nothing.
-    fn take(&mut self, records_max: usize) -> Option<Vec<Stored>> {
-        let log = self.shared.log();
-        let from = usize::try_from(self.next_offset - log.first_offset).expect("acks stay behind what was handed out");
-        let batch: Vec<Stored> = (self.next_offset..)
-            .zip(log.records.range(from..).take(records_max))
-            .map(|(offset, record)| Stored {
-                position: Position { partition: PARTITION, offset },
-                record: record.clone(),
-            })
-            .collect();
-        self.next_offset = batch.last()?.position.offset + 1;
-        Some(batch)
+impl EmbeddedLog {
+    fn edge(&self, edge: Edge, of: &EdgeOf) -> (i32, Result<Place, Refusal>) {
+        if of.partition != PARTITION {
+            return (of.partition, Err(Refusal::UnknownTopic));
+        }
+        let kept = self.shared.kept();
+        let offset = if edge == Edge::Start { kept.start() } else { kept.end };
+        (PARTITION, Ok(Place { offset, epoch: LEADER.epoch }))
+    }
+
+    /// The answer to the read under way, if there is one by now.
+    fn read(&mut self) -> Option<(AskId, Answer)> {
+        let (id, from, bytes_max) = self.reading?;
+        let kept = self.shared.kept();
+        let slice = if (kept.start()..kept.end).contains(&from.place.offset) {
+            let bytes_max = usize::try_from(bytes_max.min(from.bytes_max)).unwrap_or(usize::MAX);
+            let batches = kept.read(from.place.offset, bytes_max);
+            Ok(Slice { batches, high_watermark: kept.end, log_start: kept.start() })
+        } else if from.place.offset == kept.end {
+            return None;
+        } else {
+            Err(Refusal::OutOfRange)
+        };
+        drop(kept);
+        self.reading = None;
+        Some((id, Answer::Read { throttle: Duration::ZERO, slices: vec![(PARTITION, slice)] }))
     }
 }
 
-#[async_trait::async_trait]
-impl Consumer for EmbeddedConsumer {
-    async fn next_batch(&mut self, records_max: usize) -> Option<Vec<Stored>> {
+impl Log for EmbeddedLog {
+    fn ask(&mut self, id: AskId, ask: Ask) {
+        let answer = match ask {
+            Ask::Topology => Answer::Topology(Topology { topic: TOPIC, leaders: vec![Some(LEADER)] }),
+            Ask::Edges { edge, partitions, .. } => {
+                Answer::Edges(partitions.iter().map(|of| self.edge(edge, of)).collect())
+            }
+            Ask::Read { from, bytes_max, .. } => match from.first() {
+                Some(from) if from.partition == PARTITION => {
+                    self.reading = Some((id, *from, bytes_max));
+                    return;
+                }
+                _ => Answer::Failed(Trouble::Refused("the log inside the process has one partition".into())),
+            },
+        };
+        self.answers.push_back((id, answer));
+    }
+
+    async fn answer(&mut self) -> (AskId, Answer) {
         loop {
-            // Read before looking into the log: a record that came before the close is then seen below.
-            let closed = self.shared.is_closed();
-            if let Some(batch) = self.take(records_max.max(1)) {
-                return Some(batch);
+            if let Some(answer) = self.answers.pop_front() {
+                return answer;
             }
-            if closed {
-                return None;
+            if let Some(answer) = self.read() {
+                return answer;
             }
+            // One that arrived since then has left a permit.
             self.shared.arrived.notified().await;
         }
     }
 
-    fn ack(&mut self, position: Position) {
-        assert_eq!(position.partition, PARTITION, "the embedded bus has one partition");
-        assert!(position.offset < self.next_offset, "acked a record that was not handed out");
-        let mut log = self.shared.log();
-        while log.first_offset <= position.offset {
-            let record = log.records.pop_front().expect("records up to next_offset are in the log");
-            log.bytes -= record_bytes(&record);
-            log.first_offset += 1;
+    fn forget(&mut self, partition: i32, below: i64) {
+        if partition == PARTITION {
+            self.shared.kept().forget(below);
         }
-    }
-
-    fn closed(&self) -> BoxFuture<'static, ()> {
-        let mut closed = self.shared.closed.subscribe();
-        let shared = self.shared.clone();
-        async move {
-            // The sender lives in `shared`, so waiting cannot fail.
-            let _ = closed.wait_for(|closed| *closed).await;
-            drop(shared);
-        }
-        .boxed()
-    }
-
-    fn depth(&self) -> Depth {
-        self.shared.depth()
     }
 }
 
-impl Drop for EmbeddedConsumer {
+impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.shared.close();
     }

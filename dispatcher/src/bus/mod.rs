@@ -50,16 +50,7 @@ pub struct Record {
     pub value: Bytes,
 }
 
-/// What a consumer gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Where it is on the bus.
-    pub position: Position,
-    /// What was handed in, to the byte.
-    pub record: Record,
-}
-
-/// What waits on the bus: published and not yet acked.
+/// What waits on the bus: published and not yet done with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
     /// Records, each of them a push.
@@ -128,18 +119,4 @@ pub trait Producer: Send + Sync + 'static {
     fn depth(&self) -> Depth;
     /// Take nothing more; what was taken is still published and answered.
     fn close(&self);
-}
-
-/// The end that pushes come out. Used by one task.
-#[async_trait::async_trait]
-pub trait Consumer: Send + 'static {
-    /// The next records in order, at least one and at most `records_max`; waits for them. `None` when the bus is closed
-    /// and everything was handed out. Dropping the future loses nothing.
-    async fn next_batch(&mut self, records_max: usize) -> Option<Vec<Stored>>;
-    /// Everything up to and including this record of its partition is done with.
-    fn ack(&mut self, position: Position);
-    /// Resolves when the bus was told to close.
-    fn closed(&self) -> futures_util::future::BoxFuture<'static, ()>;
-    /// What waits now.
-    fn depth(&self) -> Depth;
 }

@@ -1,7 +1,8 @@
-//! The seam to the gateways: what routing hands over and what it gets back. Owns the `Gateway` trait; an implementation
-//! delivers in order and answers only what is in the gateway's memory. Standalone implements it in-process.
+//! The seam to the gateway: the door for what is read from the log, and questions about who is online. Owns both traits;
+//! an implementation delivers in order and answers only for what is in the gateway's memory. The gateway's process
+//! implements them.
 
-use halley_protocol::push::Delivery;
+use halley_protocol::push::{Delivery, Target};
 use tokio::sync::oneshot;
 
 /// How many connections an accepted delivery matched: comes when every shard has answered. `None` where nobody asked.
@@ -40,12 +41,11 @@ pub struct Totals {
     pub addresses: u64,
 }
 
-/// One gateway, in this process or another.
+/// Questions to the gateway of this process, each answered in bounded time.
 #[async_trait::async_trait]
 pub trait Gateway: Send + Sync + 'static {
-    /// Deliver in order; returns when all are accepted, with one answer for each. Calls with bodies come one after
-    /// another from one task; dry runs (`body: None`) come from others at any time.
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone>;
+    /// How many connections a push to this target with this op would be given now.
+    async fn matched(&self, target: Target, op: i32) -> Result<u64, NoAnswer>;
     /// Full keys of the rooms with members, and how many members each has, in no order.
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer>;
     /// How many members each of these rooms has, in their order.
@@ -57,7 +57,8 @@ pub trait Gateway: Send + Sync + 'static {
 /// What a reader of the log left out, in one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Which partitions, with what they lack: from the first offset that was not read to the offset that is read next.
+    /// Which partitions, with what they lack: from the first offset that was not read to the offset that is read next;
+    /// of a topic that is gone to its end, as far as that was known.
     pub partitions: Vec<(i32, std::ops::Range<i64>)>,
     /// Why.
     pub why: GapReason,

@@ -1,7 +1,6 @@
 //! Step 2 of a push on its way out: the door that pushes come in by. Owns what every transport shares: the bounds on a
 //! push, the way onto the bus, the answer. Knows neither HTTP nor gRPC: [`http`] and [`grpc`] translate. Delivers
-//! nothing itself except dry runs, which carry no message. [`access`] names what one must be allowed; [`admit`] says
-//! what a push may be. Next step: [`crate::bus`].
+//! nothing itself. [`access`] names what one must be allowed; [`admit`] says what a push may be. Next step: [`crate::bus`].
 
 pub mod access;
 pub mod admit;
@@ -13,12 +12,12 @@ pub mod refused;
 use std::sync::Arc;
 use std::time::Duration;
 
-use halley_protocol::push::{Delivery, Push};
+use halley_protocol::push::Push;
 use halley_service::access::rules::AccessRules;
 
 use crate::bus::{Position, Producer};
-use crate::receipts::{Receipts, sum_of};
-use crate::route::Route;
+use crate::gateways::{Gateway, NoAnswer};
+use crate::receipts::Receipts;
 use crate::stats::{Kind, Outcome, Stats};
 use admit::Limits;
 pub use refused::{ONLY_HERE, PushError};
@@ -48,7 +47,7 @@ pub enum CountScope {
 /// The ingress, shared by its transports.
 pub struct Ingress {
     bus: Arc<dyn Producer>,
-    route: Route,
+    gateway: Arc<dyn Gateway>,
     receipts: Arc<Receipts>,
     stats: Arc<Stats>,
     limits: Limits,
@@ -57,18 +56,18 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Publishes on `bus`; `route` serves dry runs; `server_id` is written into pushes to keys, for stock jobs: empty
+    /// Publishes on `bus`; `gateway` serves dry runs; `server_id` is written into pushes to keys, for stock jobs: empty
     /// where none shall deliver them.
     pub fn new(
         bus: Arc<dyn Producer>,
-        route: Route,
+        gateway: Arc<dyn Gateway>,
         receipts: Arc<Receipts>,
         stats: Arc<Stats>,
         limits: Limits,
         access: AccessRules,
         server_id: String,
     ) -> Ingress {
-        Ingress { bus, route, receipts, stats, limits, access, server_id }
+        Ingress { bus, gateway, receipts, stats, limits, access, server_id }
     }
 
     /// The bounds on one push, the same for every transport.
@@ -145,12 +144,11 @@ impl Ingress {
         if !body.is_empty() {
             Limits::check_message(op, &body)?;
         }
-        let delivery = Delivery { target, op, body: None, count: true };
-        let counts = async {
-            let mut counts = self.route.deliver(vec![delivery]).await.map_err(|_| PushError::Stopping)?;
-            Ok(sum_of(counts.pop().unwrap_or_default()).await)
-        };
-        tokio::time::timeout(MATCHED_WAIT, counts).await.unwrap_or(Ok(None))
+        match tokio::time::timeout(MATCHED_WAIT, self.gateway.matched(target, op)).await {
+            Ok(Ok(matched)) => Ok(Some(matched)),
+            Ok(Err(NoAnswer::Gone)) => Err(PushError::Stopping),
+            Ok(Err(NoAnswer::TimedOut)) | Err(_) => Ok(None),
+        }
     }
 
     async fn publish(&self, push: Push, receipt: u64) -> Result<Position, PushError> {

@@ -1,4 +1,4 @@
-//! Who is online, asked from the gateways in this process. Owns the sharing of the answers. However many requests ask,
+//! Who is online, asked from the gateway in this process. Owns the sharing of the answers. However many requests ask,
 //! one list of rooms is under way at a time, and lists follow each other at a distance. Nobody gets a list that is
 //! older than his request. A list that was begun is finished whoever still waits for it, so that those behind it get
 //! theirs. Keeps nothing but the last list.
@@ -7,14 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use hashbrown::HashMap;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Registry, Rooms};
-use crate::gateways::{NoAnswer, Totals};
-use crate::route::Route;
+use crate::gateways::{Gateway, NoAnswer, Totals};
 
 /// How long the totals may take: who asks holds one of the listener's places.
 const TOTALS_WITHIN: Duration = Duration::from_secs(2);
@@ -27,9 +24,9 @@ const LIST_EVERY: Duration = Duration::from_millis(100);
 /// Rooms of a list that is put in order on the thread that asked; a longer one has a thread for it.
 const ORDERED_HERE_MAX: usize = 10_000;
 
-/// The registry of a process that holds its gateways itself.
+/// The registry of a process that holds its gateway itself.
 pub struct EmbeddedRegistry {
-    route: Route,
+    gateway: Arc<dyn Gateway>,
     /// Number of the last list that was begun, from 1.
     begun: Arc<AtomicU64>,
     /// The last list that arrived. Locked by whoever fetches the next.
@@ -44,10 +41,10 @@ struct Latest {
 }
 
 impl EmbeddedRegistry {
-    /// Asks the gateways of this route, whose answers are summed.
-    pub fn new(route: Route) -> EmbeddedRegistry {
+    /// Asks this gateway.
+    pub fn new(gateway: Arc<dyn Gateway>) -> EmbeddedRegistry {
         let latest = Latest { number: 0, rooms: Rooms::from([]), begun: None };
-        EmbeddedRegistry { route, begun: Arc::new(AtomicU64::new(0)), latest: Arc::new(Mutex::new(latest)) }
+        EmbeddedRegistry { gateway, begun: Arc::new(AtomicU64::new(0)), latest: Arc::new(Mutex::new(latest)) }
     }
 
     async fn newer_than(&self, number: u64) -> Result<Rooms, NoAnswer> {
@@ -55,7 +52,7 @@ impl EmbeddedRegistry {
         if latest.number > number {
             return Ok(latest.rooms.clone());
         }
-        let (route, begun) = (self.route.clone(), Arc::clone(&self.begun));
+        let (gateway, begun) = (Arc::clone(&self.gateway), Arc::clone(&self.begun));
         // A task of its own, which holds the lock to its end: who waits here may give up.
         let fetched = tokio::spawn(async move {
             if let Some(last) = latest.begun {
@@ -63,7 +60,7 @@ impl EmbeddedRegistry {
             }
             latest.begun = Some(Instant::now());
             let number = begun.fetch_add(1, Ordering::SeqCst) + 1;
-            latest.rooms = in_time(LIST_WITHIN, fetch(&route)).await?;
+            latest.rooms = in_time(LIST_WITHIN, fetch(&*gateway)).await?;
             latest.number = number;
             Ok(latest.rooms.clone())
         });
@@ -72,23 +69,13 @@ impl EmbeddedRegistry {
     }
 }
 
-async fn fetch(route: &Route) -> Result<Rooms, NoAnswer> {
-    let mut lists = try_join_all(route.gateways().iter().map(|gateway| gateway.rooms())).await?;
-    let list = if lists.len() == 1 { lists.remove(0) } else { summed(lists) };
+async fn fetch(gateway: &dyn Gateway) -> Result<Rooms, NoAnswer> {
+    let list = gateway.rooms().await?;
     if list.len() <= ORDERED_HERE_MAX {
         return Ok(ordered(list));
     }
     // It ends early only when the process does.
     tokio::task::spawn_blocking(move || ordered(list)).await.map_err(|_| NoAnswer::Gone)
-}
-
-fn summed(lists: Vec<Vec<(String, u32)>>) -> Vec<(String, u32)> {
-    let mut sums: HashMap<String, u32> = HashMap::new();
-    for (room, count) in lists.into_iter().flatten() {
-        let sum = sums.entry(room).or_default();
-        *sum = sum.saturating_add(count);
-    }
-    sums.into_iter().collect()
 }
 
 /// In the order of [`Rooms`]: once for a list, however many ask for its beginning.
@@ -106,23 +93,11 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn counts(&self, rooms: Vec<String>) -> Result<Vec<u32>, NoAnswer> {
-        let asked = try_join_all(self.route.gateways().iter().map(|gateway| gateway.counts(rooms.clone())));
-        let mut sums = vec![0_u32; rooms.len()];
-        for counts in in_time(TOTALS_WITHIN, asked).await? {
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum = sum.saturating_add(count);
-            }
-        }
-        Ok(sums)
+        in_time(TOTALS_WITHIN, self.gateway.counts(rooms)).await
     }
 
     async fn totals(&self) -> Result<Totals, NoAnswer> {
-        let asked = try_join_all(self.route.gateways().iter().map(|gateway| gateway.totals()));
-        let totals = in_time(TOTALS_WITHIN, asked).await?;
-        Ok(totals.into_iter().fold(Totals::default(), |sum, one| Totals {
-            connections: sum.connections + one.connections,
-            addresses: sum.addresses + one.addresses,
-        }))
+        in_time(TOTALS_WITHIN, self.gateway.totals()).await
     }
 }
 
@@ -133,8 +108,7 @@ async fn in_time<T>(within: Duration, answer: impl Future<Output = Result<T, NoA
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateways::{Gateway, GatewayGone, Matched};
-    use halley_protocol::push::Delivery;
+    use halley_protocol::push::Target;
     use std::sync::atomic::AtomicU32;
     use tokio::sync::Semaphore;
 
@@ -146,8 +120,8 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Gateway for Slow {
-        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
-            Err(GatewayGone)
+        async fn matched(&self, _: Target, _: i32) -> Result<u64, NoAnswer> {
+            Err(NoAnswer::Gone)
         }
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -167,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn lists_of_rooms_are_shared_but_never_older_than_the_request() {
         let gateway = Arc::new(Slow { asked: AtomicU32::new(0), permits: Semaphore::new(0) });
-        let registry = Arc::new(EmbeddedRegistry::new(Route::new(vec![gateway.clone()])));
+        let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
         let ask = |registry: Arc<EmbeddedRegistry>| tokio::spawn(async move { registry.rooms().await.unwrap()[0].1 });
         let first = ask(registry.clone());
         while gateway.asked.load(Ordering::SeqCst) == 0 {
@@ -183,20 +157,12 @@ mod tests {
         assert_eq!(gateway.asked.load(Ordering::SeqCst), 2);
     }
 
-    #[tokio::test]
-    async fn several_gateways_are_summed() {
-        let gateway = || Arc::new(Slow { asked: AtomicU32::new(4), permits: Semaphore::new(9) }) as Arc<dyn Gateway>;
-        let registry = EmbeddedRegistry::new(Route::new(vec![gateway(), gateway()]));
-        assert_eq!(registry.rooms().await.unwrap().to_vec(), [("live://1".to_string(), 10)]);
-        assert_eq!(registry.totals().await.unwrap(), Totals { connections: 4, addresses: 2 });
-    }
-
     /// A gateway that does not answer costs its callers a bounded time, those who wait for somebody else's list too;
     /// and once it answers again, so does the registry.
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
         let gateway = Arc::new(Slow { asked: AtomicU32::new(0), permits: Semaphore::new(0) });
-        let registry = Arc::new(EmbeddedRegistry::new(Route::new(vec![gateway.clone()])));
+        let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
         let began = tokio::time::Instant::now();
         let asked = (0..20).map(|_| registry.rooms());
         let answers = futures_util::future::join_all(asked).await;
@@ -215,8 +181,8 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Gateway for Long {
-        async fn deliver(&self, _: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
-            Err(GatewayGone)
+        async fn matched(&self, _: Target, _: i32) -> Result<u64, NoAnswer> {
+            Err(NoAnswer::Gone)
         }
         async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
             self.begun.fetch_add(1, Ordering::SeqCst);
@@ -235,7 +201,7 @@ mod tests {
         fn new(millis: u64) -> (Arc<Long>, EmbeddedRegistry) {
             let takes = Duration::from_millis(millis);
             let gateway = Arc::new(Long { takes, begun: AtomicU32::new(0), made: AtomicU32::new(0) });
-            let registry = EmbeddedRegistry::new(Route::new(vec![gateway.clone()]));
+            let registry = EmbeddedRegistry::new(gateway.clone());
             (gateway, registry)
         }
     }

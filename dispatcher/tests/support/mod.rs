@@ -11,12 +11,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use halley_dispatcher::assemble::{Dispatcher, Settings, embedded};
-use halley_dispatcher::consume::Drained;
+use halley_dispatcher::bus::Depth;
+use halley_dispatcher::consume::Ended;
 use halley_dispatcher::discovery::node::NodeInfo;
-use halley_dispatcher::gateways::{Gateway, GatewayGone, Matched, NoAnswer, Totals};
+use halley_dispatcher::gateways::{Door, Gateway, GatewayGone, Handover, Matched, NoAnswer, Place, Totals};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
 use halley_dispatcher::ingress::http::{DemoInfo, Groups, HttpState, router};
+use halley_protocol::goim::HEADER_BYTES;
+use halley_protocol::payload::Payload;
 use halley_protocol::push::{Body as PushBody, Delivery, Target};
 use halley_service::access::tokens::Token;
 use halley_service::access::{Access, Peer};
@@ -83,23 +86,56 @@ impl FakeGateway {
     }
 }
 
+/// The way in for what is read from the log.
+pub struct FakeDoor(pub Arc<FakeGateway>);
+
+/// Room for one handover.
+pub struct FakePlace(Arc<FakeGateway>);
+
+impl Door for FakeDoor {
+    type Place = FakePlace;
+
+    async fn reserve(&self) -> Result<FakePlace, GatewayGone> {
+        self.0.check()?;
+        let _permit = self.0.may_deliver.acquire().await.unwrap();
+        self.0.check()?;
+        Ok(FakePlace(self.0.clone()))
+    }
+}
+
+impl Place for FakePlace {
+    fn admit(self, handover: Handover) -> oneshot::Receiver<Vec<Matched>> {
+        let FakePlace(gateway) = self;
+        let (reply, answer) = oneshot::channel();
+        match handover {
+            Handover::Gap(gap) => panic!("the log of one process has no {gap:?}"),
+            Handover::Deliver(deliveries) => {
+                gateway.largest_batch.fetch_max(deliveries.len(), Ordering::SeqCst);
+                let accepted = deliveries.iter().map(|delivery| {
+                    delivery.count.then(|| {
+                        let (sender, receiver) = oneshot::channel();
+                        sender.send(gateway.matched).unwrap();
+                        receiver
+                    })
+                });
+                let accepted = accepted.collect();
+                gateway.delivered.lock().unwrap().extend(deliveries);
+                // The consumer may have ended meanwhile.
+                let _ = reply.send(accepted);
+            }
+        }
+        answer
+    }
+}
+
 #[async_trait::async_trait]
 impl Gateway for FakeGateway {
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
-        self.check()?;
+    async fn matched(&self, target: Target, op: i32) -> Result<u64, NoAnswer> {
+        self.check().map_err(|GatewayGone| NoAnswer::Gone)?;
         let _permit = self.may_deliver.acquire().await.unwrap();
-        self.check()?;
-        self.largest_batch.fetch_max(deliveries.len(), Ordering::SeqCst);
-        let accepted = deliveries.iter().map(|delivery| {
-            delivery.count.then(|| {
-                let (sender, receiver) = oneshot::channel();
-                sender.send(self.matched).unwrap();
-                receiver
-            })
-        });
-        let accepted = accepted.collect();
-        self.delivered.lock().unwrap().extend(deliveries);
-        Ok(accepted)
+        self.check().map_err(|GatewayGone| NoAnswer::Gone)?;
+        self.delivered.lock().unwrap().push(Delivery { target, op, body: None, count: true });
+        Ok(self.matched)
     }
 
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {
@@ -125,7 +161,8 @@ pub struct Stand {
     pub ingress: Arc<Ingress>,
     pub gateway: Arc<FakeGateway>,
     pub http: Router,
-    pub consumer: JoinHandle<Drained>,
+    /// Ends with how it ended, and what is left on the bus.
+    pub consumer: JoinHandle<(Ended, Depth)>,
 }
 
 /// How long a test waits for what must come.
@@ -139,11 +176,12 @@ impl Stand {
 
     pub fn with(settings: Settings, gateway: Arc<FakeGateway>) -> Stand {
         let settings = Settings { server_id: "comet1".into(), ..settings };
-        let Dispatcher { ingress, registry, consume } = embedded(settings, vec![gateway.clone()]);
+        let dispatcher = embedded(settings, FakeDoor(gateway.clone()), gateway.clone());
+        let Dispatcher { ingress, registry, carry, .. } = dispatcher;
         let demo = DemoInfo { websocket: Some("0.0.0.0:3102".parse().unwrap()), ..DemoInfo::default() };
         let state = HttpState::new(ingress.clone(), registry, node(), demo, Budget::new(64 << 20));
         let http = router(state, Groups::ALL);
-        Stand { ingress, gateway, http, consumer: tokio::spawn(consume.run(DRAIN_WITHIN)) }
+        Stand { ingress, gateway, http, consumer: tokio::spawn(carry.run(DRAIN_WITHIN)) }
     }
 
     pub async fn get(&self, uri: &str) -> Answer {
@@ -249,11 +287,16 @@ impl Answer {
     }
 }
 
+/// A message as the gateway gets it.
+pub fn framed(op: i32, message: &str) -> Option<PushBody> {
+    Some(PushBody::Framed(Arc::new(Payload::message(op, message.as_bytes()))))
+}
+
 /// The message of a delivery; `None` of a dry run.
 pub fn message(delivery: &Delivery) -> Option<&[u8]> {
     match delivery.body.as_ref()? {
-        PushBody::Message(body) => Some(body),
-        other => panic!("the dispatcher frames nothing: {other:?}"),
+        PushBody::Framed(payload) => Some(&payload.bytes(false)[HEADER_BYTES..]),
+        other => panic!("the dispatcher frames everything: {other:?}"),
     }
 }
 

@@ -176,6 +176,7 @@ impl Shared {
             .with(metrics::feed::Feed(Arc::clone(&self.feed_stats)))
             .with(metrics::control::Control(Arc::clone(&self.control_stats)))
             .with(self.dispatcher.metrics())
+            .with(self.dispatcher.log_metrics())
             .with(bound.servers.clone())
             .with(metrics::certificates::Certificates(bound.tls.clone()))
             .with(LogMetrics)

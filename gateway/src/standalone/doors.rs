@@ -61,7 +61,7 @@ impl Doors {
     }
 
     /// The dispatcher's gRPC service, and goim's for jobs, which reaches the gateway behind `intake`.
-    pub(super) fn calls(&self, dispatcher: &Dispatcher, intake: Intake) -> Grpc {
+    pub(super) fn calls<D>(&self, dispatcher: &Dispatcher<D>, intake: Intake) -> Grpc {
         let ingress = &dispatcher.ingress;
         let rooms = Arc::new(AllRooms(dispatcher.registry.clone()));
         let services =

@@ -4,18 +4,58 @@
 
 use std::sync::Arc;
 
-use halley_dispatcher::gateways::{Gateway, GatewayGone, Matched, NoAnswer, Totals};
-use halley_protocol::push::Delivery;
+use halley_dispatcher::gateways::{self, Door, Gateway, GatewayGone, Handover, Matched, NoAnswer, Totals};
+use halley_protocol::push::{Delivery, Target};
+use tokio::sync::oneshot;
 
-use crate::feed::intake::{self, Intake, Request};
+use crate::close::CloseReason;
+use crate::feed::intake::{self, Intake, Request, Reserved};
+use crate::mesh::msg::{Shed, ShedWho};
 
 /// The gateway behind a door of feed.
 pub(super) struct OwnGateway(pub(super) Intake);
 
+/// The way in for what is read from the log.
+pub(super) struct OwnDoor {
+    pub(super) intake: Intake,
+    /// Those who missed something are closed over so many milliseconds.
+    pub(super) gap_shed_ms: u64,
+}
+
+/// Room for one handover before feed.
+pub(super) struct OwnPlace {
+    reserved: Reserved,
+    gap_shed_ms: u64,
+}
+
+impl Door for OwnDoor {
+    type Place = OwnPlace;
+
+    async fn reserve(&self) -> Result<OwnPlace, GatewayGone> {
+        let reserved = self.intake.reserve().await.map_err(|_| GatewayGone)?;
+        Ok(OwnPlace { reserved, gap_shed_ms: self.gap_shed_ms })
+    }
+}
+
+impl gateways::Place for OwnPlace {
+    fn admit(self, handover: Handover) -> oneshot::Receiver<Vec<Matched>> {
+        match handover {
+            Handover::Deliver(deliveries) => self.reserved.deliver(deliveries),
+            Handover::Gap(_) => {
+                let (who, over_ms) = (ShedWho::Everybody, self.gap_shed_ms);
+                self.reserved.shed(Shed { who, over_ms, reason: CloseReason::FeedGap })
+            }
+        }
+    }
+}
+
 #[async_trait::async_trait]
 impl Gateway for OwnGateway {
-    async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<Vec<Matched>, GatewayGone> {
-        self.0.deliver(deliveries).await.map_err(|_| GatewayGone)
+    async fn matched(&self, target: Target, op: i32) -> Result<u64, NoAnswer> {
+        let delivery = Delivery { target, op, body: None, count: true };
+        let accepted = self.0.deliver(vec![delivery]).await.map_err(|_| NoAnswer::Gone)?;
+        let counted = accepted.into_iter().next().flatten().ok_or(NoAnswer::Gone)?;
+        counted.await.map_err(|_| NoAnswer::Gone)
     }
 
     async fn rooms(&self) -> Result<Vec<(String, u32)>, NoAnswer> {

@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use axum::Router;
 use halley_dispatcher::assemble::{self, Dispatcher};
-use halley_dispatcher::consume::Drained;
+use halley_dispatcher::consume::Why;
+use halley_dispatcher::consume::stats::LogStats;
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::HttpState;
-use halley_dispatcher::metrics::IngressMetrics;
+use halley_dispatcher::metrics::{IngressMetrics, LogMetrics};
 use halley_service::access::rules::AccessRules;
 use halley_service::metrics::Collect;
 use halley_service::serve::Serving;
@@ -32,7 +33,7 @@ use crate::control::admin::Admin;
 use crate::feed::intake::Intake;
 
 use doors::Doors;
-use gateway::OwnGateway;
+use gateway::{OwnDoor, OwnGateway};
 use node_info::node_info;
 
 pub use doors::paths;
@@ -41,9 +42,12 @@ pub use node_info::{Bound, server_id};
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.
 const BUS_DRAIN: Duration = Duration::from_secs(5);
 
+/// Those who missed pushes are closed over so many milliseconds.
+const GAP_SHED_MS: u64 = 300_000;
+
 /// The dispatcher of this process, before it runs.
 pub struct Standalone {
-    dispatcher: Dispatcher,
+    dispatcher: Dispatcher<OwnDoor>,
     state: Arc<HttpState>,
     bound: Bound,
     doors: Doors,
@@ -53,6 +57,7 @@ pub struct Standalone {
 #[derive(Clone)]
 pub struct StandaloneHandle {
     ingress: Arc<Ingress>,
+    log_stats: Arc<LogStats>,
     state: Arc<HttpState>,
     bound: Bound,
 }
@@ -69,7 +74,11 @@ impl Standalone {
         serving: &Serving,
     ) -> Standalone {
         let settings = settings::dispatcher(config, access);
-        let dispatcher = assemble::embedded(settings, vec![Arc::new(OwnGateway(intake))]);
+        let dispatcher = assemble::embedded(
+            settings,
+            OwnDoor { intake: intake.clone(), gap_shed_ms: GAP_SHED_MS },
+            Arc::new(OwnGateway(intake)),
+        );
         let (ingress, registry) = (dispatcher.ingress.clone(), dispatcher.registry.clone());
         let (node, demo) = (node_info(config, &bound, started_ns), settings::demo(config, &bound));
         let state = HttpState::new(ingress, registry, node, demo, serving.budget().clone());
@@ -79,7 +88,8 @@ impl Standalone {
     /// For those who stop it, change its settings or show its counters.
     pub fn handle(&self) -> StandaloneHandle {
         let (ingress, state) = (self.dispatcher.ingress.clone(), self.state.clone());
-        StandaloneHandle { ingress, state, bound: self.bound.clone() }
+        let log_stats = self.dispatcher.log_stats.clone();
+        StandaloneHandle { ingress, log_stats, state, bound: self.bound.clone() }
     }
 
     /// Its HTTP routes and the admin ones, as far as they are wanted.
@@ -95,9 +105,9 @@ impl Standalone {
     /// Carry pushes from the bus to the gateway until [`StandaloneHandle::stop`], and what is on the bus then, for a
     /// while.
     pub async fn consume(self) {
-        let Drained { undelivered, gateway_gone } = self.dispatcher.consume.run(BUS_DRAIN).await;
-        if undelivered.records > 0 {
-            let (records, bytes) = (undelivered.records, undelivered.bytes);
+        let (ended, left) = self.dispatcher.carry.run(BUS_DRAIN).await;
+        if left.records > 0 {
+            let (records, bytes, gateway_gone) = (left.records, left.bytes, ended.why == Why::GatewayGone);
             tracing::warn!(
                 records,
                 bytes,
@@ -119,8 +129,13 @@ impl StandaloneHandle {
         self.state.set_node(node_info(config, &self.bound, started_ns));
     }
 
-    /// What `/metrics` shows of it.
+    /// What `/metrics` shows of its ingress.
     pub fn metrics(&self) -> impl Collect + use<> {
         IngressMetrics(self.ingress.clone())
+    }
+
+    /// What `/metrics` shows of its log.
+    pub fn log_metrics(&self) -> impl Collect + use<> {
+        LogMetrics(self.log_stats.clone())
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bus::log::{Answer, AskId, Source, Trouble};
 
 use super::asks::UnderWay;
+use super::counts::FETCH_BOUNDS;
 use super::state::Reader;
 
 /// A source that wants not to be asked for longer is asked all the same.
@@ -34,9 +35,16 @@ impl Reader {
             (UnderWay::Read { source, at, wait, granted, asked }, Answer::Read { throttle, slices }) => {
                 self.source_answered(source, |state| state.reading = false);
                 self.memory.give_back(granted);
-                let progress = self.heard_read(now, at, asked, slices);
-                let was_early = now.saturating_sub(at) < wait / 2;
-                self.pace(source, now, throttle, !progress && was_early);
+                let took = now.saturating_sub(at);
+                // A source answers within `wait`. If it took longer, this process may have stood still meanwhile, and
+                // the answer be as old as the question.
+                let seen = if took > wait { at } else { now };
+                let bytes_before = self.counts.bytes;
+                let progress = self.heard_read(now, seen, asked, slices);
+                if self.counts.bytes > bytes_before {
+                    self.counts.fetch.record(&FETCH_BOUNDS, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                }
+                self.pace(source, now, throttle, !progress && took < wait / 2);
             }
             (UnderWay::Read { source, granted, .. }, answer) => {
                 self.source_answered(source, |state| state.reading = false);

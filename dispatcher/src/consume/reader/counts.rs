@@ -3,8 +3,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 
+use halley_service::metrics::histogram::{Bounds, Buckets};
+
 use crate::bus::batch::Unreadable;
 use crate::gateways::GapReason;
+
+/// Of the time from a read's question to its answer, in microseconds.
+pub const FETCH_BOUNDS: Bounds<8> =
+    Bounds { upper: [500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000], per_named: 1_000_000 };
 
 halley_service::counters! {
     /// Since the reader began.
@@ -37,6 +43,8 @@ halley_service::counters! {
         pub unreadable: u64,
         /// The broker's own batches.
         pub control: u64,
+        /// How long reads took that brought batches, by [`FETCH_BOUNDS`].
+        pub fetch: Buckets<8>,
     }
 }
 

@@ -40,7 +40,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-pub use counts::{Counts, Event};
+pub use counts::{Counts, Event, FETCH_BOUNDS};
 pub use settings::Settings;
 pub use state::Reader;
 pub use status::PartitionView;

@@ -36,7 +36,8 @@ impl Reader {
         });
         let aged = self.partitions.iter().filter_map(|partition| partition.marks.since(partition.next_offset()));
         let aged = aged.map(|since| since.saturating_add(self.settings.catchup_max));
-        topology.into_iter().chain(partitions).chain(ends).chain(aged).filter(|at| *at > now).min()
+        let step = Some(self.skip_not_before);
+        topology.into_iter().chain(partitions).chain(ends).chain(aged).chain(step).filter(|at| *at > now).min()
     }
 
     fn topology_at(&self) -> Duration {

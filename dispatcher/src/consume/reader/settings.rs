@@ -67,10 +67,13 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// For a log inside this process, which ends with it: read from its start, and never left out of.
+    /// For a log inside this process, which ends with it: read from its start, never left out of, and never asked twice
+    /// for what it does not have. Its batches are in memory already: few are held beside it.
     pub fn embedded() -> Settings {
         Settings {
             start: Edge::Start,
+            memory_bytes: 16 * 1024 * 1024,
+            read_wait: Duration::MAX,
             catchup_max: Duration::MAX,
             catchup_records_max: u64::MAX,
             ..Settings::default()

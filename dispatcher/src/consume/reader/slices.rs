@@ -12,7 +12,7 @@ use super::asks::Asked;
 use super::counts::Event;
 use super::memory::AnswerId;
 use super::partition::{Doubt, Phase, Piece, PieceKind};
-use super::state::Reader;
+use super::state::{Reader, number};
 
 /// What one slice brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ enum Progress {
 }
 
 impl Reader {
-    /// A source answered a read that was asked `at` that time. Returns whether it brought anything.
+    /// A source answered a read in which it said what was there at `seen`. Returns whether it brought anything.
     pub(super) fn heard_read(
         &mut self,
         now: Duration,
-        at: Duration,
+        seen: Duration,
         asked: Vec<Asked>,
         mut slices: Vec<(i32, Result<Slice, Refusal>)>,
     ) -> bool {
@@ -49,7 +49,7 @@ impl Reader {
                 continue;
             }
             progress |= match slice {
-                Some(Ok(slice)) => self.heard_slice(index, now, at, slice, answer, order == 0) == Progress::Some,
+                Some(Ok(slice)) => self.heard_slice(index, now, seen, slice, answer, order == 0) == Progress::Some,
                 Some(Err(refusal)) => {
                     self.refused(index, now, refusal, asked.of);
                     true
@@ -69,7 +69,7 @@ impl Reader {
         &mut self,
         index: usize,
         now: Duration,
-        at: Duration,
+        seen: Duration,
         slice: Slice,
         answer: AnswerId,
         is_first: bool,
@@ -78,7 +78,7 @@ impl Reader {
         let partition = &mut self.partitions[index];
         partition.high_watermark = slice.high_watermark;
         partition.log_start = slice.log_start;
-        partition.marks.note(slice.high_watermark, at);
+        partition.marks.note(slice.high_watermark, seen);
         let before = partition.cursor.offset;
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
         let is_damaged = self.walk(index, slice.batches, answer);
@@ -217,8 +217,10 @@ impl Reader {
         let is_first = partition.backoff.failures() == 0;
         if end.offset < partition.cursor.offset {
             self.counts.truncated += 1;
-            let to = end.offset.min(next.offset);
-            self.events.add(Event::Truncated { partition: super::state::number(index), from: next.offset, to });
+        }
+        if end.offset < next.offset {
+            let (partition, from, to) = (number(index), next.offset, end.offset);
+            self.events.add(Event::Truncated { partition, from, to });
         }
         let place = match end.offset < next.offset {
             true => end,

@@ -82,6 +82,17 @@ impl Reader {
         self.partitions.iter().map(Partition::lag).fold(0, u64::saturating_add)
     }
 
+    /// Records up to the known end that the gateway has not answered for.
+    pub fn unanswered(&self) -> u64 {
+        let ends = self.ends.as_ref().map(|ends| &ends.of);
+        let of = |(index, partition): (usize, &Partition)| {
+            let named = ends.and_then(|of| of.get(index)?.as_ref()?.1).map(|end| end.offset);
+            let end = named.unwrap_or(partition.high_watermark).max(partition.cursor.offset);
+            partition.next.map_or(0, |_| u64::try_from(end.saturating_sub(partition.done)).unwrap_or(0))
+        };
+        self.partitions.iter().enumerate().map(of).fold(0, u64::saturating_add)
+    }
+
     /// Every partition with a position.
     pub fn partitions(&self, now: Duration) -> impl Iterator<Item = PartitionView> + '_ {
         self.partitions.iter().enumerate().filter_map(move |(index, partition)| {

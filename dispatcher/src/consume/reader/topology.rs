@@ -78,6 +78,7 @@ impl Reader {
             partition.not_before = now;
         }
         self.partitions.truncate(count);
+        self.turns.retain(|index| *index < count);
     }
 
     /// Partitions never become fewer under one id: who names fewer is behind.
