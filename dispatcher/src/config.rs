@@ -2,14 +2,15 @@
 //! defaults and bounds, what they mean together, and what they are to the reader and the producer; opens nothing. A
 //! program names the section in its schema.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use halley_service::config::Known;
 use halley_service::config::schema::Finding;
 use halley_service::config::value::text::Secret;
 use halley_service::config::value::words::DeValue;
 use halley_service::config::value::{Fault, Value};
-use halley_service::{shared_section, words};
+use halley_service::{files, shared_section, words};
 
 use crate::bus::batch::Codec;
 use crate::bus::kafka::check::Needs;
@@ -19,6 +20,9 @@ use crate::bus::kafka::settings::{
 };
 use crate::bus::log::Edge;
 use crate::consume::reader;
+
+/// Bytes of the file with the password.
+const PASSWORD_BYTES_MAX: u64 = 4096;
 
 /// Where to begin to look for a cluster: `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,6 +284,32 @@ impl Kafka {
     /// What the check of a cluster asks of it.
     pub fn needs(&self) -> Needs {
         Needs { catchup_max: Duration::from_secs(self.catchup_max_seconds), writes: true }
+    }
+
+    /// What the file of the password holds; none where none is named, or nobody is asked for it.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the file.
+    pub fn password(&self, known: &Known) -> Result<Option<Secret>, String> {
+        let path = &self.sasl_password_file;
+        if path.as_os_str().is_empty() || !self.is_used() || !known.all(&["kafka.sasl_password_file"]) {
+            return Ok(None);
+        }
+        let said = |what: &str| format!("kafka.sasl_password_file {} {what}", path.display());
+        let bytes = files::read(path, PASSWORD_BYTES_MAX).map_err(|why| said(&format!("cannot be read: {why}")))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| said("is not text"))?;
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(said("holds no password")),
+            line if line.contains(['\r', '\n']) => Err(said("holds several lines: the password is one")),
+            line => Ok(Some(Secret(line.to_owned()))),
+        }
+    }
+
+    /// The files that hold secrets and are used, each with its setting.
+    pub fn secret_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files =
+            [("kafka.sasl_password_file", &*self.sasl_password_file), ("kafka.tls_key_file", &*self.tls_key_file)];
+        files.into_iter().filter(|(_, path)| self.is_used() && !path.as_os_str().is_empty())
     }
 
     /// How a start line names the log.

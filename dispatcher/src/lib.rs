@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod gateways;
 pub mod ingress;
 pub mod metrics;
+pub mod program;
 pub mod receipts;
 pub mod registry;
 pub mod stats;

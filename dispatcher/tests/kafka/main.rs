@@ -4,8 +4,12 @@
 #[allow(dead_code, reason = "other test programs use the rest")]
 mod brokers;
 mod client;
+mod dispatcher;
 mod doors;
 mod harness;
 mod ours;
+#[allow(dead_code, reason = "the tests without brokers use the rest")]
+mod process;
 mod reading;
 mod requests;
+mod writing;

@@ -12,7 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import needs
+sys.dont_write_bytecode = True
+
+import needs  # noqa: E402
 
 parser = argparse.ArgumentParser(description="Starts real Kafka and ends it with its standard input.")
 parser.add_argument("--target", type=Path, required=True, help="the build folder")

@@ -30,11 +30,10 @@ mod wiring;
 use std::io;
 use std::time::Duration;
 
-use halley_dispatcher::bus::kafka::check::{Line, Verdict, check};
+use halley_dispatcher::bus::kafka::check::{Verdict, check};
 use halley_service::command_line::print;
 use halley_service::failure::{Cause, Failure};
 use halley_service::lifecycle::{Lifecycle, Phase};
-use halley_service::plain::Plain;
 use halley_service::signals::Early;
 use halley_service::threads::{Ended, Threads, runtime};
 use halley_service::tls::certificates::TlsServer;
@@ -119,16 +118,7 @@ pub fn check_kafka(sources: &Sources) -> Result<(), Failure> {
         return Err(Failure::new(Cause::Usage, sentence));
     }
     let lines = runtime()?.block_on(check(config.kafka.client(named.kafka_password), config.kafka.needs()));
-    let mut text = String::new();
-    for Line { verdict, text: line } in &lines {
-        let word = match verdict {
-            Verdict::Fine => "fine",
-            Verdict::Warning => "warning",
-            Verdict::Error => "error",
-        };
-        text.push_str(&format!("{word:<8}{}\n", Plain(line)));
-    }
-    print(&text)?;
+    print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     match lines.iter().filter(|line| line.verdict == Verdict::Error).count() {
         0 => Ok(()),
         errors => {

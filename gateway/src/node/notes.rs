@@ -107,10 +107,7 @@ fn files<'c>(
     let pairs = pairs.chain(config.tls.key_files.iter().map(|path| ("tls.key_files", &**path)));
     let secret = Some(("jwt.secret_file", &*config.jwt.secret_file)).filter(|(_, path)| !path.as_os_str().is_empty());
     let keys = secret.into_iter().chain(config.jwt.key_files.iter().map(|path| ("jwt.key_files", &**path)));
-    let kafka = &config.kafka;
-    let kafka =
-        [("kafka.sasl_password_file", &*kafka.sasl_password_file), ("kafka.tls_key_file", &*kafka.tls_key_file)];
-    let kafka = kafka.into_iter().filter(|(_, path)| config.kafka.is_used() && !path.as_os_str().is_empty());
+    let kafka = config.kafka.secret_files();
     settings.chain(token_files(config)).chain(kafka).chain(pairs.filter(move |_| tls)).chain(keys.filter(move |_| jwt))
 }
 

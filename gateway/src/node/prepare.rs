@@ -12,16 +12,12 @@ use halley_service::config::changes::{Changes, merge};
 use halley_service::config::reading::Reading;
 use halley_service::config::value::text::Secret;
 use halley_service::failure::Failure;
-use halley_service::files;
 
 use super::access::access;
 use super::notes;
 use crate::config::words::Auth;
 use crate::config::{Config, ConfigError, Draft, Known, Loaded, Problem, Sources, check, convert};
 use halley_service::tls::certificates::{self, CertificateError, Certificates};
-
-/// Bytes of a file with a password.
-const PASSWORD_BYTES_MAX: u64 = 4 * 1024;
 
 /// A configuration with everything that it names.
 #[derive(Debug)]
@@ -87,7 +83,7 @@ impl Named {
         let jwt = jwt_rules(config, known).map_err(|said| problems.extend(said.into_iter().map(Problem::Named)));
         let certificates =
             certificates(config, known).map_err(|said| problems.extend(said.into_iter().map(Problem::Named)));
-        let password = kafka_password(config, known).map_err(|said| problems.push(Problem::Named(said)));
+        let password = config.kafka.password(known).map_err(|said| problems.push(Problem::Named(said)));
         ConfigError::unless_none(problems)?;
         let (Ok(access), Ok(jwt), Ok(certificates), Ok(kafka_password)) = (access, jwt, certificates, password) else {
             unreachable!("each of them said why")
@@ -95,21 +91,6 @@ impl Named {
         let keys = jwt.as_ref().map(|rules| &rules.keys);
         let notes = notes::of(config, file, certificates.as_ref(), keys, SystemTime::now());
         Ok(Named { jwt, certificates, access, kafka_password, notes })
-    }
-}
-
-fn kafka_password(config: &Config, known: &Known) -> Result<Option<Secret>, String> {
-    let path = &config.kafka.sasl_password_file;
-    if path.as_os_str().is_empty() || !config.kafka.is_used() || !known.all(&["kafka.sasl_password_file"]) {
-        return Ok(None);
-    }
-    let said = |what: &str| format!("kafka.sasl_password_file {} {what}", path.display());
-    let bytes = files::read(path, PASSWORD_BYTES_MAX).map_err(|why| said(&format!("cannot be read: {why}")))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| said("is not text"))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(said("holds no password")),
-        line if line.contains(['\r', '\n']) => Err(said("holds several lines: the password is one")),
-        line => Ok(Some(Secret(line.to_owned()))),
     }
 }
 

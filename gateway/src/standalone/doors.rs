@@ -48,7 +48,7 @@ impl Doors {
         let served = |routes| config.general.http_routes.contains(&routes);
         let (push, read) = (served(HttpRoutes::Push), served(HttpRoutes::Read));
         Doors {
-            http: http::Groups { push, questions: read, demo: served(HttpRoutes::Demo) },
+            http: http::Groups { push, questions: read, nodes: true, demo: served(HttpRoutes::Demo) },
             admin: admin::Groups { admin: served(HttpRoutes::Admin), observe: read },
             push_keys_max: to_usize(config.ingress.push_keys_max.into()),
             refusal: config.kafka.is_used().then_some(READS_THE_LOG),

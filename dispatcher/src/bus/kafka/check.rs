@@ -1,8 +1,10 @@
 //! Whether a cluster is what Halley needs, tried from here. Owns the questions and the verdicts, each one line that says
 //! what to do; changes nothing in the cluster and prints nothing. Whoever runs the check shows the lines.
 
+use std::fmt;
 use std::time::Duration;
 
+use halley_service::plain::Plain;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -53,6 +55,17 @@ pub struct Line {
     pub verdict: Verdict,
     /// What was seen, and what to do.
     pub text: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.verdict {
+            Verdict::Fine => "fine",
+            Verdict::Warning => "warning",
+            Verdict::Error => "error",
+        };
+        write!(f, "{word:<8}{}", Plain(&self.text))
+    }
 }
 
 /// What is needed of the cluster.

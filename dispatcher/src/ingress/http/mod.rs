@@ -28,13 +28,15 @@ pub struct Groups {
     pub push: bool,
     /// Who is online: `/goim/online/*`, `/goim/nodes/instances` and `/v1/online`.
     pub questions: bool,
+    /// How clients find a node: `/goim/nodes/weighted`.
+    pub nodes: bool,
     /// The demo page and what it loads.
     pub demo: bool,
 }
 
 impl Groups {
     /// Every route, as a listener has that serves operators and senders alike.
-    pub const ALL: Groups = Groups { push: true, questions: true, demo: true };
+    pub const ALL: Groups = Groups { push: true, questions: true, nodes: true, demo: true };
 }
 
 /// What a route belongs to.
@@ -42,14 +44,15 @@ impl Groups {
 enum Group {
     Push,
     Questions,
+    Nodes,
     Demo,
-    /// What clients ask, and what describes the rest: always there.
+    /// What describes the rest: always there.
     Open,
 }
 
 /// Every route: method, path, what it belongs to, handler.
 fn routes() -> Vec<(Method, &'static str, Group, MethodRouter<Arc<HttpState>>)> {
-    use Group::{Demo, Open, Push, Questions};
+    use Group::{Demo, Nodes, Open, Push, Questions};
     vec![
         (Method::POST, "/goim/push/keys", Push, post(goim::push_keys)),
         (Method::POST, "/goim/push/mids", Push, post(goim::push_mids)),
@@ -58,7 +61,7 @@ fn routes() -> Vec<(Method, &'static str, Group, MethodRouter<Arc<HttpState>>)> 
         (Method::GET, "/goim/online/top", Questions, get(goim::online_top)),
         (Method::GET, "/goim/online/room", Questions, get(goim::online_room)),
         (Method::GET, "/goim/online/total", Questions, get(goim::online_total)),
-        (Method::GET, "/goim/nodes/weighted", Open, get(goim::nodes_weighted)),
+        (Method::GET, "/goim/nodes/weighted", Nodes, get(goim::nodes_weighted)),
         (Method::GET, "/goim/nodes/instances", Questions, get(goim::nodes_instances)),
         (Method::POST, "/v1/push", Push, post(v1::push)),
         (Method::GET, "/v1/online", Questions, get(v1::online)),
@@ -83,6 +86,7 @@ pub fn router(state: Arc<HttpState>, groups: Groups) -> Router {
         let wanted = match group {
             Group::Push => groups.push,
             Group::Questions => groups.questions,
+            Group::Nodes => groups.nodes,
             Group::Demo => groups.demo,
             Group::Open => true,
         };

@@ -58,6 +58,11 @@ impl HttpState {
         Arc::new(HttpState { ingress, registry, node, demo, budget, renderings })
     }
 
+    /// The state of a process that is no node: no client connects to it, so there is nothing to tell of it.
+    pub fn of_no_node(ingress: Arc<Ingress>, registry: Arc<dyn Registry>, budget: Budget) -> Arc<HttpState> {
+        HttpState::new(ingress, registry, NodeInfo::default(), DemoInfo::default(), budget)
+    }
+
     /// What is said about this node from now on.
     pub fn set_node(&self, node: NodeInfo) {
         self.node.store(Arc::new(node));
