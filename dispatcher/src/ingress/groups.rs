@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    /// Users are grouped by their ids as they stand in the record's key; one partition makes one record, with the receipt.
+    /// Users are grouped by their ids as they stand in the record's key; one partition makes one record, with receipt.
     #[test]
     fn p4_users_are_grouped_too_and_one_record_keeps_the_receipt() {
         let mids: Vec<i64> = (1..30).collect();

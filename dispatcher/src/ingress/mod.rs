@@ -30,7 +30,7 @@ pub const MATCHED_WAIT: Duration = Duration::from_secs(2);
 pub struct Pushed {
     /// The push's id: where it is on the bus.
     pub id: Position,
-    /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`], and over a log that others read too.
+    /// Connections given the push; `None` when nobody said within [`MATCHED_WAIT`], and over a log that others read.
     pub matched: Option<u64>,
 }
 

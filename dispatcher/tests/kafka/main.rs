@@ -10,6 +10,7 @@ mod harness;
 mod ours;
 #[allow(dead_code, reason = "the tests without brokers use the rest")]
 mod process;
+mod producing;
 mod reading;
 mod requests;
 mod writing;

@@ -94,8 +94,8 @@ fn batches(asked: &Asked) -> Vec<(i32, Identity, Vec<String>)> {
     data.map(read).collect()
 }
 
-/// What is written is what was handed in, by the topic's name, for all replicas, without a transaction, under the id that
-/// the broker gave; in every version that a broker may have. The positions are those that it answers.
+/// What is written is what was handed in, by the topic's name, for all replicas, without a transaction, under the id
+/// that the broker gave; in every version that a broker may have. The positions are those that it answers.
 #[tokio::test]
 async fn a_push_is_written_as_it_should_be() {
     for version in 9..=12 {

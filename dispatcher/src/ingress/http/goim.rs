@@ -12,8 +12,8 @@
 //! - Who may not push or ask is told so: HTTP 401, 403 or 429 with code -401, -403 or -429.
 //! - Bodies and lists over their bounds get code -400 with a message.
 //! - Code -504 says that a push may appear once or not at all; with every other one nothing of it appears.
-//! - Over a log that other gateways read too, who is online is code -501 unless `scope=gateway` asks for this one's part,
-//!   which the answer then names.
+//! - Over a log that other gateways read too, who is online is code -501 unless `scope=gateway` asks for this one's
+//!   part, which the answer then names.
 
 use std::collections::BTreeMap;
 
@@ -75,12 +75,12 @@ fn scoped(scope: Option<&'static str>, data: impl Serialize) -> Response {
 }
 
 /// Whose numbers a question is about, as its answer names it.
-fn scope(state: &HttpState, query: &Query) -> Result<Option<&'static str>, Response> {
+fn scope(state: &HttpState, query: &Query) -> Result<Option<&'static str>, PushError> {
     let (over, named) = match query.first("scope") {
         Some(GATEWAY) => (CountScope::Gateway, Some(GATEWAY)),
         _ => (CountScope::Cluster, None),
     };
-    state.ingress.check_scope(over).map(|()| named).map_err(|only_here| push_error(&only_here))
+    state.ingress.check_scope(over).map(|()| named)
 }
 
 /// goim's binder sends its errors with status 400 and the content type of plain text.
@@ -250,7 +250,7 @@ pub(super) async fn online_top(state: State, request: Request) -> Response {
     };
     let scope = match scope(&state, &query) {
         Ok(scope) => scope,
-        Err(only_here) => return only_here,
+        Err(only_here) => return push_error(&only_here),
     };
     let rooms = match state.registry.rooms().await {
         Ok(rooms) => rooms,
@@ -287,7 +287,7 @@ pub(super) async fn online_room(state: State, request: Request) -> Response {
     };
     let scope = match scope(&state, &query) {
         Ok(scope) => scope,
-        Err(only_here) => return only_here,
+        Err(only_here) => return push_error(&only_here),
     };
     let rooms = ids.iter().map(|id| format!("{prefix}{id}")).collect();
     match state.registry.counts(rooms).await {
@@ -311,7 +311,7 @@ pub(super) async fn online_total(state: State, request: Request) -> Response {
     };
     let scope = match scope(&state, &Query::parse(head.uri.query())) {
         Ok(scope) => scope,
-        Err(only_here) => return only_here,
+        Err(only_here) => return push_error(&only_here),
     };
     match state.registry.totals().await {
         Ok(totals) => scoped(scope, Total { conn_count: totals.connections, ip_count: totals.addresses }),

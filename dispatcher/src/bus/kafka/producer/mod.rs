@@ -1,5 +1,5 @@
-//! The producer of a topic: the end that pushes go in by. Owns the handle that the ingress holds, and the channel to the
-//! task that drives [`super::produce`]. Never waits for a broker itself: the task does. Once a push was handed over
+//! The producer of a topic: the end that pushes go in by. Owns the handle that the ingress holds, and the channel to
+//! the task that drives [`super::produce`]. Never waits for a broker itself: the task does. Once a push was handed over
 //! nothing takes it back. Next: [`driver`].
 
 mod counts;

@@ -1,5 +1,6 @@
 //! What the producer asks brokers, as the protocol's messages. Owns their fields and what is read of the answers;
-//! decides nothing. Topics go by name in the versions that we speak. Next step on the way out: [`super::super::cluster`].
+//! decides nothing. Topics go by name in the versions that we speak. Next step on the way out:
+//! [`crate::bus::kafka::cluster`].
 
 use std::sync::Arc;
 use std::time::Duration;

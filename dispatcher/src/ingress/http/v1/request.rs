@@ -7,7 +7,8 @@
 //!
 //! `target` has one of `key`, `keys`, `mid`, `mids`, `room` (a full room key) or `all` (true). The message is `text`
 //! or, as base64, `body`. `speed` paces a push to all, in deliveries a second. `dry_run` only counts, and needs no
-//! message; with `"scope": "gateway"` it counts this gateway's connections only. A name that is not known or comes twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
+//! message; with `"scope": "gateway"` it counts this gateway's connections only. A name that is not known or comes
+//! twice (RFC 8259 §4) is refused; `null` is as good as leaving a name away.
 
 use std::fmt;
 
