@@ -2,6 +2,17 @@
 
 use std::time::Duration;
 
+/// Records that wait to be in the log, unless told otherwise.
+pub const RECORDS_MAX: usize = 65_536;
+/// Their bytes.
+pub const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Those of one partition.
+pub const PARTITION_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one request, and of one record.
+pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// How long a push may wait for its result.
+pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Bounds of one producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -32,11 +43,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            records_max: 65_536,
-            bytes_max: 64 * 1024 * 1024,
-            partition_bytes_max: 16 * 1024 * 1024,
-            request_bytes_max: 1024 * 1024,
-            publish_timeout: Duration::from_secs(15),
+            records_max: RECORDS_MAX,
+            bytes_max: BYTES_MAX,
+            partition_bytes_max: PARTITION_BYTES_MAX,
+            request_bytes_max: REQUEST_BYTES_MAX,
+            publish_timeout: PUBLISH_TIMEOUT,
             answer_timeout: Duration::from_secs(5),
             pause_first: Duration::from_millis(100),
             pause_max: Duration::from_secs(1),
