@@ -77,7 +77,9 @@ mod tests {
         fn depth(&self) -> Depth {
             Depth::default()
         }
-        fn close(&self) {}
+        fn close(&self) {
+            // It holds nothing back.
+        }
     }
 
     fn push(target: Target) -> Push {

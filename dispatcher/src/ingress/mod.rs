@@ -1,6 +1,7 @@
 //! Step 2 of a push on its way out: the door that pushes come in by. Owns what every transport shares: the bounds on a
 //! push, the way onto the bus, the answer. Knows neither HTTP nor gRPC: [`http`] and [`grpc`] translate. Delivers
-//! nothing itself. [`access`] names what one must be allowed; [`admit`] says what a push may be. Next step: [`crate::bus`].
+//! nothing itself. [`access`] names what one must be allowed; [`admit`] says what a push may be, [`refused`] why it was
+//! not taken. Next step: [`crate::bus`].
 
 pub mod access;
 pub mod admit;
