@@ -1,8 +1,8 @@
 //! Takes pushes over HTTP and gRPC, puts them into a log, and reads the log for the gateway of this process.
 //!
-//! The walk of a push: [`ingress`] (who may, what may) → [`bus`] (order, bound, id) → [`consume`] → [`gateways`]. What is
-//! answered with success is in the log and will be handed to the gateway in the order of its partition; it is done with
-//! when the gateway has accepted it. [`registry`] knows who is online, [`discovery`] how clients find a gateway,
+//! The walk of a push: [`ingress`] (who may, what may) → [`bus`] (order, bound, id) → [`consume`] → [`gateways`]. What
+//! is answered with success is in the log and will be handed to the gateway in the order of its partition; it is done
+//! with when the gateway has accepted it. [`registry`] knows who is online, [`discovery`] how clients find a gateway,
 //! [`receipts`] bring the number of matched connections back, [`stats`] count, [`metrics`] show it, [`assemble`] wires
 //! all of it.
 

@@ -116,7 +116,8 @@ pub enum Ask {
 pub struct Slice {
     /// Whole batches, of which the first may begin before the asked offset; the last may be cut off.
     pub batches: Bytes,
-    /// The first offset that no reader may see yet. Below the asked offset it means nothing: a new leader learns it late.
+    /// The first offset that no reader may see yet. Below the asked offset it means nothing: a new leader learns it
+    /// late.
     pub high_watermark: i64,
     /// The first offset that is still there.
     pub log_start: i64,

@@ -1,5 +1,5 @@
-//! The time by which reading is measured. Owns the choice of the clock: it goes on while the host sleeps, and nobody sets
-//! it (rule S2).
+//! The time by which reading is measured. Owns the choice of the clock: it goes on while the host sleeps, and nobody
+//! sets it (rule S2).
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

@@ -26,8 +26,8 @@ use super::records::{Opened, Records};
 use super::share::Gateways;
 use super::stats::{Consumed, DECODE_BOUNDS, LogStats, Status};
 
-/// Records handed over together: enough to spread the cost of a handover, few enough that a count asked for by the first
-/// does not wait for many others.
+/// Records handed over together: enough to spread the cost of a handover, few enough that a count asked for by the
+/// first does not wait for many others.
 pub const HANDOVER_RECORDS_MAX: usize = 256;
 /// Bytes after which no further record joins a handover.
 pub const HANDOVER_BYTES_MAX: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
-//! The seam to the gateway: the door for what is read from the log, and questions about who is online. Owns both traits;
-//! an implementation delivers in order and answers only for what is in the gateway's memory. The gateway's process
-//! implements them.
+//! The seam to the gateway: the door for what is read from the log, and questions about who is online. Owns both
+//! traits; an implementation delivers in order and answers only for what is in the gateway's memory. The gateway's
+//! process implements them.
 
 use halley_protocol::push::{Delivery, Target};
 use tokio::sync::oneshot;

@@ -1,6 +1,7 @@
 //! Step 7 of a push on its way out: one push to the rings of the shards that have somebody for it. Owns framing, which
-//! happens once for all shards, unless whoever read the push from a log has framed it. Owns the rule that a push goes to all of its shards, or to none yet when one of their
-//! rings is full. `route` finds which shards these are. Next: `shard::inbox`.
+//! happens once for all shards, unless whoever read the push from a log has framed it. Owns the rule that a push goes
+//! to all of its shards, or to none yet when one of their rings is full. `route` finds which shards these are. Next:
+//! `shard::inbox`.
 
 use std::sync::Arc;
 

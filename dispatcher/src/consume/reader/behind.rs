@@ -1,5 +1,5 @@
-//! Being behind (rule S3), and reading to the end before a stop. Owns when the log's ends are asked for, and the one step
-//! in which every partition that is behind goes to its end.
+//! Being behind (rule S3), and reading to the end before a stop. Owns when the log's ends are asked for, and the one
+//! step in which every partition that is behind goes to its end.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Positions that a leader names. Owns the first one of each partition (rule S1), the judgement of a doubtful one (rules
-//! R3 and R4), and the ends that `behind` wants. Only the leader of the newest epoch is believed.
+//! Positions that a leader names. Owns the first one of each partition (rule S1), the judgement of a doubtful one
+//! (rules R3 and R4), and the ends that `behind` wants. Only the leader of the newest epoch is believed.
 
 use std::time::Duration;
 

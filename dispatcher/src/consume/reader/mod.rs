@@ -1,5 +1,5 @@
-//! The pure core of reading a log: positions, questions, gaps. It knows no socket, no clock and no task: whoever runs it
-//! hands in the time, asks what it wants asked, and tells it what came of it.
+//! The pure core of reading a log: positions, questions, gaps. It knows no socket, no clock and no task: whoever runs
+//! it hands in the time, asks what it wants asked, and tells it what came of it.
 //!
 //! | file | owns |
 //! |---|---|
@@ -13,10 +13,10 @@
 //! | `asks` | the questions under way and whom they went to |
 //! | `settings`, `counts`, `status` | the bounds, what was counted, how it is doing |
 //!
-//! A round of whoever runs it, with nothing awaited between reserving a place and `admitted`:
-//! [`Reader::poll_ask`] until there is none; [`Reader::answer`] for what came; while [`Reader::has_work`] and the gateway
-//! has a place: [`Reader::take_gap`], or else batches by [`Reader::take_batch`] and [`Reader::advance`], then
-//! [`Reader::admitted`], or [`Reader::nothing_admitted`]; [`Reader::answered`] for the oldest handover.
+//! A round of whoever runs it, with nothing awaited between reserving a place and `admitted`: [`Reader::poll_ask`]
+//! until there is none; [`Reader::answer`] for what came; while [`Reader::has_work`] and the gateway has a place:
+//! [`Reader::take_gap`], or else batches by [`Reader::take_batch`] and [`Reader::advance`], then [`Reader::admitted`],
+//! or [`Reader::nothing_admitted`]; [`Reader::answered`] for the oldest handover.
 
 mod answers;
 mod asks;

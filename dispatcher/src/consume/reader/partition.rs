@@ -99,8 +99,8 @@ pub(super) struct Partition {
     pub(super) not_before: Duration,
     /// A batch at this offset was found damaged once.
     pub(super) poison: Option<i64>,
-    /// Records from this offset on could not be read once, in a batch that is whole. Apart from the one above: a damaged
-    /// batch may follow, and each would make the other a first one again.
+    /// Records from this offset on could not be read once, in a batch that is whole. Apart from the one above: a
+    /// damaged batch may follow, and each would make the other a first one again.
     pub(super) unread: Option<i64>,
     /// Out-of-range answers in a row at one place.
     pub(super) doubts: u32,

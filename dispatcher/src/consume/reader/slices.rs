@@ -139,8 +139,8 @@ impl Reader {
         self.queue(index, Piece { from: base.max(cursor), next, missing, answer, kind });
     }
 
-    /// A batch that was damaged twice: it is skipped in its turn. Where it ends is taken from the sound batch behind it,
-    /// else from what it says of itself if that agrees with itself and with the log's end, else it is one offset.
+    /// A batch that was damaged twice: it is skipped in its turn. Where it ends is taken from the sound batch behind
+    /// it, else from what it says of itself if that agrees with itself and with the log's end, else it is one offset.
     fn keep_unreadable(&mut self, index: usize, found: &Batch, behind: Option<i64>, why: Unreadable, answer: AnswerId) {
         let partition = &mut self.partitions[index];
         let cursor = partition.cursor;
@@ -148,8 +148,8 @@ impl Reader {
         let agrees = claimed - found.header.base_offset == i64::from(found.header.record_count);
         let claimed = Some(claimed).filter(|next| agrees && *next > cursor.offset && *next <= partition.high_watermark);
         let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
-        // It may be the first of its epoch, and nothing that it says is believed: with the epoch before it the leader would
-        // say for ever that the log was cut off here.
+        // It may be the first of its epoch, and nothing that it says is believed: with the epoch before it the leader
+        // would say for ever that the log was cut off here.
         let next = Place { offset: end, epoch: NO_EPOCH };
         let kind = PieceKind::Unreadable(why);
         self.queue(index, Piece { from: cursor.offset, next, missing: 0, answer, kind });

@@ -282,8 +282,8 @@ fn r6_a_damaged_batch_is_read_once_more_and_skipped() {
     };
 }
 
-/// R6: what is skipped may be the first of its epoch, so what follows is asked for without one: with the epoch before it
-/// the leader would send the reader back to it for ever.
+/// R6: what is skipped may be the first of its epoch, so what follows is asked for without one: with the epoch before
+/// it the leader would send the reader back to it for ever.
 #[test]
 fn r6_what_follows_a_skipped_batch_is_asked_for_without_its_epoch() {
     let mut rig = Rig::started(1, Settings::default());
