@@ -1,5 +1,5 @@
-//! Every answer in every version that we speak: what the other half of `kafka-protocol` writes is read back to the byte,
-//! cut anywhere it is refused, and damaged anywhere it costs neither a panic nor memory.
+//! Every answer in every version that we speak: what the other half of `kafka-protocol` writes is read back to the
+//! byte, cut anywhere it is refused, and damaged anywhere it costs neither a panic nor memory.
 
 use bytes::{Buf as _, Bytes};
 use halley_dispatcher::bus::kafka::wire::answer::{self, Response};

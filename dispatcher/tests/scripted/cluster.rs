@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use halley_dispatcher::bus::kafka::check::{Needs, Verdict, check};
 use halley_dispatcher::bus::kafka::cluster::{Class, Cluster};
 use halley_dispatcher::bus::kafka::error::{ErrorKind, RequestError};
 use halley_dispatcher::bus::kafka::settings::Settings;
@@ -127,14 +128,14 @@ async fn troubles_with_the_topic_are_sentences() {
     for (code, expected) in [
         (
             3,
-            "NoTopic: there is no topic goim-push-topic; create it: kafka-topics.sh --bootstrap-server ADDRESS --create \
-             --topic goim-push-topic --partitions 12 --replication-factor 3 --config min.insync.replicas=2 --config \
+            "NoTopic: there is no topic goim-push-topic; create it: kafka-topics.sh --bootstrap-server ADDRESS \
+             --create --topic goim-push-topic --partitions 12 --replication-factor 3 --config min.insync.replicas=2 --config \
              cleanup.policy=delete --config retention.ms=3600000",
         ),
         (
             29,
-            "Denied: DESCRIBE of topic goim-push-topic is not allowed to us; allow it: kafka-acls.sh --bootstrap-server \
-             ADDRESS --add --allow-principal User:ANONYMOUS --operation READ --operation DESCRIBE --operation WRITE \
+            "Denied: DESCRIBE of topic goim-push-topic is not allowed to us; allow it: kafka-acls.sh \
+             --bootstrap-server ADDRESS --add --allow-principal User:ANONYMOUS --operation READ --operation DESCRIBE --operation WRITE \
              --topic goim-push-topic",
         ),
         (5, "Refused: the broker at ADDRESS does not know topic goim-push-topic yet"),
@@ -272,4 +273,20 @@ async fn nobody_is_said_with_names() {
     assert!(text.contains(&format!("the broker at {second} cannot be reached")), "{text}");
     let none = Cluster::new(Settings::new(Vec::new())).refresh().await;
     assert_eq!(none, Err(Trouble::Unreachable("no broker is configured".into())));
+}
+
+/// Brokers of two clusters under one configuration are found out: each gateway would read whichever answers first.
+#[tokio::test]
+async fn brokers_of_two_clusters_are_found_out() {
+    let start = |id: &'static str| {
+        Broker::start(move |asked| {
+            let other = MetadataResponse::default().with_cluster_id(Some(StrBytes::from_static_str(id)));
+            (asked.api == Api::Metadata).then(|| Reaction::Answer(asked.answer(&other)))
+        })
+    };
+    let (first, second) = (start("one").await, start("two").await);
+    let settings = Settings::new(vec![first.address.to_string(), second.address.to_string()]);
+    let lines = check(settings, Needs { catchup_max: LONG, writes: true }).await;
+    let expected = "the configured brokers are of different clusters: one, two. Name those of one";
+    assert!(lines.iter().any(|line| line.verdict == Verdict::Error && line.text == expected), "{lines:#?}");
 }

@@ -234,8 +234,8 @@ fn old_brokers_get_one_sentence() {
     let fetch_12 = |api: Api| Some(Range { min: 0, max: if api == Api::Fetch { 12 } else { 99 } });
     assert_eq!(
         old(&versions_of(fetch_12), 3),
-        "broker 1 (kafka:9092) speaks versions 0 to 12 of it, and Fetch is needed in a version from 13 to 17: brokers of \
-         Kafka 3.1 and newer have it"
+        "broker 1 (kafka:9092) speaks versions 0 to 12 of it, and Fetch is needed in a version from 13 to 17: brokers \
+         of Kafka 3.1 and newer have it"
     );
     assert_eq!(
         old(&versions_of(|api| (api != Api::Metadata).then(|| api.ours())), 3),

@@ -1,5 +1,5 @@
-//! Logging in on a connection: PLAIN, SCRAM against a server of this file's own, again when it is time, and every way to
-//! be refused. No socket, no clock.
+//! Logging in on a connection: PLAIN, SCRAM against a server of this file's own, again when it is time, and every way
+//! to be refused. No socket, no clock.
 
 use std::num::NonZeroU32;
 

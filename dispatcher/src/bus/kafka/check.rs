@@ -1,5 +1,5 @@
-//! Whether a cluster is what Halley needs, tried from here. Owns the questions and the verdicts, each one line that says
-//! what to do; changes nothing in the cluster and prints nothing. Whoever runs the check shows the lines.
+//! Whether a cluster is what Halley needs, tried from here. Owns the questions and the verdicts, each one line that
+//! says what to do; changes nothing in the cluster and prints nothing. Whoever runs the check shows the lines.
 
 use std::fmt;
 use std::time::Duration;
@@ -88,15 +88,23 @@ struct Check {
 /// Bounded by the time-outs of the settings.
 pub async fn check(settings: Settings, needs: Needs) -> Vec<Line> {
     let mut check = Check { cluster: Cluster::new(settings.clone()), needs, lines: Vec::new() };
+    let mut clusters: Vec<String> = Vec::new();
     for address in &settings.brokers {
         let alone = Cluster::new(Settings { brokers: vec![address.clone()], ..settings.clone() });
-        match alone.refresh().await {
+        let answer = alone.refresh().await;
+        clusters.extend(alone.metadata().cluster_id.filter(|id| !clusters.contains(id)));
+        match answer {
             _ if !alone.metadata().nodes.is_empty() => {
                 check.say(Verdict::Fine, format!("the broker at {address} answers"))
             }
             Err(trouble) => check.say(Verdict::Error, trouble.to_string()),
             Ok(_) => check.say(Verdict::Error, format!("the broker at {address} names no brokers: it is starting")),
         }
+    }
+    if clusters.len() > 1 {
+        let text =
+            format!("the configured brokers are of different clusters: {}. Name those of one", clusters.join(", "));
+        check.say(Verdict::Error, text);
     }
     let found = check.cluster.refresh().await;
     check.brokers().await;
@@ -170,8 +178,8 @@ impl Check {
             self.say(
                 Verdict::Warning,
                 format!(
-                    "topic {name} has {count} partitions, of which some are on one broker alone: when it is lost, so are \
-                     they. Use a replication factor of 3"
+                    "topic {name} has {count} partitions, of which some are on one broker alone: when it is lost, so \
+                     are they. Use a replication factor of 3"
                 ),
             );
         }
@@ -322,8 +330,8 @@ fn retention(topic: &str, retention_ms: Option<i64>, catchup_max: Duration) -> O
         return line(Verdict::Fine, format!("topic {topic} keeps records longer than a gateway may fall behind"));
     }
     let text = format!(
-        "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind by {catchup_ms} ms: records would be \
-         gone before they are read. Set retention.ms above that"
+        "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind by {catchup_ms} ms: records would \
+         be gone before they are read. Set retention.ms above that"
     );
     line(Verdict::Error, text)
 }

@@ -199,7 +199,8 @@ impl<T> Connection<T> {
                 Ok(None) => return,
                 Err(bad) => {
                     let text = format!(
-                        "{} says that an answer of {} bytes comes, of {} at most: is it Kafka, and is TLS on at both ends?",
+                        "{} says that an answer of {} bytes comes, of {} at most: is it Kafka, and is TLS on at both \
+                         ends?",
                         self.profile.broker, bad.length, bad.bytes_max
                     );
                     self.close(ErrorKind::Unsuited, &text);
@@ -410,7 +411,8 @@ impl<T> Connection<T> {
                 let ours = none.api.ours();
                 let theirs = none.broker.map(|range| format!("versions {} to {} of it", range.min, range.max));
                 let text = format!(
-                    "{} speaks {}, and {:?} is needed in a version from {} to {}: brokers of Kafka 3.1 and newer have it",
+                    "{} speaks {}, and {:?} is needed in a version from {} to {}: brokers of Kafka 3.1 and newer \
+                     have it",
                     self.profile.broker,
                     theirs.as_deref().unwrap_or("none of it"),
                     none.api,
