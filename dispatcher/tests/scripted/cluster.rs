@@ -129,13 +129,15 @@ async fn troubles_with_the_topic_are_sentences() {
         (
             3,
             "NoTopic: there is no topic goim-push-topic; create it: kafka-topics.sh --bootstrap-server ADDRESS \
-             --create --topic goim-push-topic --partitions 12 --replication-factor 3 --config min.insync.replicas=2 --config \
+             --create --topic goim-push-topic --partitions 12 \
+             --replication-factor 3 --config min.insync.replicas=2 --config \
              cleanup.policy=delete --config retention.ms=3600000",
         ),
         (
             29,
             "Denied: DESCRIBE of topic goim-push-topic is not allowed to us; allow it: kafka-acls.sh \
-             --bootstrap-server ADDRESS --add --allow-principal User:ANONYMOUS --operation READ --operation DESCRIBE --operation WRITE \
+             --bootstrap-server ADDRESS --add --allow-principal User:ANONYMOUS --operation READ \
+             --operation DESCRIBE --operation WRITE \
              --topic goim-push-topic",
         ),
         (5, "Refused: the broker at ADDRESS does not know topic goim-push-topic yet"),

@@ -330,8 +330,8 @@ fn retention(topic: &str, retention_ms: Option<i64>, catchup_max: Duration) -> O
         return line(Verdict::Fine, format!("topic {topic} keeps records longer than a gateway may fall behind"));
     }
     let text = format!(
-        "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind by {catchup_ms} ms: records would \
-         be gone before they are read. Set retention.ms above that"
+        "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind by {catchup_ms} ms: records \
+         would be gone before they are read. Set retention.ms above that"
     );
     line(Verdict::Error, text)
 }
