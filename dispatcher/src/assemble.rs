@@ -6,13 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
+use halley_protocol::push::interest::Interest;
 use halley_service::access::rules::AccessRules;
 use rand::rngs::SmallRng;
 use rand::{RngCore as _, SeedableRng as _};
 
 use crate::bus::Depth;
+use crate::bus::batch::Codec;
 use crate::bus::embedded::{BusLimits, EmbeddedLog, bus};
-use crate::consume::clock::runtime_time;
+use crate::bus::kafka::cluster::Cluster;
+use crate::bus::kafka::log::KafkaLog;
+use crate::bus::kafka::produce::settings::Settings as ProducerSettings;
+use crate::bus::kafka::producer::{Driver, producer};
+use crate::bus::kafka::settings::Settings as ClientSettings;
+use crate::consume::clock::{boot_time, runtime_time};
 use crate::consume::reader::Settings as ReaderSettings;
 use crate::consume::share::Gateways;
 use crate::consume::stats::LogStats;
@@ -40,6 +47,22 @@ pub struct Settings {
     pub server_id: String,
 }
 
+/// A log that others read and write too, and what this process reads and writes it by.
+pub struct SharedLog {
+    /// How the cluster is reached.
+    pub client: ClientSettings,
+    /// Bounds of what is written.
+    pub producer: ProducerSettings,
+    /// How batches are compressed.
+    pub codec: Codec,
+    /// Bounds of what is read.
+    pub reader: ReaderSettings,
+    /// How many gateways read it.
+    pub gateways: Arc<Gateways>,
+    /// Who is here: what concerns nobody is not decoded.
+    pub interest: Arc<Interest>,
+}
+
 /// The parts of a dispatcher, to be run and served by the caller.
 pub struct Dispatcher<D> {
     /// For [`crate::ingress::http`] and [`crate::ingress::grpc`].
@@ -48,23 +71,35 @@ pub struct Dispatcher<D> {
     pub registry: Arc<dyn Registry>,
     /// What is known of the log while it is read.
     pub log_stats: Arc<LogStats>,
+    /// To be run until it ends, where the log is shared: without it nothing is written.
+    pub publish: Option<Driver>,
     /// To be run until it ends.
     pub carry: Carry<D>,
 }
 
-/// The way from the embedded log to the gateway, before it is run.
+/// Reads one log or the other.
+enum Reading<D> {
+    Embedded(Box<Consume<EmbeddedLog, D>>),
+    Kafka(Box<Consume<KafkaLog, D>>),
+}
+
+/// The way from the log to the gateway, before it is run.
 pub struct Carry<D> {
-    consume: Consume<EmbeddedLog, D>,
+    reading: Reading<D>,
     ingress: Arc<Ingress>,
     closed: BoxFuture<'static, ()>,
 }
 
 impl<D: Door> Carry<D> {
-    /// Run until [`Ingress::stop`] and then until everything on the bus is delivered, for so long at most; or until the
-    /// gateway is gone. Returns how it ended and what is left on the bus.
-    pub async fn run(self, drain_within: Duration) -> (Ended, Depth) {
-        let Carry { consume, ingress, closed } = self;
-        let ended = consume.run(closed.map(|()| End::Drain(drain_within))).await;
+    /// Run until the gateway is gone, or: a log of our own until [`Ingress::stop`], and then until everything on it is
+    /// delivered, for so long at most; a shared one until `stop` resolves, or until it could not be begun in time.
+    /// Returns how it ended and what is left on the bus.
+    pub async fn run(self, drain_within: Duration, stop: impl Future<Output = ()> + Send) -> (Ended, Depth) {
+        let Carry { reading, ingress, closed } = self;
+        let ended = match reading {
+            Reading::Embedded(consume) => consume.run(closed.map(|()| End::Drain(drain_within))).await,
+            Reading::Kafka(consume) => consume.run(stop.map(|()| End::Now)).await,
+        };
         (ended, ingress.bus().depth())
     }
 }
@@ -91,5 +126,31 @@ pub fn embedded<D: Door>(settings: Settings, door: D, gateway: Arc<dyn Gateway>)
     let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
     let ingress = Ingress::new(Arc::new(producer), gateway, receipts, stats, limits, access, server_id);
     let ingress = Arc::new(ingress);
-    Dispatcher { ingress: ingress.clone(), registry, log_stats, carry: Carry { consume, ingress, closed } }
+    let carry = Carry { reading: Reading::Embedded(Box::new(consume)), ingress: ingress.clone(), closed };
+    Dispatcher { ingress, registry, log_stats, publish: None, carry }
+}
+
+/// A dispatcher before the gateway with this door, over a log that others have too.
+pub fn kafka<D: Door>(settings: Settings, log: SharedLog, door: D, gateway: Arc<dyn Gateway>) -> Dispatcher<D> {
+    let Settings { limits, access, server_id, .. } = settings;
+    let mut seeds = SmallRng::from_os_rng();
+    let receipts = Receipts::new(seeds.next_u64());
+    let (stats, log_stats) = (Arc::new(Stats::default()), Arc::new(LogStats::default()));
+    // Connections of their own: who reads waits long for each answer.
+    let (bus, publish) = producer(log.producer, log.codec, Cluster::new(log.client.clone()));
+    let wiring = Wiring {
+        settings: log.reader,
+        seed: seeds.next_u64(),
+        clock: boot_time,
+        gateways: log.gateways,
+        receipts: receipts.clone(),
+        interest: Some(log.interest),
+        stats: stats.clone(),
+        log_stats: log_stats.clone(),
+    };
+    let reading = Reading::Kafka(Box::new(Consume::new(KafkaLog::new(log.client), door, wiring)));
+    let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
+    let ingress = Arc::new(Ingress::new(Arc::new(bus), gateway, receipts, stats, limits, access, server_id));
+    let carry = Carry { reading, ingress: ingress.clone(), closed: std::future::pending().boxed() };
+    Dispatcher { ingress, registry, log_stats, publish: Some(publish), carry }
 }

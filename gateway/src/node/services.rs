@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use halley_dispatcher::bus::kafka::producer::Driver;
+use halley_dispatcher::consume::stats::Status;
 use halley_protocol::push::interest::Interest;
 use halley_service::health::Health;
-use halley_service::lifecycle::until_stop;
+use halley_service::lifecycle::{Lifecycle, until_stop};
 use halley_service::pulse::PulseSource;
-use halley_service::threads::{Up, runtime, runtime_failure};
+use halley_service::threads::{Opening, Up, runtime, runtime_failure};
 use halley_service::{log, notify, panics};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use halley_service::failure::Failure;
+use halley_service::failure::{Cause, Failure};
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::servers::{AdminListener, Servers};
 use halley_service::signals::Wishes;
@@ -89,6 +91,8 @@ pub(super) struct Ingress {
     pub calls: Grpc,
     /// The servers on both.
     pub servers: Servers,
+    /// Writes pushes to the log, where it is shared.
+    pub publish: Option<Driver>,
     /// Says that the thread takes turns.
     pub pulse: PulseSource,
     /// When to end.
@@ -110,6 +114,9 @@ impl Ingress {
                 servers.spawn(self.servers.clone().serve_grpc(listener, self.calls.clone(), stop));
             }
             tokio::spawn(self.pulse.run());
+            if let Some(publish) = self.publish {
+                tokio::spawn(publish.run());
+            }
             up.now();
             all(servers).await
         })
@@ -120,10 +127,14 @@ impl Ingress {
 pub(super) struct Dispatch {
     /// The dispatcher.
     pub standalone: Standalone,
+    /// Is told what of a shared log is missing; `None` for a log of our own, which misses nothing.
+    pub lifecycle: Option<Lifecycle>,
     /// Says that the thread takes turns.
     pub pulse: PulseSource,
     /// Told when the bus is empty for good.
     pub bus_ended: watch::Sender<bool>,
+    /// When to read nothing more of a shared log.
+    pub stop_reading: watch::Receiver<bool>,
     /// When to end.
     pub stopping: Stopping,
 }
@@ -134,13 +145,40 @@ impl Dispatch {
         let runtime = runtime()?;
         runtime.block_on(async move {
             tokio::spawn(self.pulse.run());
-            up.now();
-            self.standalone.consume().await;
+            let opening = up.now();
+            if let Some(lifecycle) = self.lifecycle {
+                tokio::spawn(follow(self.standalone.status(), lifecycle, opening));
+            }
+            self.standalone.consume(stop(self.stop_reading)).await.map_err(|missing| {
+                let sentence = format_args!("the log could not be read within kafka.start_timeout_seconds: {missing}");
+                Failure::new(Cause::Runtime, sentence)
+            })?;
             self.bus_ended.send_replace(true);
             // Whoever ends before the process drains has failed.
             stop(self.stopping).await;
             Ok(())
         })
+    }
+}
+
+/// Say what of the log is missing, whenever that changes, and let clients in when it has been read first.
+async fn follow(mut status: watch::Receiver<Status>, lifecycle: Lifecycle, opening: Opening) {
+    let mut opening = Some(opening);
+    loop {
+        let Status { is_started, not_ready } = status.borrow_and_update().clone();
+        if lifecycle.lacks().as_deref() != not_ready.as_deref() {
+            match &not_ready {
+                Some(missing) => tracing::warn!(missing, "this gateway is not ready"),
+                None => tracing::info!("the log is read: this gateway is ready"),
+            }
+        }
+        lifecycle.lack(not_ready.as_deref());
+        if let Some(opening) = opening.take_if(|_| is_started) {
+            opening.now();
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use halley_service::failure::{Cause, Failure};
+use halley_protocol::push::interest::Interest;
+use halley_service::failure::Failure;
 use halley_service::health::Health;
 use halley_service::lifecycle::Lifecycle;
 use halley_service::log::{Level, LogMetrics};
@@ -33,7 +34,7 @@ use crate::control::stats::ControlStats;
 use crate::feed::intake::Intake;
 use crate::feed::stats::FeedStats;
 use crate::shard::stats::ShardStats;
-use crate::standalone::{Standalone, StandaloneHandle};
+use crate::standalone::{Shared as SharedLog, Standalone, StandaloneHandle};
 
 /// Threads besides the shards: feed, ingress, dispatch, control.
 const OTHER_THREADS: usize = 4;
@@ -68,6 +69,7 @@ struct OfControl {
     pulse: PulseSource,
     doors: ClientDoors,
     bus_empty: Option<watch::Receiver<bool>>,
+    stop_reading: watch::Sender<bool>,
     opened: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     stopping: watch::Receiver<bool>,
@@ -85,21 +87,22 @@ pub(super) struct Started {
 
 /// Start every thread.
 pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> Result<Started, Failure> {
-    if bound.kafka.is_some() {
-        let sentence = "pushes cannot come over Kafka yet: take kafka.brokers out of the configuration";
-        return Err(Failure::new(Cause::Usage, sentence));
-    }
     let shards = bound.placement.shards.len();
     let (intake, requests) = Intake::new();
     let Wiring { shards: shard_ends, feed: feed_ends, control: control_ends, handle } =
         Wiring::new(shards).map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
-    let standalone = Standalone::new(
+    // As many names as there may be connections: a user or a room is shared by several.
+    let connections: usize = bound.placement.shards.iter().map(|place| place.capacity as usize).sum();
+    let interest = bound.kafka.is_some().then(|| Arc::new(Interest::new(connections)));
+    let log = bound.kafka.clone().zip(interest.clone()).map(|(client, interest)| SharedLog { client, interest });
+    let mut standalone = Standalone::new(
         &bound.config,
         intake.clone(),
         bound.addresses.bound(),
         bound.started_ns(),
         bound.servers.access.clone(),
         &bound.servers.serving,
+        log,
     );
     let (ingress_pulse, ingress_beats) = Pulse::new();
     let (dispatch_pulse, dispatch_beats) = Pulse::new();
@@ -120,7 +123,7 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         ends: feed_ends,
         requests,
         limits: convert::directory_limits(config),
-        interest: None,
+        interest,
         stats: Arc::clone(&shared.feed_stats),
         stopping: stopping.clone(),
     };
@@ -131,15 +134,24 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         http: services.http,
         grpc: services.grpc,
         servers: bound.servers.clone(),
+        publish: standalone.take_publish(),
         pulse: ingress_beats,
         stopping: stopping.clone(),
     };
     threads.spawn("ingress", move |up| ingress.run(up))?;
-    let dispatch = Dispatch { standalone, pulse: dispatch_beats, bus_ended, stopping: stopping.clone() };
+    let (stop_reading, reading_stopped) = watch::channel(false);
+    let dispatch = Dispatch {
+        standalone,
+        lifecycle: bound.kafka.is_some().then(|| shared.lifecycle.clone()),
+        pulse: dispatch_beats,
+        bus_ended,
+        stop_reading: reading_stopped,
+        stopping: stopping.clone(),
+    };
     threads.spawn("dispatch", move |up| dispatch.run(up))?;
     let (ends, listeners, pulse) = (control_ends, services.admin, control_beats);
     let bus_empty = (!config.kafka.is_used()).then_some(bus_empty);
-    let own = OfControl { ends, listeners, pulse, doors, bus_empty, opened, stop, stopping };
+    let own = OfControl { ends, listeners, pulse, doors, bus_empty, stop_reading, opened, stop, stopping };
     let lifecycle = shared.lifecycle.clone();
     let control = shared.control(bound, own, admin, operator);
     threads.spawn("control", move |up| control.run(up))?;
@@ -222,7 +234,9 @@ impl Shared {
                 }),
                 shut_doors: Box::new(move || doors.shut()),
                 bus_empty: own.bus_empty,
-                stop_reading: Box::new(|| ()),
+                stop_reading: Box::new(move || {
+                    own.stop_reading.send_replace(true);
+                }),
             },
             reloader: Reloader::new(sources, bound.config.clone(), targets),
             opened: own.opened,

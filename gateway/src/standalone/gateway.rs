@@ -3,6 +3,7 @@
 //! out: `feed::intake`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use halley_dispatcher::gateways::{self, Door, Gateway, GatewayGone, Handover, Matched, NoAnswer, Totals};
 use halley_protocol::push::{Delivery, Target};
@@ -18,8 +19,8 @@ pub(super) struct OwnGateway(pub(super) Intake);
 /// The way in for what is read from the log.
 pub(super) struct OwnDoor {
     pub(super) intake: Intake,
-    /// Those who missed something are closed over so many milliseconds.
-    pub(super) gap_shed_ms: u64,
+    /// Those who missed something are closed over so many milliseconds; may change.
+    pub(super) gap_shed_ms: Arc<AtomicU64>,
 }
 
 /// Room for one handover before feed.
@@ -33,7 +34,7 @@ impl Door for OwnDoor {
 
     async fn reserve(&self) -> Result<OwnPlace, GatewayGone> {
         let reserved = self.intake.reserve().await.map_err(|_| GatewayGone)?;
-        Ok(OwnPlace { reserved, gap_shed_ms: self.gap_shed_ms })
+        Ok(OwnPlace { reserved, gap_shed_ms: self.gap_shed_ms.load(Ordering::Relaxed) })
     }
 }
 

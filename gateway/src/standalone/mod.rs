@@ -14,19 +14,25 @@ mod node_info;
 mod settings;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use halley_dispatcher::assemble::{self, Dispatcher};
+use halley_dispatcher::bus::kafka;
+use halley_dispatcher::bus::kafka::producer::Driver;
 use halley_dispatcher::consume::Why;
-use halley_dispatcher::consume::stats::LogStats;
+use halley_dispatcher::consume::share::Gateways;
+use halley_dispatcher::consume::stats::{LogStats, Status};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::HttpState;
 use halley_dispatcher::metrics::{IngressMetrics, LogMetrics};
+use halley_protocol::push::interest::Interest;
 use halley_service::access::rules::AccessRules;
 use halley_service::metrics::Collect;
 use halley_service::serve::Serving;
 use halley_service::serve::grpc::Grpc;
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::control::admin::Admin;
@@ -42,8 +48,27 @@ pub use node_info::{Bound, server_id};
 /// How long pushes that were answered with success may take to reach the gateway's memory when it stops.
 const BUS_DRAIN: Duration = Duration::from_secs(5);
 
-/// Those who missed pushes are closed over so many milliseconds.
-const GAP_SHED_MS: u64 = 300_000;
+/// A log that other processes have too.
+pub struct Shared {
+    /// How its cluster is reached.
+    pub client: kafka::settings::Settings,
+    /// Who is here, as feed keeps it.
+    pub interest: Arc<Interest>,
+}
+
+/// What a reload changes of the log.
+#[derive(Clone)]
+struct Live {
+    gap_shed_ms: Arc<AtomicU64>,
+    gateways: Arc<Gateways>,
+}
+
+impl Live {
+    fn set(&self, config: &Config) {
+        self.gap_shed_ms.store(config.kafka.gap_shed_seconds.saturating_mul(1000), Ordering::Relaxed);
+        self.gateways.set(config.kafka.gateways);
+    }
+}
 
 /// The dispatcher of this process, before it runs.
 pub struct Standalone {
@@ -51,6 +76,7 @@ pub struct Standalone {
     state: Arc<HttpState>,
     bound: Bound,
     doors: Doors,
+    live: Live,
 }
 
 /// What others do with the dispatcher while it runs; cheap to clone.
@@ -60,11 +86,13 @@ pub struct StandaloneHandle {
     log_stats: Arc<LogStats>,
     state: Arc<HttpState>,
     bound: Bound,
+    live: Live,
 }
 
 impl Standalone {
     /// A dispatcher before the gateway behind `intake`, in a process that started then (nanoseconds since the Unix
-    /// epoch). Its callers are judged by `access`, and what they send takes from the budget of `serving`.
+    /// epoch). Its callers are judged by `access`, and what they send takes from the budget of `serving`. Pushes go
+    /// over the `shared` log, or over one of its own.
     pub fn new(
         config: &Config,
         intake: Intake,
@@ -72,24 +100,31 @@ impl Standalone {
         started_ns: i64,
         access: AccessRules,
         serving: &Serving,
+        shared: Option<Shared>,
     ) -> Standalone {
         let settings = settings::dispatcher(config, access);
-        let dispatcher = assemble::embedded(
-            settings,
-            OwnDoor { intake: intake.clone(), gap_shed_ms: GAP_SHED_MS },
-            Arc::new(OwnGateway(intake)),
-        );
+        let live = Live { gap_shed_ms: Arc::default(), gateways: Arc::new(Gateways::new(1)) };
+        live.set(config);
+        let door = OwnDoor { intake: intake.clone(), gap_shed_ms: Arc::clone(&live.gap_shed_ms) };
+        let gateway = Arc::new(OwnGateway(intake));
+        let dispatcher = match shared {
+            None => assemble::embedded(settings, door, gateway),
+            Some(Shared { client, interest }) => {
+                let log = settings::shared_log(config, client, interest, Arc::clone(&live.gateways));
+                assemble::kafka(settings, log, door, gateway)
+            }
+        };
         let (ingress, registry) = (dispatcher.ingress.clone(), dispatcher.registry.clone());
         let (node, demo) = (node_info(config, &bound, started_ns), settings::demo(config, &bound));
         let state = HttpState::new(ingress, registry, node, demo, serving.budget().clone());
-        Standalone { dispatcher, state, bound, doors: Doors::new(config) }
+        Standalone { dispatcher, state, bound, doors: Doors::new(config), live }
     }
 
     /// For those who stop it, change its settings or show its counters.
     pub fn handle(&self) -> StandaloneHandle {
         let (ingress, state) = (self.dispatcher.ingress.clone(), self.state.clone());
         let log_stats = self.dispatcher.log_stats.clone();
-        StandaloneHandle { ingress, log_stats, state, bound: self.bound.clone() }
+        StandaloneHandle { ingress, log_stats, state, bound: self.bound.clone(), live: self.live.clone() }
     }
 
     /// Its HTTP routes and the admin ones, as far as they are wanted.
@@ -102,10 +137,26 @@ impl Standalone {
         self.doors.calls(&self.dispatcher, intake)
     }
 
-    /// Carry pushes from the bus to the gateway until [`StandaloneHandle::stop`], and what is on the bus then, for a
-    /// while.
-    pub async fn consume(self) {
-        let (ended, left) = self.dispatcher.carry.run(BUS_DRAIN).await;
+    /// What has to run for pushes to be written, where the log is shared.
+    pub fn take_publish(&mut self) -> Option<Driver> {
+        self.dispatcher.publish.take()
+    }
+
+    /// How reading goes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.dispatcher.log_stats.watch()
+    }
+
+    /// Carry pushes to the gateway: from a log of its own until [`StandaloneHandle::stop`], and what is on it then, for
+    /// a while; from a shared one until `stop` resolves.
+    ///
+    /// # Errors
+    /// What is missing of a shared log that could not be begun in time.
+    pub async fn consume(self, stop: impl Future<Output = ()> + Send) -> Result<(), String> {
+        let (ended, left) = self.dispatcher.carry.run(BUS_DRAIN, stop).await;
+        if let Why::NotStarted(missing) = ended.why {
+            return Err(missing);
+        }
         if left.records > 0 {
             let (records, bytes, gateway_gone) = (left.records, left.bytes, ended.why == Why::GatewayGone);
             tracing::warn!(
@@ -115,6 +166,7 @@ impl Standalone {
                 "pushes that were accepted did not reach the gateway any more"
             );
         }
+        Ok(())
     }
 }
 
@@ -127,6 +179,7 @@ impl StandaloneHandle {
     /// Take over what may change without a restart.
     pub fn reload(&self, config: &Config, started_ns: i64) {
         self.state.set_node(node_info(config, &self.bound, started_ns));
+        self.live.set(config);
     }
 
     /// What `/metrics` shows of its ingress.

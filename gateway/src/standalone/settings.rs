@@ -1,13 +1,17 @@
 //! What the configuration means for the dispatcher. Owns the mapping of names, and nothing that may change while it
 //! runs.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use halley_dispatcher::assemble::Settings;
+use halley_dispatcher::assemble::{Settings, SharedLog};
 use halley_dispatcher::bus::embedded::BusLimits;
+use halley_dispatcher::bus::kafka::settings::Settings as ClientSettings;
+use halley_dispatcher::consume::share::Gateways;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::http::DemoInfo;
 use halley_protocol::login::NAME_BYTES_MAX;
+use halley_protocol::push::interest::Interest;
 use halley_service::access::rules::AccessRules;
 
 use crate::config::Config;
@@ -31,6 +35,24 @@ pub(super) fn dispatcher(config: &Config, access: AccessRules) -> Settings {
         },
         first_offset: i64::try_from(since_epoch.as_micros()).unwrap_or_default(),
         server_id: server_id(config),
+    }
+}
+
+/// What a shared log is read and written by.
+pub(super) fn shared_log(
+    config: &Config,
+    client: ClientSettings,
+    interest: Arc<Interest>,
+    gateways: Arc<Gateways>,
+) -> SharedLog {
+    let (kafka, ingress) = (&config.kafka, &config.ingress);
+    SharedLog {
+        client,
+        producer: kafka.producer(to_usize(ingress.bus_records_max.into()), to_usize(ingress.bus_bytes_max)),
+        codec: kafka.codec(),
+        reader: kafka.reader(),
+        gateways,
+        interest,
     }
 }
 

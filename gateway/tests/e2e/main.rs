@@ -16,6 +16,7 @@ mod heartbeats;
 mod identity;
 mod jwt;
 mod limits;
+mod log;
 mod login;
 mod logs;
 mod malformed;
