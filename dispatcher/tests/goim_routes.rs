@@ -17,7 +17,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OK: &str = r#"{"code":0,"message":""}"#;
 
 fn delivery(target: Target, op: i32, body: &'static str) -> Delivery {
-    Delivery { target, op, body: framed(op, body), count: false }
+    Delivery { target, op, body: framed(op, body), count: false, written_ms: 0 }
 }
 
 /// Every push route answers goim's success and delivers what it says; the message goes through byte for byte.

@@ -60,7 +60,7 @@ async fn every_target_is_delivered_and_answered() {
     {
         let reply = client.push(request).await.unwrap().into_inner();
         assert_eq!((reply.id, reply.matched), (format!("0-{number}"), Some(3)));
-        let delivery = Delivery { target: expected, op: 1000, body: framed(1000, "hi"), count: true };
+        let delivery = Delivery { target: expected, op: 1000, body: framed(1000, "hi"), count: true, written_ms: 0 };
         assert_eq!(stand.delivered().await, [delivery]);
     }
     let reply = client.push(PushRequest { dry_run: true, ..to_room("live://1", "", "") }).await.unwrap().into_inner();

@@ -27,7 +27,8 @@ async fn l09_a_push_is_answered_with_its_id_and_its_matches() {
     let answer = stand.push(ROOM).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, r#"{"id":"0-0","matched":3}"#));
     assert_eq!(stand.push(ROOM).await.body, r#"{"id":"0-1","matched":3}"#);
-    let expected = Delivery { target: room("live://1"), op: 1000, body: framed(1000, "hi"), count: true };
+    let expected =
+        Delivery { target: room("live://1"), op: 1000, body: framed(1000, "hi"), count: true, written_ms: 0 };
     assert_eq!(stand.delivered().await, [expected.clone(), expected]);
     assert_eq!(stand.ingress.stats().matched(), 6);
     assert_eq!(stand.ingress.stats().pushes(Kind::Room, Outcome::Accepted), 2);
@@ -58,7 +59,7 @@ async fn a_dry_run_counts_past_the_bus() {
     let stand = Stand::with(Settings { bus, ..Settings::default() }, FakeGateway::new());
     let answer = stand.push(r#"{"target":{"room":"live://1"},"op":1000,"dry_run":true}"#).await;
     assert_eq!(answer.body, r#"{"matched":3}"#);
-    let expected = Delivery { target: room("live://1"), op: 1000, body: None, count: true };
+    let expected = Delivery { target: room("live://1"), op: 1000, body: None, count: true, written_ms: 0 };
     assert_eq!(stand.gateway.take(), [expected]);
 }
 

@@ -115,7 +115,13 @@ impl Bench {
             _ => ShardTarget::All { per_second: 0 },
         };
         (0..count)
-            .map(|index| ShardPush { target: target(index), op: OP, payload: payload(index), receipt: 0 })
+            .map(|index| ShardPush {
+                target: target(index),
+                op: OP,
+                payload: payload(index),
+                receipt: 0,
+                written_ms: 1,
+            })
             .collect()
     }
 }

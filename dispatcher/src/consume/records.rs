@@ -113,7 +113,7 @@ impl Pushes {
             return None;
         }
         match decode(value) {
-            Ok((push, receipt)) => Some(self.ready(record.offset, push, receipt)),
+            Ok((push, receipt)) => Some(self.ready(record, push, receipt)),
             Err(why) => {
                 counts.skipped += 1;
                 if !std::mem::replace(&mut self.skipped_before, true) {
@@ -125,15 +125,16 @@ impl Pushes {
         }
     }
 
-    fn ready(&mut self, offset: i64, push: Push, receipt: u64) -> Ready {
+    fn ready(&mut self, record: &Record<'_>, push: Push, receipt: u64) -> Ready {
         let Push { mut target, op, body } = push;
         self.gateways.share(&mut target);
         let payload = Payload::message(op, &body);
         let bytes = payload.bytes(true).len() + names_bytes(&target) + DELIVERY_OVERHEAD_BYTES;
         let waiting = self.receipts.redeem(receipt);
         let body = Some(Body::Framed(Arc::new(payload)));
-        let delivery = Delivery { target, op, body, count: waiting.is_some() };
-        Ready { offset, delivery, waiting, bytes }
+        let written_ms = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+        let delivery = Delivery { target, op, body, count: waiting.is_some(), written_ms };
+        Ready { offset: record.offset, delivery, waiting, bytes }
     }
 }
 

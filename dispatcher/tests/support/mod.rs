@@ -134,7 +134,7 @@ impl Gateway for FakeGateway {
         self.check().map_err(|GatewayGone| NoAnswer::Gone)?;
         let _permit = self.may_deliver.acquire().await.unwrap();
         self.check().map_err(|GatewayGone| NoAnswer::Gone)?;
-        self.delivered.lock().unwrap().push(Delivery { target, op, body: None, count: true });
+        self.delivered.lock().unwrap().push(Delivery { target, op, body: None, count: true, written_ms: 0 });
         Ok(self.matched)
     }
 
@@ -181,7 +181,7 @@ impl Stand {
         let demo = DemoInfo { websocket: Some("0.0.0.0:3102".parse().unwrap()), ..DemoInfo::default() };
         let state = HttpState::new(ingress.clone(), registry, node(), demo, Budget::new(64 << 20));
         let http = router(state, Groups::ALL);
-        Stand { ingress, gateway, http, consumer: tokio::spawn(carry.run(DRAIN_WITHIN)) }
+        Stand { ingress, gateway, http, consumer: tokio::spawn(carry.run(DRAIN_WITHIN, std::future::pending())) }
     }
 
     pub async fn get(&self, uri: &str) -> Answer {

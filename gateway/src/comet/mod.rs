@@ -85,7 +85,7 @@ pub struct CometService {
 
 impl CometService {
     async fn push(&self, target: Target, op: i32, proto: Proto) -> Result<(), Status> {
-        let push = Delivery { target, op, body: Some(body(proto)?), count: false };
+        let push = Delivery { target, op, body: Some(body(proto)?), count: false, written_ms: 0 };
         self.deliver(vec![push]).await
     }
 
@@ -100,7 +100,13 @@ impl CometService {
         let mut pushes = Vec::new();
         for keys in keys.chunks(KEYS_PER_PIECE) {
             let piece = keys.iter().filter(|key| known.insert(key.as_str())).cloned().collect();
-            pushes.push(Delivery { target: Target::Keys(piece), op, body: Some(body.clone()), count: false });
+            pushes.push(Delivery {
+                target: Target::Keys(piece),
+                op,
+                body: Some(body.clone()),
+                count: false,
+                written_ms: 0,
+            });
             // Others have their calls here too.
             tokio::task::yield_now().await;
         }

@@ -35,10 +35,13 @@ impl Feed {
             receipt = id;
             matched = Some(answer);
         }
+        // So late that it wraps is no latency; and 0 means none.
+        let written_ms = if push.written_ms == 0 { 0 } else { (push.written_ms & u64::from(u32::MAX)).max(1) };
+        let written_ms = u32::try_from(written_ms).unwrap_or(0);
         // Without a body and a receipt there is nothing a shard could do.
         if payload.is_some() || receipt != 0 {
             for (shard, target) in targets.drain(..) {
-                let push = ShardPush { target, op: push.op, payload: payload.clone(), receipt };
+                let push = ShardPush { target, op: push.op, payload: payload.clone(), receipt, written_ms };
                 self.links.push(shard, FeedToShard::Push(push));
             }
         }

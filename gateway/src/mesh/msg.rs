@@ -65,7 +65,12 @@ pub struct ShardPush {
     pub payload: Option<SharedPayload>,
     /// Answered by [`ShardToFeed::Receipt`] when not 0.
     pub receipt: ReceiptId,
+    /// When its record was written, in milliseconds since the Unix epoch, wrapping; 0 where nobody said.
+    pub written_ms: u32,
 }
+
+/// What a push takes in a ring.
+const _: () = assert!(size_of::<ShardPush>() == 48);
 
 /// Whom an order to shed means, of those who are logged in when the shard takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,10 @@ use super::{Application, Core};
 
 impl<A: Application> Core<A> {
     pub(super) fn push(&mut self, push: ShardPush) {
-        let ShardPush { target, op, payload, receipt } = push;
+        let ShardPush { target, op, payload, receipt, written_ms } = push;
+        if payload.is_some() {
+            self.latencies.note(&target, written_ms);
+        }
         let id = payload.map(|payload| self.payloads.push(payload, op));
         let matched = match target {
             ShardTarget::Conn(conn) => self.push_to_conns(&[conn], op, id),

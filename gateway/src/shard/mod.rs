@@ -19,6 +19,7 @@
 //! | `flush` | send queues → kernel, and what came back |
 //! | `secure` | the same through TLS, and received bytes before `transport` |
 //! | `ending` | closing: goodbye, linger, reuse |
+//! | `latency` | how old pushes are when they are sent |
 //! | `shed` | ending many, bit by bit, while they are served |
 //! | `news` | what feed and control must know |
 //! | `conns`, `rooms`, `accepts`, `quota`, `timers`, `stats` | tables |
@@ -33,6 +34,7 @@ mod fanout;
 mod flush;
 mod inbound;
 mod inbox;
+mod latency;
 mod login;
 mod news;
 pub mod quota;
@@ -210,6 +212,7 @@ pub struct Core<A> {
     /// A connection the kernel takes from has much waiting: flush before taking more from feed.
     pressure: bool,
     sheds: shed::Sheds,
+    latencies: latency::Latencies,
     drain_order: Option<inbox::DrainOrder>,
     drain: Option<ending::Drain>,
 }
@@ -258,6 +261,7 @@ impl<I: Io, A: Application> Shard<I, A> {
             stalled_bytes: 0,
             pressure: false,
             sheds: shed::Sheds::default(),
+            latencies: latency::Latencies::new(),
             drain_order: None,
             drain: None,
         };

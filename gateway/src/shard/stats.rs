@@ -3,6 +3,7 @@
 
 use halley_protocol::login::AuthRefusal;
 use halley_service::counters::Published;
+use halley_service::metrics::histogram::{Bounds, Buckets};
 
 use crate::close::CloseReason;
 
@@ -12,6 +13,10 @@ pub const CLOSE_REASONS: usize = CloseReason::ALL.len();
 pub const AUTH_REFUSALS: usize = AuthRefusal::ALL.len();
 /// What connections speak, as metrics name it.
 pub const TRANSPORTS: [&str; 4] = ["tcp", "websocket", "tls", "wss"];
+
+/// Bounds of the time from a push's record to the sockets, in milliseconds.
+pub const LATENCY_BOUNDS: Bounds<12> =
+    Bounds { upper: [1, 2, 5, 10, 25, 50, 100, 250, 1_000, 5_000, 15_000, 60_000], per_named: 1_000 };
 
 /// The place in [`TRANSPORTS`] of a connection that speaks so.
 pub fn transport(websocket: bool, tls: bool) -> usize {
@@ -53,6 +58,15 @@ halley_service::counters! {
         pub broadcasts_hurried: u64,
         /// Gauge: connections that an order to shed means and whose turn has not come.
         pub sheds_waiting: u64,
+        /// Pushes that did not say when they were written.
+        pub pushes_timeless: u64,
+        /// Time from a push's record to the turn's end that queued it, in milliseconds by [`LATENCY_BOUNDS`]: of pushes
+        /// to connections by name.
+        pub latency_conns: Buckets<12>,
+        /// The same of pushes to rooms.
+        pub latency_rooms: Buckets<12>,
+        /// The same of pushes to everybody, up to when a shard took them.
+        pub latency_all: Buckets<12>,
         /// Frames received.
         pub frames_in: u64,
         /// Bytes received.

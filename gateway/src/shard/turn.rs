@@ -22,12 +22,14 @@ impl<I: Io, A: Application> Shard<I, A> {
         let start = Instant::now();
         while !self.stopping {
             let begin = Instant::now();
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             let elapsed = begin.duration_since(start);
             let now = Now {
                 ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                 us: u32::try_from(elapsed.as_micros() & u128::from(u32::MAX)).unwrap_or_default(),
-                unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+                unix_s: wall.as_secs(),
             };
+            self.core.latencies.turn_begins(wall, Some(begin));
             let wait = self.work(now);
             let spent = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.core.counts.turn_ns += spent;
@@ -39,6 +41,7 @@ impl<I: Io, A: Application> Shard<I, A> {
 
     /// One whole turn at a time of the caller's choosing, for tests. Returns how long the shard would have slept.
     pub fn turn(&mut self, now: Now) -> Wait {
+        self.core.latencies.turn_begins(Duration::from_secs(now.unix_s), None);
         let wait = self.work(now);
         self.sleep(Wait::No);
         wait
@@ -66,6 +69,7 @@ impl<I: Io, A: Application> Shard<I, A> {
         self.core.flush(&mut self.io);
         let told = self.core.tell(&mut self.links);
         self.obey();
+        self.core.measure_pushes();
         // Counters first: whoever hears what became of a push finds its drops counted.
         self.core.publish(&self.io, &self.stats);
         self.links.to_feed.flush();

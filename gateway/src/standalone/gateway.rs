@@ -53,7 +53,7 @@ impl gateways::Place for OwnPlace {
 #[async_trait::async_trait]
 impl Gateway for OwnGateway {
     async fn matched(&self, target: Target, op: i32) -> Result<u64, NoAnswer> {
-        let delivery = Delivery { target, op, body: None, count: true };
+        let delivery = Delivery { target, op, body: None, count: true, written_ms: 0 };
         let accepted = self.0.deliver(vec![delivery]).await.map_err(|_| NoAnswer::Gone)?;
         let counted = accepted.into_iter().next().flatten().ok_or(NoAnswer::Gone)?;
         counted.await.map_err(|_| NoAnswer::Gone)

@@ -39,8 +39,7 @@ fn clients_wait_outside_until_the_log_is_read() {
     let folder = tempfile::Builder::new().prefix("halley-test-").tempdir().expect("a folder");
     let log = File::create(folder.path().join("log")).expect("a log file");
     let mut command = Start::new().own_ports().config(&config).command(folder.path());
-    let mut running =
-        Running(command.stdout(log.try_clone().expect("twice")).stderr(log).spawn().expect("it starts"));
+    let mut running = Running(command.stdout(log.try_clone().expect("twice")).stderr(log).spawn().expect("it starts"));
     let said = eventually("it says what is missing", || {
         http::try_status(http, "/readyz").ok()?;
         let answer = http::request(http, "GET", "/readyz", &[], b"");

@@ -99,7 +99,7 @@ impl Feed {
         let body = format!("{number:08}{}", "x".repeat(filler));
         let payload = Arc::new(Payload::message(op, body.as_bytes()));
         self.payloads.push(payload.clone());
-        self.say(ShardPush { target, op, payload: Some(payload), receipt: number as u64 + 1 });
+        self.say(ShardPush { target, op, payload: Some(payload), receipt: number as u64 + 1, written_ms: 0 });
     }
 
     /// Have the shard end those who are logged in when it has everything that was answered and pushed so far.
@@ -109,9 +109,16 @@ impl Feed {
         self.to_shard.flush();
     }
 
+    /// A push whose record was written so many milliseconds after the epoch.
+    pub fn push_written(&mut self, target: ShardTarget, op: i32, written_ms: u32) {
+        let payload = Arc::new(Payload::message(op, b"written"));
+        self.payloads.push(payload.clone());
+        self.say(ShardPush { target, op, payload: Some(payload), receipt: u64::from(u32::MAX), written_ms });
+    }
+
     /// How many would a push reach?
     pub fn count(&mut self, target: ShardTarget, op: i32) {
-        self.say(ShardPush { target, op, payload: None, receipt: u64::from(u32::MAX) });
+        self.say(ShardPush { target, op, payload: None, receipt: u64::from(u32::MAX), written_ms: 0 });
     }
 
     fn say(&mut self, push: ShardPush) {

@@ -3,7 +3,7 @@
 //! not receive what, and who may be ended (`world`). A failing seed prints the command that replays it. The same model
 //! decided by a tape in place of chance is what a fuzzer runs; it stands among the oracles, whose stored inputs
 //! `corpus` runs. Beside them, on the same kernel without its whims, what single bounds, wake-ups and ends promise
-//! (`accepting`, `queues`, `receiving`, `refreshing`, `secure`, `shedding`, `goodbyes`).
+//! (`accepting`, `queues`, `receiving`, `refreshing`, `secure`, `latency`, `shedding`, `goodbyes`).
 
 mod accepting;
 mod choices;
@@ -14,6 +14,7 @@ mod corpus;
 mod ends;
 mod feed;
 mod goodbyes;
+mod latency;
 mod oracles;
 mod queues;
 mod receiving;

@@ -93,6 +93,8 @@ pub struct Delivery {
     pub body: Option<Body>,
     /// Report the number of matched connections.
     pub count: bool,
+    /// When its record was written, in milliseconds since the Unix epoch; 0 where nobody said.
+    pub written_ms: u64,
 }
 
 /// A record that is no push. The fault of whoever produced it.
@@ -130,7 +132,7 @@ struct Extension {
 impl Push {
     /// What gateways get, one message that nobody has framed.
     pub fn into_delivery(self, count: bool) -> Delivery {
-        Delivery { target: self.target, op: self.op, body: Some(Body::Message(self.body)), count }
+        Delivery { target: self.target, op: self.op, body: Some(Body::Message(self.body)), count, written_ms: 0 }
     }
 }
 

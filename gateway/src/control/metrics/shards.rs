@@ -6,7 +6,7 @@ use halley_protocol::login::AuthRefusal;
 use halley_service::metrics::{Collect, Exposition, Kind, Plain, Seconds};
 
 use crate::close::CloseReason;
-use crate::shard::stats::{Counts, ShardStats, TRANSPORTS};
+use crate::shard::stats::{Counts, LATENCY_BOUNDS, ShardStats, TRANSPORTS};
 
 /// The counters of every shard, by index.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ const PLAIN: &[Plain<Counts>] = &[
     ),
     ("halley_sheds_waiting", Kind::Gauge, "Connections that are to be shed and wait for their turn.", |c| {
         c.sheds_waiting
+    }),
+    ("halley_pushes_timeless_total", Kind::Counter, "Pushes that did not say when they were written.", |c| {
+        c.pushes_timeless
     }),
     ("halley_accepted_total", Kind::Counter, "Accepted connections.", |c| c.accepted),
     ("halley_accept_errors_total", Kind::Counter, "Accepts that ended with an error.", |c| c.accept_errors),
@@ -122,6 +125,16 @@ impl Collect for Shards {
         for (shard, counts) in shards.iter().enumerate() {
             for (refusal, count) in AuthRefusal::ALL.iter().zip(counts.refusals) {
                 refusals.sample(&[("shard", &shard), ("cause", &refusal.label())], count);
+            }
+        }
+        let help =
+            "Time from a push's record to the turn that queued it for its clients; of paced ones, for the first.";
+        let mut latencies = out.family("halley_push_latency_seconds", Kind::Histogram, help);
+        for (shard, counts) in shards.iter().enumerate() {
+            let targets =
+                [("name", &counts.latency_conns), ("room", &counts.latency_rooms), ("all", &counts.latency_all)];
+            for (target, buckets) in targets {
+                latencies.histogram(&[("shard", &shard), ("target", &target)], &LATENCY_BOUNDS, buckets);
             }
         }
         let mut busy = out.family("halley_turn_seconds_total", Kind::Counter, "Time spent in turns, without sleep.");

@@ -127,7 +127,7 @@ fn register(conn: ConnRef, key: &str, mid: i64) -> ShardToFeed {
 
 fn message(target: Target, body: &str) -> Delivery {
     let body = Body::Message(Bytes::copy_from_slice(body.as_bytes()));
-    Delivery { target, op: 1000, body: Some(body), count: false }
+    Delivery { target, op: 1000, body: Some(body), count: false, written_ms: 0 }
 }
 
 fn to_keys(keys: &[&str], body: &str) -> Delivery {

@@ -124,9 +124,9 @@ fn run(seed: u64) {
                 let keys = vec!["key-0".to_owned(), format!("key-{}", random.random_range(0..6))];
                 let room = Target::Room("live://1".to_owned());
                 let pushes = vec![
-                    Delivery { target: room, op: 1, body: body(), count: false },
-                    Delivery { target: Target::Keys(keys), op: 2, body: body(), count: true },
-                    Delivery { target: Target::All { speed: 3 }, op: 3, body: body(), count: true },
+                    Delivery { target: room, op: 1, body: body(), count: false, written_ms: 0 },
+                    Delivery { target: Target::Keys(keys), op: 2, body: body(), count: true, written_ms: 0 },
+                    Delivery { target: Target::All { speed: 3 }, op: 3, body: body(), count: true, written_ms: 0 },
                 ];
                 answers.push(bench.deliver(pushes));
             }
