@@ -99,8 +99,8 @@ impl fmt::Display for Event {
             Event::Gap(why) => write!(f, "records of the log were left out: {}", reason(*why)),
             Event::Truncated { partition, from, to } => write!(
                 f,
-                "the log of partition {partition} was cut off at offset {to}, it had been read up to {from}: an unclean \
-                 election, or a broker that lost its disk"
+                "the log of partition {partition} was cut off at offset {to}, it had been read up to {from}: an \
+                 unclean election, or a broker that lost its disk"
             ),
             Event::Unreadable { partition, from, to, why } => {
                 write!(f, "offsets {from} to {to} of partition {partition} cannot be read and are skipped: {why}")

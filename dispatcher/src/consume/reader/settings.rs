@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::bus::log::Edge;
 
+/// [`Settings::memory_bytes`] of the log inside the process.
+pub const EMBEDDED_MEMORY_BYTES: usize = 16 * 1024 * 1024;
+/// [`Settings::handovers_max`] where nobody says otherwise.
+pub const HANDOVERS_MAX: usize = 64;
+
 /// Bounds and habits of a [`Reader`](super::Reader).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -61,7 +66,7 @@ impl Default for Settings {
             catchup_records_max: 1_000_000,
             catchup_bytes_per_second: 0,
             ready_age_max: Duration::from_secs(5),
-            handovers_max: 64,
+            handovers_max: HANDOVERS_MAX,
         }
     }
 }
@@ -72,7 +77,7 @@ impl Settings {
     pub fn embedded() -> Settings {
         Settings {
             start: Edge::Start,
-            memory_bytes: 16 * 1024 * 1024,
+            memory_bytes: EMBEDDED_MEMORY_BYTES,
             read_wait: Duration::MAX,
             catchup_max: Duration::MAX,
             catchup_records_max: u64::MAX,
