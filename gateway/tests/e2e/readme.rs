@@ -52,8 +52,10 @@ fn every_command_does_what_the_readme_says() {
         ("3111", addresses.http[0]),
         ("3109", addresses.grpc[0]),
     ];
+    let cluster = Cluster::new(&root);
     let replaced = |text: &str| {
-        ports.iter().fold(text.to_owned(), |text, (port, address)| text.replace(port, &address.port().to_string()))
+        let text = cluster.replaced(text);
+        ports.iter().fold(text, |text, (port, address)| text.replace(port, &address.port().to_string()))
     };
 
     let mut waiting: Vec<(Terminal, Vec<String>)> = Vec::new();
@@ -64,7 +66,7 @@ fn every_command_does_what_the_readme_says() {
             let expected: Vec<String> = step.prints.iter().map(|line| replaced(line)).collect();
             ran += 1;
             if block.language == "sh" {
-                alone_command(&root, &command);
+                alone_command(&root, &cluster, &command);
             } else if block.waits {
                 let terminal = Terminal::open(&root, &command);
                 // It is ready when it has printed its first line.
@@ -87,20 +89,64 @@ fn every_command_does_what_the_readme_says() {
             matches(&lines, expected).then_some(())
         });
     }
-    drop(waiting);
+    drop((waiting, cluster));
     let _ = gateway.kill();
     let _ = gateway.wait();
 }
 
 /// The commands that stand alone: the start has been run, the tests are running, others are run here.
-fn alone_command(root: &std::path::Path, command: &str) {
+fn alone_command(root: &std::path::Path, cluster: &Cluster, command: &str) {
     match command {
         START => {}
         command if command == TEST || command.starts_with("./test ") => {
             // This very test is part of it; that it is there and knows its parts is what can be seen from inside.
             assert!(shell(root, "./test list").output().expect("bash runs").status.success());
         }
+        other if other.starts_with("./cluster ") => {
+            assert!(cluster.own(shell(root, other)).status().expect("bash runs").success(), "$ {other}");
+        }
         other => assert!(shell(root, other).status().expect("bash runs").success(), "$ {other}"),
+    }
+}
+
+/// The cluster of the README, on ports and in a folder of its own, with the programs that the tests are compiled with.
+struct Cluster {
+    root: PathBuf,
+    base: u16,
+}
+
+impl Cluster {
+    /// The first of its ports in the README.
+    const BASE: u16 = 4100;
+    /// Where it listens, from the first port on.
+    const OFFSETS: [u16; 10] = [1, 2, 9, 11, 101, 102, 109, 111, 211, 219];
+
+    fn new(root: &std::path::Path) -> Cluster {
+        let is_free = |base: &u16| {
+            Cluster::OFFSETS.iter().all(|offset| std::net::TcpListener::bind(("127.0.0.1", base + offset)).is_ok())
+        };
+        let base = (11_000..20_000).step_by(1_000).find(is_free).expect("some ports are free");
+        Cluster { root: root.to_owned(), base }
+    }
+
+    fn replaced(&self, text: &str) -> String {
+        let ports = Cluster::OFFSETS.map(|offset| (Cluster::BASE + offset, self.base + offset));
+        ports.iter().fold(text.to_owned(), |text, (shown, own)| text.replace(&shown.to_string(), &own.to_string()))
+    }
+
+    fn own(&self, mut command: Command) -> Command {
+        let programs = std::path::Path::new(env!("CARGO_BIN_EXE_halley-gateway")).parent().expect("a folder");
+        let home = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster");
+        command.env("HALLEY_CLUSTER_PORTS", self.base.to_string()).env("HALLEY_CLUSTER_HOME", home);
+        command.env("HALLEY_CLUSTER_PROGRAMS", programs);
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Whatever a failure has left of it; it says so when there is nothing.
+        let _ = self.own(shell(&self.root, "./cluster down")).output();
     }
 }
 

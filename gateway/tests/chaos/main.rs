@@ -1,0 +1,46 @@
+//! A cluster under faults: three brokers, two gateways and a dispatcher as real processes, clients with their own
+//! sequence numbers, and pushes that come when they come and that nobody sends again. Of pushes that were answered with
+//! success nothing is lost, doubled or out of order on connections that stay up; what was refused never appears, and
+//! what is in doubt appears once or not at all. `./test faults` does each fault once, `./test chaos` ten times;
+//! `HALLEY_CHAOS_ROUNDS` says how often, `HALLEY_CHAOS_FAULTS` which.
+
+#[allow(dead_code, reason = "other test programs use the rest")]
+#[path = "../../../dispatcher/tests/kafka/brokers.rs"]
+mod brokers;
+mod clients;
+mod faults;
+mod ledger;
+mod process;
+mod pushes;
+mod world;
+
+use faults::Fault;
+use ledger::Verdict;
+use world::World;
+
+/// Every fault, as often as was asked for, one after the other on one cluster.
+#[test]
+fn no_fault_loses_doubles_or_reorders_a_push() {
+    let rounds: usize = std::env::var("HALLEY_CHAOS_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
+    let wanted = std::env::var("HALLEY_CHAOS_FAULTS").unwrap_or_default();
+    let is_wanted = |fault: &&Fault| wanted.is_empty() || wanted.split(',').any(|name| name == fault.name());
+    let faults: Vec<Fault> = Fault::ALL.iter().filter(is_wanted).copied().collect();
+    assert!(!faults.is_empty(), "HALLEY_CHAOS_FAULTS names none of {:?}", Fault::ALL.map(Fault::name));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut world = World::start().await;
+        let mut total = Verdict::default();
+        eprintln!("{}", Verdict::HEAD);
+        for fault in faults {
+            let mut sum = Verdict::default();
+            for _ in 0..rounds {
+                sum.add(&world.round(fault).await);
+            }
+            eprintln!("{}", sum.row(fault.name()));
+            total.add(&sum);
+        }
+        eprintln!("{}", total.row("all"));
+        assert!(total.accepted > 0 && total.received > 0, "nothing was proved");
+        assert!(total.is_clean(), "pushes were lost, doubled or out of order: {}", total.examples.join("; "));
+    });
+}
