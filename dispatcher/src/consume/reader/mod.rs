@@ -41,7 +41,7 @@ mod turns;
 mod tests;
 
 pub use counts::{Counts, Event, FETCH_BOUNDS};
-pub use settings::Settings;
+pub use settings::{EMBEDDED_MEMORY_BYTES, HANDOVERS_MAX, Settings};
 pub use state::Reader;
 pub use status::PartitionView;
 pub use turns::Batch;
