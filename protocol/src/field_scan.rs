@@ -1,6 +1,7 @@
 //! Looking into a protobuf message without decoding it. Owns walking over fields as they are on the wire (Protocol
-//! Buffers encoding, "Message Structure"), and refuses what the decoder refuses. Builds nothing. Who takes messages from
-//! strangers asks here first how many elements a decoder would build; [`crate::push::look`] asks for whom a record is.
+//! Buffers encoding, "Message Structure"), and refuses what the decoder refuses. Builds nothing. Who takes messages
+//! from strangers asks here first how many elements a decoder would build; [`crate::push::look`] asks for whom a record
+//! is.
 
 /// How deeply groups may nest, as in the decoder that comes after.
 const DEPTH_MAX: usize = 100;

@@ -4,7 +4,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200 `ok` while every thread answers, else 503 `stuck`, at most 1 s old |
-//! | `GET /readyz` | 200 `serving` while the program wants traffic, else 503 with one word, and a line of what it lacks |
+//! | `GET /readyz` | 200 `serving` while it wants traffic, else 503 with one word, and a line of what it lacks |
 //! | `GET /metrics` | Prometheus text |
 
 use std::sync::Arc;

@@ -165,7 +165,8 @@ mod tests {
     /// Nothing is wrong with the defaults, and each mistake is one sentence of its own.
     #[test]
     fn each_mistake_is_named() {
-        let cases: [(fn(&mut Config), &str); 10] = [
+        type Case = (fn(&mut Config), &'static str);
+        let cases: [Case; 10] = [
             (|config| config.kafka.brokers.clear(), "name a broker"),
             (|config| config.kafka.topic.clear(), "kafka.topic is empty"),
             (|config| config.ingress.bus_bytes_max = 65_536, "no room for the largest message"),

@@ -1,9 +1,11 @@
 //! Starting the threads. Owns which thread gets what, and the order in which they end: control hears of the stop and
 //! closes the producer, the ingress answers what it took and ends, then everything does.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use halley_service::access::Access;
 use halley_service::access::rules::AccessRules;
 use halley_service::config::Sources;
@@ -18,10 +20,11 @@ use halley_service::metrics::process::Process;
 use halley_service::metrics::reloads::Reloads;
 use halley_service::pulse::{Pulse, PulseSource};
 use halley_service::serve::budget::Budget;
+use halley_service::serve::grpc::Grpc;
 use halley_service::serve::servers::{Listeners, Servers};
 use halley_service::serve::{KEPT_PLACES, ServeLimits, Serving};
 use halley_service::signals::Wishes;
-use halley_service::threads::{Threads, runtime, runtime_failure};
+use halley_service::threads::{Threads, Up, runtime, runtime_failure};
 use halley_service::{notify, panics};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,7 +37,7 @@ use super::reload::Reloader;
 use super::settings::Config;
 use crate::bus::Producer as _;
 use crate::bus::kafka::cluster::Cluster;
-use crate::bus::kafka::producer::{KafkaProducer, producer};
+use crate::bus::kafka::producer::{Driver, KafkaProducer, producer};
 use crate::ingress::Ingress;
 use crate::ingress::admit::Limits;
 use crate::ingress::http::HttpState;
@@ -88,25 +91,18 @@ pub(super) fn start(
     let Bound { http, grpc, admin, .. } = bound;
     let mut threads = Threads::new(2);
 
-    let (router, calls, own) = (doors::routes(state, observed.clone()), doors::calls(&ingress), servers.clone());
-    let stopping = ending.clone();
-    threads.spawn("ingress", move |up| {
-        runtime()?.block_on(async move {
-            let mut serving = JoinSet::new();
-            for listener in http {
-                serving.spawn(own.clone().serve_http(listener, router.clone(), stop(stopping.clone())));
-            }
-            for listener in grpc {
-                serving.spawn(own.clone().serve_grpc(listener, calls.clone(), stop(stopping.clone())));
-            }
-            tokio::spawn(ingress_beats.run());
-            up.now();
-            // Ends when the producer was closed and everything that it took has its answer.
-            driver.run().await;
-            ended.send_replace(true);
-            all(serving).await
-        })
-    })?;
+    let doors = Doors {
+        http,
+        router: doors::routes(state, observed.clone()),
+        grpc,
+        calls: doors::calls(&ingress),
+        servers: servers.clone(),
+        driver,
+        pulse: ingress_beats,
+        ended,
+        stopping: ending.clone(),
+    };
+    threads.spawn("ingress", move |up| doors.run(up))?;
 
     let Operator { sources, wishes, level } = operator;
     let reloader = Reloader { sources, current: config, access, level, reloads, reading: Reading::default() };
@@ -133,6 +129,42 @@ pub(super) fn start(
         })
     })?;
     Ok((threads, lifecycle))
+}
+
+/// What the ingress thread works with.
+struct Doors {
+    http: Vec<TcpListener>,
+    router: Router,
+    grpc: Vec<TcpListener>,
+    calls: Grpc,
+    servers: Servers,
+    driver: Driver,
+    pulse: PulseSource,
+    /// Told when every push that was taken has its answer.
+    ended: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Doors {
+    /// Serve until the producer was closed and everything that it took has its answer.
+    fn run(self, up: Up) -> Result<(), Failure> {
+        runtime()?.block_on(async move {
+            let mut serving = JoinSet::new();
+            for listener in self.http {
+                let stopping = stop(self.stopping.clone());
+                serving.spawn(self.servers.clone().serve_http(listener, self.router.clone(), stopping));
+            }
+            for listener in self.grpc {
+                let stopping = stop(self.stopping.clone());
+                serving.spawn(self.servers.clone().serve_grpc(listener, self.calls.clone(), stopping));
+            }
+            tokio::spawn(self.pulse.run());
+            up.now();
+            self.driver.run().await;
+            self.ended.send_replace(true);
+            all(serving).await
+        })
+    }
 }
 
 /// What the control thread works with.

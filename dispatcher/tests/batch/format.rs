@@ -1,5 +1,5 @@
-//! The format: ours is what the crate reads, what the crate writes is what ours reads, and the rules that the crate gets
-//! wrong.
+//! The format: ours is what the crate reads, what the crate writes is what ours reads, and the rules that the crate
+//! gets wrong.
 
 use bytes::Bytes;
 use halley_dispatcher::bus::batch::header::set_checksum;

@@ -217,7 +217,8 @@ impl Brokers {
     /// With as many replicas as there are nodes; waits for leaders. `config` is an object of topic settings.
     pub fn create_topic(&self, topic: &str, partitions: u32, config: &Value) {
         self.must(&json!({
-            "do": "create_topic", "topic": topic, "partitions": partitions, "replicas": self.ports.len(), "config": config,
+            "do": "create_topic", "topic": topic, "partitions": partitions, "replicas": self.ports.len(),
+            "config": config,
         }));
     }
 

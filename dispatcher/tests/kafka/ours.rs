@@ -1,5 +1,5 @@
-//! Our side of a comparison: [`KafkaLog`] under the [`Reader`]'s core, which keeps every record that it hands over. Owns
-//! the loop between the two; judges nothing.
+//! Our side of a comparison: [`KafkaLog`] under the [`Reader`]'s core, which keeps every record that it hands over.
+//! Owns the loop between the two; judges nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! What ours reads of a topic is what librdkafka reads of it, to the byte, however the records came there: compressed by
-//! any codec, in a transaction that was aborted, compacted, deleted below, with the broker's own time.
+//! What ours reads of a topic is what librdkafka reads of it, to the byte, however the records came there: compressed
+//! by any codec, in a transaction that was aborted, compacted, deleted below, with the broker's own time.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Stopping without dropping anybody in silence. Owns the order, and the bound on all of it. First no more pushes are
 //! taken, and the gateway is not ready. Then those taken are handed to the shards, where the log is ours and ends with
 //! us, and no more clients are let in. Then clients are sent away over a while. A log that others fill is read on
-//! meanwhile, up to the last client: who waits for his turn misses nothing. Then everything else ends. The shards do the
-//! closing. Whoever runs it says when.
+//! meanwhile, up to the last client: who waits for his turn misses nothing. Then everything else ends. The shards do
+//! the closing. Whoever runs it says when.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What runs on the threads that are no shards: feed, the ingress with the HTTP and gRPC listeners, dispatch with the
-//! reader of the log, control with the admin listeners and the signals. Owns the runtime of each, and the order in which
-//! they end: control drains, then tells the others.
+//! reader of the log, control with the admin listeners and the signals. Owns the runtime of each, and the order in
+//! which they end: control drains, then tells the others.
 
 use std::io;
 use std::net::TcpListener;

@@ -91,10 +91,8 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
     let (intake, requests) = Intake::new();
     let Wiring { shards: shard_ends, feed: feed_ends, control: control_ends, handle } =
         Wiring::new(shards).map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
-    // As many names as there may be connections: a user or a room is shared by several.
-    let connections: usize = bound.placement.shards.iter().map(|place| place.capacity as usize).sum();
-    let interest = bound.kafka.is_some().then(|| Arc::new(Interest::new(connections)));
-    let log = bound.kafka.clone().zip(interest.clone()).map(|(client, interest)| SharedLog { client, interest });
+    let log = shared_log(bound);
+    let interest = log.as_ref().map(|log| Arc::clone(&log.interest));
     let mut standalone = Standalone::new(
         &bound.config,
         intake.clone(),
@@ -156,6 +154,14 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
     let control = shared.control(bound, own, admin, operator);
     threads.spawn("control", move |up| control.run(up))?;
     Ok(Started { threads, lifecycle, opened: open })
+}
+
+/// The log that others write and read too, where there is one, with the names of who is here for it.
+fn shared_log(bound: &Bound) -> Option<SharedLog> {
+    let client = bound.kafka.clone()?;
+    // As many names as there may be connections: a user or a room is shared by several.
+    let connections = bound.placement.shards.iter().map(|place| place.capacity as usize).sum();
+    Some(SharedLog { client, interest: Arc::new(Interest::new(connections)) })
 }
 
 impl Shared {

@@ -11,7 +11,8 @@ use crate::conn::{Flags, NO_ROOM};
 use super::{Application, Core, ShardLinks};
 
 /// An order to drain that waits for what was there before it: pushes in the ring from feed, and the broadcasts that
-/// were under way behind them. What comes later goes on beside it and is not waited for, so that it ends whatever comes.
+/// were under way behind them. What comes later goes on beside it and is not waited for, so that it ends whatever
+/// comes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainOrder {
     over_ms: u64,

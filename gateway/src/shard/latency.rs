@@ -1,6 +1,6 @@
-//! How old pushes are when a shard has queued them for its clients: the time from a push's record to the end of the turn
-//! that took it, which is when its sends are with the kernel. Owns what is measured, once a push whatever its receivers;
-//! the clock is looked at once a turn at most. One that is paced is measured when it begins.
+//! How old pushes are when a shard has queued them for its clients: the time from a push's record to the end of the
+//! turn that took it, which is when its sends are with the kernel. Owns what is measured, once a push whatever its
+//! receivers; the clock is looked at once a turn at most. One that is paced is measured when it begins.
 
 use std::time::{Duration, Instant};
 

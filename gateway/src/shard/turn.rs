@@ -1,7 +1,7 @@
 //! Step 2 of a frame on its way in: the turn. Owns the order of its phases: reap → inbox → timers → paced broadcasts →
-//! shed → drain → accepting → goodbyes → TLS handshakes → orders → flush → news → orders → submit and wait. Those that could
-//! take long have a budget. It carries out what the core has ordered, and is the only place that enters the kernel.
-//! Decides nothing about connections itself.
+//! shed → drain → accepting → goodbyes → TLS handshakes → orders → flush → news → orders → submit and wait. Those that
+//! could take long have a budget. It carries out what the core has ordered, and is the only place that enters the
+//! kernel. Decides nothing about connections itself.
 //!
 //! What a phase does for one completion or one connection is a call of its own (`inline(never)`): all of it in one
 //! function costs a delivery some thirty instructions for want of registers (`halley-perf instructions`).

@@ -10,7 +10,7 @@ use crate::world::{CATCHUP_MAX, TOPIC, World};
 /// What happens to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// None, so that what the tester itself loses is seen.
     None,
     /// The dispatcher is killed.
     DispatcherKilled,

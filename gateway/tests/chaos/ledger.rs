@@ -265,8 +265,8 @@ pub struct Verdict {
 
 impl Verdict {
     /// Above the rows.
-    pub const HEAD: &'static str = "fault              rounds  accepted  refused  unknown  received  stayed up  lost  doubled  out of order  \
-         refused but came";
+    pub const HEAD: &'static str = "fault              rounds  accepted  refused  unknown  received  stayed up  \
+         lost  doubled  out of order  refused but came";
 
     fn fault(&mut self, count: impl Fn(&mut Verdict) -> &mut usize, example: String) {
         *count(self) += 1;

@@ -1,5 +1,5 @@
-//! Pushes as strangers send them: each on a connection of its own, at its time, whatever became of the others, and never
-//! twice. Owns the words of HTTP that this takes, and what an answer means for what may appear.
+//! Pushes as strangers send them: each on a connection of its own, at its time, whatever became of the others, and
+//! never twice. Owns the words of HTTP that this takes, and what an answer means for what may appear.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub fn key_name(key: u32) -> String {
     format!("key-{key}")
 }
 
-/// As above.
+/// As the login's token names it, type and number.
 pub fn room_name(room: u32) -> String {
     format!("chaos://{room}")
 }

@@ -1,5 +1,5 @@
-//! The cluster under test and everybody who uses it. Owns the processes and the tasks of clients and senders, and what a
-//! round is: load, a fault, recovery, quiet, judgement.
+//! The cluster under test and everybody who uses it. Owns the processes and the tasks of clients and senders, and what
+//! a round is: load, a fault, recovery, quiet, judgement.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

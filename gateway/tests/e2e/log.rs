@@ -1,5 +1,5 @@
-//! A shared log that is not there: clients wait outside until it is, whoever asks is told what is missing, and the start
-//! ends or goes on without it as configured.
+//! A shared log that is not there: clients wait outside until it is, whoever asks is told what is missing, and the
+//! start ends or goes on without it as configured.
 
 use std::fs::File;
 use std::io::ErrorKind;

@@ -1,6 +1,6 @@
 //! The other end of every measurement: many clients in one process that log in as real ones do and then read as cheaply
-//! as the kernel allows. `fleet` connects, `drain` reads and counts; `pushers` push at steady rates and `arrivals` notes
-//! when a push arrived.
+//! as the kernel allows. `fleet` connects, `drain` reads and counts; `pushers` push at steady rates and `arrivals`
+//! notes when a push arrived.
 
 pub(crate) mod arrivals;
 pub(crate) mod drain;

@@ -104,8 +104,8 @@ pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
         (None, None) => format!("gateway {}, the log embedded", gateway.display()),
     };
     Ok(format!(
-        "Through {through}. {} clients over TCP, {} s a rate, open loop: a push's time counts from when it was meant to \
-         be sent, to every client that got it. Every client got every push of its own once.\n\n{table}",
+        "Through {through}. {} clients over TCP, {} s a rate, open loop: a push's time counts from when it was meant \
+         to be sent, to every client that got it. Every client got every push of its own once.\n\n{table}",
         options.clients, options.seconds
     ))
 }

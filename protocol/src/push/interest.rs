@@ -206,7 +206,8 @@ mod tests {
         assert!(!concerns(&other, keys(&["k"])), "one below it does not");
     }
 
-    /// As many names as were foretold let one record in eight pass, give or take, and each table has its own neighbours.
+    /// As many names as were foretold let one record in eight pass, give or take, and each table has its own
+    /// neighbours.
     #[test]
     fn r10_few_pass_for_nothing() {
         const NAMES: usize = 20_000;

@@ -108,7 +108,8 @@ proptest! {
     /// changed anywhere.
     #[test]
     fn r10_a_look_says_what_the_decoder_says(
-        targets in prop::collection::vec(any_target(), 1..4), changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+        targets in prop::collection::vec(any_target(), 1..4),
+        changes in prop::collection::vec((any::<usize>(), any::<u8>()), 0..4),
         cut: prop::sample::Index, receipt: u64,
     ) {
         let record = |target| PushRecord {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::Unreadable;
-
 /// How xerial's frame around snappy begins. No raw block does: `N` would
 /// copy what is not there yet.
 pub(super) const XERIAL_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
@@ -25,15 +23,15 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// By the low three bits of a batch's attributes.
-    pub(super) fn of_attributes(bits: i16) -> Result<Codec, Unreadable> {
+    /// By the low three bits of a batch's attributes; `None` for one that Kafka did not have when this was made.
+    pub(super) fn of_attributes(bits: i16) -> Option<Codec> {
         match bits {
-            0 => Ok(Codec::None),
-            1 => Ok(Codec::Gzip),
-            2 => Ok(Codec::Snappy),
-            3 => Ok(Codec::Lz4),
-            4 => Ok(Codec::Zstd),
-            _ => Err(Unreadable::UnknownCodec(bits.to_le_bytes()[0])),
+            0 => Some(Codec::None),
+            1 => Some(Codec::Gzip),
+            2 => Some(Codec::Snappy),
+            3 => Some(Codec::Lz4),
+            4 => Some(Codec::Zstd),
+            _ => None,
         }
     }
 

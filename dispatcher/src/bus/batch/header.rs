@@ -117,7 +117,8 @@ impl Header {
     /// # Errors
     /// [`Unreadable::UnknownCodec`].
     pub fn codec(&self) -> Result<Codec, Unreadable> {
-        Codec::of_attributes(self.attributes & CODEC_BITS)
+        let bits = self.attributes & CODEC_BITS;
+        Codec::of_attributes(bits).ok_or(Unreadable::UnknownCodec(bits.to_le_bytes()[0]))
     }
 
     /// The broker's own: ends of transactions. No record of a producer.

@@ -1,6 +1,6 @@
 //! Makes record batches. Owns their encoding and how many bytes one will have. Who wrote a batch and where it lies in
-//! the log is patched in afterwards ([`super::header`]), so that a batch is encoded once. Never makes one that is longer
-//! than its bound. Next: the log that appends it.
+//! the log is patched in afterwards ([`super::header`]), so that a batch is encoded once. Never makes one that is
+//! longer than its bound. Next: the log that appends it.
 
 use bytes::{Bytes, BytesMut};
 

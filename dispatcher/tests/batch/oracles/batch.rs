@@ -1,5 +1,5 @@
-//! Record batches from any bytes: nothing panics, nothing allocates beyond its bound, offsets ascend within their batch,
-//! and what we read of records that are not compressed is what another decoder reads.
+//! Record batches from any bytes: nothing panics, nothing allocates beyond its bound, offsets ascend within their
+//! batch, and what we read of records that are not compressed is what another decoder reads.
 
 use std::collections::HashSet;
 

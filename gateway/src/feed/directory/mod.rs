@@ -90,8 +90,8 @@ impl Directory {
         Directory { logins: Logins::new(shards), rooms: Rooms::new(shards), limits }
     }
 
-    /// From now on keep a table of who is here for those who read pushes: a name is in it before any shard hears that it
-    /// is known here, until the last one of it is gone (rule R10 of the log). To be called while nobody is here.
+    /// From now on keep a table of who is here for those who read pushes: a name is in it before any shard hears that
+    /// it is known here, until the last one of it is gone (rule R10 of the log). To be called while nobody is here.
     pub fn tell(&mut self, interest: &Arc<Interest>) {
         self.logins.interest = Some(Arc::clone(interest));
         self.rooms.interest = Some(Arc::clone(interest));

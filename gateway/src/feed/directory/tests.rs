@@ -225,12 +225,16 @@ proptest! {
                 prop_assert!(known.mid <= 0 || concerns(&interest, Target::Mids(vec![known.mid])));
             }
         }
-        for known in &model.logins {
-            let place = directory.logins.find(known.shard, known.conn).expect("is logged in");
-            directory.logins.remove(place);
-        }
+        remove_all(&mut directory, &model);
         let all = (0..5).map(|number| Target::Keys(vec![key(number)])).chain((0..4).map(|mid| Target::Mids(vec![mid])));
         prop_assert!(all.into_iter().all(|target| !concerns(&interest, target)), "nobody is left");
+    }
+}
+
+fn remove_all(directory: &mut Directory, model: &Model) {
+    for known in &model.logins {
+        let place = directory.logins.find(known.shard, known.conn).expect("is logged in");
+        directory.logins.remove(place);
     }
 }
 
