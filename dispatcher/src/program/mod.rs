@@ -4,7 +4,7 @@
 //! | file | noun |
 //! |---|---|
 //! | `help` | what the command line says of it |
-//! | `settings`, `check` | every setting; what they say together |
+//! | `settings`, `schema`, `check` | every setting; how they are told of; what they say together |
 //! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
 //! | `bound`, `start` | what is listened on; which thread gets what |
 //! | `alone` | the ingress without a gateway |
@@ -21,6 +21,7 @@ mod doors;
 pub mod help;
 mod prepare;
 mod reload;
+mod schema;
 pub mod settings;
 mod start;
 

@@ -73,9 +73,7 @@ pub(super) fn start(
     // Until the brokers have told of the topic.
     lifecycle.lack(Some("the topic was not asked for yet"));
     let servers = servers(&config, AccessRules::new(access));
-    let (kafka, ingress) = (&config.kafka, &config.ingress);
-    let produce = kafka.producer(to_usize(ingress.bus_records_max.into()), to_usize(ingress.bus_bytes_max));
-    let (producer, driver) = producer(produce, kafka.codec(), Cluster::new(kafka.client(password)));
+    let (producer, driver) = producing(&config, password);
     let (ingress, registry) = alone::ingress(Arc::new(producer.clone()), limits(&config), servers.access.clone());
     let metrics = Metrics::default()
         .with(Process::starts(env!("CARGO_PKG_VERSION")))
@@ -129,6 +127,13 @@ pub(super) fn start(
         })
     })?;
     Ok((threads, lifecycle))
+}
+
+/// Both ends of the way to Kafka.
+fn producing(config: &Config, password: Option<Secret>) -> (KafkaProducer, Driver) {
+    let (kafka, ingress) = (&config.kafka, &config.ingress);
+    let produce = kafka.producer(to_usize(ingress.bus_records_max.into()), to_usize(ingress.bus_bytes_max));
+    producer(produce, kafka.codec(), Cluster::new(kafka.client(password)))
 }
 
 /// What the ingress thread works with.

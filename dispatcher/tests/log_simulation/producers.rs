@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use halley_dispatcher::bus::batch::{self, Codec};
-use halley_dispatcher::bus::kafka::produce::act::{Action, Answer, Identity, PushId, Request, RequestId};
+use halley_dispatcher::bus::kafka::produce::act::{Action, Answer, PushId, Request, RequestId};
+use halley_dispatcher::bus::kafka::produce::batch::Identity;
 use halley_dispatcher::bus::kafka::produce::core::Produce;
 use halley_dispatcher::bus::kafka::produce::settings::Settings;
 use halley_dispatcher::bus::log::TopicId;

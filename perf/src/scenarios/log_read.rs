@@ -92,9 +92,9 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     }
     Ok(format!(
         "One thread walks answers of record batches in memory ({LOG_RECORDS} records with values of {VALUE_BYTES} \
-         bytes), checks every CRC, inflates, reads every record and asks the early filter whether anybody here is concerned: \
-         keys, users and rooms in turn, of {NAMES} names, of which one in {HERE_EVERY} is here beside {OTHERS} others. \
-         Medians of {} rounds of {} s of the thread's CPU time.\n\n{table}",
+         bytes), checks every CRC, inflates, reads every record and asks the early filter whether anybody here is \
+         concerned: keys, users and rooms in turn, of {NAMES} names, of which one in {HERE_EVERY} is here beside \
+         {OTHERS} others. Medians of {} rounds of {} s of the thread's CPU time.\n\n{table}",
         options.rounds, options.round_s
     ))
 }

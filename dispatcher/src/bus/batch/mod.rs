@@ -26,6 +26,7 @@ pub mod codec;
 mod deflate;
 pub mod header;
 mod inflate;
+pub mod limits;
 pub mod reader;
 pub mod unreadable;
 mod varint;
@@ -33,7 +34,8 @@ pub mod writer;
 
 pub use codec::Codec;
 pub use header::{Batch, Batches, Header, Identity};
-pub use reader::{BatchReader, ReadLimits, Record, Records};
+pub use limits::ReadLimits;
+pub use reader::{BatchReader, Record, Records};
 pub use unreadable::Unreadable;
 pub use writer::BatchBuilder;
 

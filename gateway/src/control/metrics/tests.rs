@@ -68,13 +68,22 @@ fn parse(text: &str) -> HashMap<String, Parsed> {
         if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').expect("a kind");
             assert!(name == current && family.kind.is_empty() && family.samples.is_empty(), "{line}");
-            assert!(matches!(kind, "counter" | "gauge"), "{kind}");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{kind}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
             family.kind = kind.to_owned();
             continue;
         }
         assert!(!family.kind.is_empty(), "TYPE comes before {line}");
-        let rest = line.strip_prefix(&current).expect("samples of the family only");
+        let mut rest = line.strip_prefix(&current).expect("samples of the family only");
+        if family.kind == "histogram" {
+            let parts = ["_bucket", "_sum", "_count"];
+            let part = parts.iter().find(|part| rest.starts_with(**part)).expect("a part of a histogram");
+            rest = &rest[part.len()..];
+            // Their values are not looked at here, and the sum and the count have the same labels.
+            if *part != "_bucket" {
+                continue;
+            }
+        }
         let (labels, value) = match rest.strip_prefix('{') {
             Some(labels) => parse_labels(labels),
             None => (Vec::new(), rest),

@@ -16,15 +16,6 @@ pub struct PushId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// A producer id with its epoch, as a broker gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// The id.
-    pub id: i64,
-    /// Its epoch.
-    pub epoch: i16,
-}
-
 /// Batches for one broker, each of another partition. To be written whole or not at all, with acks of all replicas.
 #[derive(Clone, Debug)]
 pub struct Request {

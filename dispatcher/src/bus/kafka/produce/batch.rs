@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::act::Identity;
 use crate::bus::Record;
 use crate::bus::batch::{self, BatchBuilder, Codec, HEADER_BYTES, writer};
 
@@ -29,6 +28,15 @@ pub struct Stamped {
     pub timestamp_ms: i64,
     /// Key and value.
     pub record: Record,
+}
+
+/// A producer id with its epoch, as a broker gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
 }
 
 /// Records of one partition under one name.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 
-use super::act::{Action, Answer, Identity, PushId, Request, RequestId};
-use super::batch::{BATCH_HEADER_BYTES, Stamped, record_bytes};
+use super::act::{Action, Answer, PushId, Request, RequestId};
+use super::batch::{BATCH_HEADER_BYTES, Identity, Stamped, record_bytes};
 use super::pace::pause;
 use super::partition::{Entry, Naming, Partition};
 use super::pushes::Pushes;

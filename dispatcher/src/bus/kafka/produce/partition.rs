@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::act::{Identity, PushId, RequestId};
-use super::batch::{BATCH_HEADER_BYTES, Batch, Stamped, record_bytes};
+use super::act::{PushId, RequestId};
+use super::batch::{BATCH_HEADER_BYTES, Batch, Identity, Stamped, record_bytes};
 use crate::bus::log::{Leader, NO_EPOCH};
 
 /// One record on its way.

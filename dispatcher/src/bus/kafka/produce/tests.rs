@@ -9,8 +9,8 @@ use bytes::Bytes;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 
-use super::act::{Action, Answer, Identity, PushId, Request, RequestId};
-use super::batch::record_bytes;
+use super::act::{Action, Answer, PushId, Request, RequestId};
+use super::batch::{Identity, record_bytes};
 use super::core::Produce;
 use super::settings::Settings;
 use crate::bus::log::{Leader, TopicId, Topology};

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::bus::batch::Codec;
 use crate::bus::kafka::cluster::Cluster;
 use crate::bus::kafka::codes::{self, Code};
-use crate::bus::kafka::produce::act::{Answer, Identity, Request};
+use crate::bus::kafka::produce::act::{Answer, Request};
+use crate::bus::kafka::produce::batch::Identity;
 use crate::bus::log::{Leader, TopicId};
 
 /// All replicas that are in sync must have the records.
