@@ -237,11 +237,15 @@ async fn a_leader_that_dies_is_followed() {
         }
     };
     assert!(after.epoch > before.epoch);
-    // A new leader learns only from its followers how far it may be read.
+    // A new leader may be named before it knows that it leads, and learns only from its followers how far it may be
+    // read.
     let batches = loop {
-        let read = reader.read(topology.topic, from(after.epoch), after.source).await.expect("it leads");
-        if !read.is_empty() {
-            break read;
+        match reader.read(topology.topic, from(after.epoch), after.source).await {
+            Ok(read) if !read.is_empty() => break read,
+            Ok(_) | Err(Refusal::UnknownEpoch | Refusal::NotLeader { .. } | Refusal::NotYet) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(other) => panic!("it leads: {other:?}"),
         }
     };
     assert_eq!(records(batches), brokers.consume("led", 0, 0, Some(10)));
