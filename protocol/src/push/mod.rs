@@ -1,7 +1,7 @@
 //! Step 4 of a push on its way out: what is read there, a push without its way. Owns whom it is for and what it says,
 //! the record by which a log carries it, and the form in which a gateway takes it. The record is goim's `PushMsg` with
 //! its Kafka key (goim §3). Bounds nothing, sends nothing, and knows no log. The dispatcher makes records of pushes and
-//! deliveries of records; the gateway's feed turns a delivery into a [`Payload`](crate::payload::Payload). Whether a
+//! deliveries of records; the gateway's feed turns a delivery into a [`Payload`]. Whether a
 //! record concerns a gateway at all is seen by [`look`] and [`interest`] before it is decoded.
 //!
 //! The record's value is goim's message byte for byte. What goim has no field for follows it in fields from 100 on,

@@ -1,7 +1,7 @@
 //! A Kafka cluster as one asks it: a request to one broker, and who leads what. Owns connections (two a broker: one for
 //! reads, which wait at the broker, and one for the rest) and what is known of the cluster. Tries nothing twice: who
 //! asks knows what may be repeated. Used by [`super::log`] and by the producer, each with a cluster of its own, so that
-//! both live on their own thread. Next step on the way out: [`peer`].
+//! both live on their own thread. Next step on the way out: `peer`.
 
 mod peer;
 mod refresh;

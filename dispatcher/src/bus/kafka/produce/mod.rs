@@ -1,7 +1,7 @@
 //! Producing, as a pure machine: events in, actions out, time handed in. Owns the rules by which pushes become batches
 //! and answers become results; no socket, no clock, no encoding of requests. [`core::Produce`] is the machine,
-//! [`act`] the words it is spoken to in, [`verdict`] what an answer's code means, [`partition`] one partition's queue,
-//! [`pushes`] what the groups of a push come to together. Whoever drives it carries requests to the brokers. Next:
+//! [`act`] the words it is spoken to in, [`verdict`] what an answer's code means, `partition` one partition's queue,
+//! `pushes` what the groups of a push come to together. Whoever drives it carries requests to the brokers. Next:
 //! [`core`].
 //!
 //! The rules, by their numbers:

@@ -1,6 +1,6 @@
 //! The producer of a topic: the end that pushes go in by. Owns the handle that the ingress holds, and the channel to
 //! the task that drives [`super::produce`]. Never waits for a broker itself: the task does. Once a push was handed over
-//! nothing takes it back. Next: [`driver`].
+//! nothing takes it back. Next: `driver`.
 
 mod counts;
 mod driver;
