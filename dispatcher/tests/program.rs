@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "the tests with brokers use the rest")]
 mod process;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use process::{PATIENCE, Program, command, run};
 
@@ -53,6 +53,12 @@ fn without_brokers_it_lives_and_refuses() {
     // Nobody listens on port 1.
     let mut program = Program::start(folder.path(), &["--set", "kafka.brokers=127.0.0.1:1"]);
     assert_eq!(program.get("/healthz"), (200, "ok\n".to_owned()));
+    let started = Instant::now();
+    // Once it has tried the broker it says which.
+    while !program.get("/readyz").1.contains("127.0.0.1:1") {
+        assert!(started.elapsed() < PATIENCE, "{:?}", program.get("/readyz"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(program.get("/readyz").0, 503);
     let began = Instant::now();
     let (status, said) = program.push("nobody hears it");
