@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use halley_dispatcher::assemble::{Settings, SharedLog};
 use halley_dispatcher::bus::embedded::BusLimits;
 use halley_dispatcher::bus::kafka::settings::Settings as ClientSettings;
+use halley_dispatcher::config::Records;
 use halley_dispatcher::consume::share::Gateways;
 use halley_dispatcher::ingress::admit::Limits;
 use halley_dispatcher::ingress::http::DemoInfo;
@@ -34,7 +35,16 @@ pub(super) fn dispatcher(config: &Config, access: AccessRules) -> Settings {
             bytes_max: to_usize(config.ingress.bus_bytes_max),
         },
         first_offset: i64::try_from(since_epoch.as_micros()).unwrap_or_default(),
-        server_id: server_id(config),
+        server_id: written_server_id(config),
+    }
+}
+
+/// What stands as the server in records to keys: nobody reads it but goim's jobs, so it is left out where records are
+/// for gateways alone.
+fn written_server_id(config: &Config) -> String {
+    match config.kafka.records {
+        Records::Halley if config.kafka.is_used() => String::new(),
+        Records::Halley | Records::Goim => server_id(config),
     }
 }
 
@@ -69,4 +79,25 @@ pub(super) fn demo(config: &Config, bound: &Bound) -> DemoInfo {
 /// A configured bound as a length; one that no memory holds becomes the largest.
 pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use halley_dispatcher::config::Broker;
+
+    use super::*;
+
+    /// G1: the server is left out of records that are for gateways alone, and only where there is a shared log.
+    #[test]
+    fn g1_records_for_gateways_alone_name_no_server() {
+        let mut config = Config::default();
+        config.node.server_id = "edge-1".to_owned();
+        assert_eq!(written_server_id(&config), "edge-1");
+        config.kafka.records = Records::Halley;
+        assert_eq!(written_server_id(&config), "edge-1", "without brokers nothing of [kafka] counts");
+        config.kafka.brokers = vec![Broker("kafka:9092".to_owned())];
+        assert_eq!(written_server_id(&config), "");
+        config.kafka.records = Records::Goim;
+        assert_eq!(written_server_id(&config), "edge-1");
+    }
 }
