@@ -123,17 +123,3 @@ fn planted_faults_are_found() {
     let missed: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| !is_found(*fault)).collect();
     assert_eq!(missed, []);
 }
-
-/// Prints how many of the first runs find each fault; `HALLEY_SIMULATIONS` sets their number.
-#[test]
-#[ignore = "prints a table: cargo test -p halley-dispatcher --test log_simulation how_often -- --ignored --nocapture"]
-fn how_often_faults_are_found() {
-    let runs = number_in("HALLEY_SIMULATIONS").unwrap_or(200);
-    for fault in Fault::ALL {
-        let failed: Vec<(u64, String)> =
-            (0..runs).filter_map(|seed| Some((seed, run(seed, Some(fault), false).0.err()?))).collect();
-        let first =
-            failed.first().map_or(String::new(), |(seed, why)| format!("first {seed}: {}", why.replace('\n', " ")));
-        println!("{:>4} of {runs} find {fault:?}; {first}", failed.len());
-    }
-}
