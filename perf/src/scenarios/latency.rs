@@ -114,7 +114,7 @@ fn start(gateway: &Path, options: &Options) -> Result<Server> {
     let settings = options
         .kafka
         .iter()
-        .flat_map(|broker| [format!("kafka.brokers=[\"{broker}\"]"), format!("kafka.topic={}", options.topic)]);
+        .flat_map(|broker| [format!("kafka.brokers={broker}"), format!("kafka.topic={}", options.topic)]);
     let setup = Setup {
         transport: Transport::Tcp,
         shards: 1,
