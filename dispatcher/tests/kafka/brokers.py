@@ -21,6 +21,14 @@ PORTS = range(20000, 32000)
 # Who may do everything, and who may do nothing, where there is SASL.
 USERS = {"halley": "secret-of-halley", "guest": "secret-of-guest"}
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+# Little memory and a quick start, for brokers that live as long as a test does.
+SMALL = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+# What Kafka's own scripts and settings start a broker with (bin/kafka-server-start.sh, bin/kafka-run-class.sh): for
+# whoever measures, since a small broker stands still for its collector ten times as long.
+SHIPPED = ["-server", "-Xms1G", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35"]
+SHIPPED += ["-XX:+ExplicitGCInvokesConcurrent"]
+SHIPPED_PROPERTIES = {"num.network.threads": 3, "num.io.threads": 8, "background.threads": 10}
+SHIPPED_PROPERTIES |= {"log.segment.bytes": 1 << 30, "log.index.size.max.bytes": 10 << 20}
 NEWER = """share.coordinator.state.topic.replication.factor=@REPLICAS@
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
@@ -45,12 +53,12 @@ def free_port(taken):
     raise Failed("no port of this machine between 20000 and 32000 is free")
 
 
-def java(heap, lib, logs, main, *arguments):
+def java(heap, lib, logs, main, *arguments, own=SMALL):
     """The command that runs a class of Kafka."""
     log4j = f"-Dlog4j.configuration=file:{HERE}/log4j.properties"
     if not lib.parent.name.startswith("3."):
         log4j = f"-Dlog4j2.configurationFile={HERE}/log4j2.xml"
-    options = [f"-Xmx{heap}", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+    options = [f"-Xmx{heap}", *own]
     options += ["-Djava.awt.headless=true", log4j, f"-Dkafka.logs.dir={logs}"]
     return ["java", *options, "-cp", f"{lib}/*", main, *arguments]
 
@@ -80,12 +88,17 @@ class Brokers:
     def __init__(self, target, folder, version, nodes, sasl=False, tls=None, properties=None, detached=False, ports=None):
         self.folder, self.version, self.sasl, self.tls = Path(folder), version, sasl, tls
         self.properties, self.detached = properties or {}, detached
-        self.heap = "512m" if nodes == 1 else "384m"
+        self.heap, self.java = "512m" if nodes == 1 else "384m", SMALL
         self.lib = kafka(Path(target), version)
         names = ["PLAINTEXT"] + ["SASL"] * bool(sasl) + ["TLS", "MTLS"] * bool(tls) + ["SASLTLS"] * bool(sasl and tls)
         taken = set()
         ports = ports or [{name: free_port(taken) for name in [*names, "CONTROLLER"]} for _ in range(nodes)]
         self.nodes = [Node(at + 1, self.folder / str(at + 1), own) for at, own in enumerate(ports)]
+
+    def as_shipped(self):
+        """Before they start: as Kafka comes, not small."""
+        self.heap, self.java, self.properties = "1G", SHIPPED, SHIPPED_PROPERTIES | self.properties
+        return self
 
     def bootstrap(self, listener="PLAINTEXT"):
         return ",".join(node.address(listener) for node in self.nodes)
@@ -112,7 +125,7 @@ class Brokers:
                 raise Failed(f"the storage of node {node.number} cannot be formatted:\n{node.log()}")
 
     def spawn(self, node, main, *arguments):
-        command = java(self.heap, self.lib, node.folder, main, *arguments)
+        command = java(self.heap, self.lib, node.folder, main, *arguments, own=self.java)
         if not self.detached:
             # Ends with this process even when that is killed.
             command = ["setpriv", "--pdeathsig", "KILL", *command]

@@ -13,6 +13,7 @@ use crate::clients::pushers::{Aim, Schedule};
 use crate::failure::{Failure, Result};
 use crate::report::{self, Table};
 use crate::server::{Program, Server, Setup};
+use crate::stats::Spread;
 use crate::wire::{Round, Transport};
 
 /// Nothing is pushed by the server's own side; servers are started with a round all the same.
@@ -39,12 +40,21 @@ pub(crate) struct Options {
     /// How long each rate is held.
     #[arg(long, default_value_t = 15)]
     pub seconds: u64,
+    /// How often all of it is measured; the report has medians and what they lie between.
+    #[arg(long, default_value_t = 1)]
+    pub runs: usize,
+    /// As many whole runs before, which do not count: brokers compile themselves as they go.
+    #[arg(long, default_value_t = 0)]
+    pub warm_runs: usize,
     /// A broker: the gateway reads and writes Kafka. Without it the log is embedded.
     #[arg(long)]
     pub kafka: Option<String>,
     /// The topic there, which must exist.
     #[arg(long, default_value = "goim-push-topic", requires = "kafka")]
     pub topic: String,
+    /// What the report says of that broker.
+    #[arg(long, requires = "kafka")]
+    pub kafka_is: Option<String>,
     /// Push through a server that runs already, over HTTP at this address; needs --tcp.
     #[arg(long, requires = "tcp")]
     pub http: Option<SocketAddr>,
@@ -53,16 +63,28 @@ pub(crate) struct Options {
     pub tcp: Option<SocketAddr>,
 }
 
-/// What one rate came to.
-struct Measured {
-    latencies: Vec<Duration>,
-    late: Vec<Duration>,
+/// One rate, and what each run that counts came to.
+struct Rate {
+    aim: Aim,
+    rate: u64,
+    runs: Vec<Run>,
+}
+
+/// What one run of one rate came to; times in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    deliveries: usize,
+    p50: f64,
+    p99: f64,
+    longest: f64,
+    late_p99: f64,
 }
 
 /// Measure; returns the body of a report.
 pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
-    if options.clients == 0 || options.key_rates.iter().chain(&options.room_rates).any(|rate| *rate == 0) {
-        return Err(Failure::new("clients and rates must be above 0"));
+    let is_none = options.clients == 0 || options.seconds == 0 || options.runs == 0;
+    if is_none || options.key_rates.iter().chain(&options.room_rates).any(|rate| *rate == 0) {
+        return Err(Failure::new("clients, rates, seconds and runs must be above 0"));
     }
     fleet::make_room_for(u64::from(options.clients))?;
     let (mut server, http, tcp) = match (options.http, options.tcp) {
@@ -74,40 +96,74 @@ pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
             (Some(server), http, tcp)
         }
     };
-    let titles = ["to", "pushes a second", "deliveries", "p50 ms", "p99 ms", "longest ms", "sent late, p99 ms"];
-    let mut table = Table::new(&titles);
     let keys = options.key_rates.iter().map(|&rate| (Aim::Keys { clients: options.clients }, rate));
     let rooms = options.room_rates.iter().map(|&rate| (Aim::Room, rate));
-    for (aim, rate) in keys.chain(rooms) {
-        measure(http, tcp, options.clients, aim, rate, WARM_PUSHES)?;
-        let mut measured = measure(http, tcp, options.clients, aim, rate, rate * options.seconds)?;
-        if let Some(server) = &mut server {
-            server.check()?;
+    let mut rates: Vec<Rate> = keys.chain(rooms).map(|(aim, rate)| Rate { aim, rate, runs: Vec::new() }).collect();
+    for number in 0..options.warm_runs + options.runs {
+        report::progress(&format!("run {} of {}", number + 1, options.warm_runs + options.runs));
+        for Rate { aim, rate, runs } in &mut rates {
+            measure(http, tcp, options.clients, *aim, *rate, WARM_PUSHES)?;
+            let run = measure(http, tcp, options.clients, *aim, *rate, *rate * options.seconds)?;
+            if let Some(server) = &mut server {
+                server.check()?;
+            }
+            report::progress(&format!("{} at {rate} a second: {run:.2?} ms", title(*aim)));
+            if number >= options.warm_runs {
+                runs.push(run);
+            }
         }
-        measured.latencies.sort_unstable();
-        measured.late.sort_unstable();
-        let cells = [
-            if aim == Aim::Room { "a room of all".to_owned() } else { "one key".to_owned() },
-            rate.to_string(),
-            measured.latencies.len().to_string(),
-            milliseconds(&measured.latencies, 500),
-            milliseconds(&measured.latencies, 990),
-            milliseconds(&measured.latencies, 1000),
-            milliseconds(&measured.late, 990),
-        ];
-        report::progress(&cells.join(" | "));
-        table.row(&cells);
     }
     let through = match (&options.http, &options.kafka) {
         (Some(http), _) => format!("a server that ran already, at {http}"),
-        (None, Some(broker)) => format!("gateway {}, the log in Kafka at {broker}", gateway.display()),
+        (None, Some(broker)) => {
+            let what = options.kafka_is.as_deref().unwrap_or("a broker that ran already");
+            format!("gateway {}, the log in Kafka at {broker} ({what})", gateway.display())
+        }
         (None, None) => format!("gateway {}, the log embedded", gateway.display()),
     };
     Ok(format!(
         "Through {through}. {} clients over TCP, {} s a rate, open loop: a push's time counts from when it was meant \
-         to be sent, to every client that got it. Every client got every push of its own once.\n\n{table}",
-        options.clients, options.seconds
+         to be sent, to every client that got it. Every client got every push of its own once. Medians of {} runs, \
+         and what they lie between, after {} that did not count.\n\n{}",
+        options.clients,
+        options.seconds,
+        options.runs,
+        options.warm_runs,
+        table(&rates)
     ))
+}
+
+fn title(aim: Aim) -> &'static str {
+    if aim == Aim::Room { "a room of all" } else { "one key" }
+}
+
+fn table(rates: &[Rate]) -> Table {
+    let mut table = Table::new(&[
+        "to",
+        "pushes a second",
+        "deliveries a run",
+        "p50 ms",
+        "p99 ms",
+        "longest ms",
+        "sent late, p99 ms",
+    ]);
+    for Rate { aim, rate, runs } in rates {
+        let cell = |of: fn(&Run) -> f64| match Spread::of(&runs.iter().map(of).collect::<Vec<_>>()) {
+            Some(Spread { min, median, max }) if runs.len() > 1 => format!("{median:.2} ({min:.2} to {max:.2})"),
+            Some(Spread { median, .. }) => format!("{median:.2}"),
+            None => "none".to_owned(),
+        };
+        table.row(&[
+            title(*aim).to_owned(),
+            rate.to_string(),
+            runs.first().map_or(0, |run| run.deliveries).to_string(),
+            cell(|run| run.p50),
+            cell(|run| run.p99),
+            cell(|run| run.longest),
+            cell(|run| run.late_p99),
+        ]);
+    }
+    table
 }
 
 fn start(gateway: &Path, options: &Options) -> Result<Server> {
@@ -125,14 +181,22 @@ fn start(gateway: &Path, options: &Options) -> Result<Server> {
 }
 
 /// Push at one rate with clients of its own.
-fn measure(http: SocketAddr, tcp: SocketAddr, clients: u32, aim: Aim, rate: u64, pushes: u64) -> Result<Measured> {
+fn measure(http: SocketAddr, tcp: SocketAddr, clients: u32, aim: Aim, rate: u64, pushes: u64) -> Result<Run> {
     let plan = Plan { address: tcp, transport: Transport::Tcp, clients, room_members: clients };
     let arrivals = Arrivals::watch(fleet::connect(&plan)?)?;
     let schedule = Schedule { http, aim, rate, pushes, start: Instant::now() + LEAD };
-    let late = schedule.run()?;
+    let mut late = schedule.run()?;
     std::thread::sleep(GRACE);
-    let latencies = verified(&schedule, clients, &arrivals.end()?)?;
-    Ok(Measured { latencies, late })
+    let mut latencies = verified(&schedule, clients, &arrivals.end()?)?;
+    latencies.sort_unstable();
+    late.sort_unstable();
+    Ok(Run {
+        deliveries: latencies.len(),
+        p50: milliseconds(&latencies, 500),
+        p99: milliseconds(&latencies, 990),
+        longest: milliseconds(&latencies, 1000),
+        late_p99: milliseconds(&late, 990),
+    })
 }
 
 /// The latency of each delivery; an error when one is missing, came twice, or reached a client that it was not for.
@@ -160,13 +224,10 @@ fn verified(schedule: &Schedule, clients: u32, arrivals: &[Arrival]) -> Result<V
     Ok(arrivals.iter().map(since).collect())
 }
 
-/// A quantile, in thousandths, of sorted durations.
-fn milliseconds(sorted: &[Duration], thousandths: usize) -> String {
+/// A quantile, in thousandths, of sorted durations; no number where there are none.
+fn milliseconds(sorted: &[Duration], thousandths: usize) -> f64 {
     let rank = (sorted.len() * thousandths).div_ceil(1000).max(1);
-    match sorted.get(rank - 1) {
-        Some(duration) => format!("{:.2}", duration.as_secs_f64() * 1000.0),
-        None => "none".to_owned(),
-    }
+    sorted.get(rank - 1).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
 }
 
 #[cfg(test)]
@@ -199,9 +260,10 @@ mod tests {
     #[test]
     fn quantiles_are_samples() {
         let sorted: Vec<Duration> = (1..=100).map(Duration::from_millis).collect();
-        assert_eq!(milliseconds(&sorted, 500), "50.00");
-        assert_eq!(milliseconds(&sorted, 990), "99.00");
-        assert_eq!(milliseconds(&sorted, 1000), "100.00");
-        assert_eq!(milliseconds(&[], 500), "none");
+        let near = |quantile: f64, expected: f64| (quantile - expected).abs() < 1e-9;
+        assert!(near(milliseconds(&sorted, 500), 50.0));
+        assert!(near(milliseconds(&sorted, 990), 99.0));
+        assert!(near(milliseconds(&sorted, 1000), 100.0));
+        assert!(milliseconds(&[], 500).is_nan());
     }
 }
