@@ -5,13 +5,15 @@
 //! | file | owns |
 //! |---|---|
 //! | `reader` | the pure core: positions, questions, gaps |
-//! | `run` | the task around it |
+//! | `handing` | what of it is handed over, and how it begins and ends; waits for nothing |
+//! | `run` | the task around them |
 //! | `records` | a batch's records as deliveries |
 //! | `share` | a gateway's share of a paced broadcast |
 //! | `stats` | what others see of it |
 //! | `clock` | the time by which it is measured |
 
 pub mod clock;
+pub mod handing;
 pub mod reader;
 pub mod run;
 pub mod share;
@@ -19,4 +21,5 @@ pub mod stats;
 
 mod records;
 
-pub use run::{Consume, End, Ended, Why, Wiring};
+pub use handing::Why;
+pub use run::{Consume, End, Ended, Wiring};
