@@ -9,6 +9,7 @@
 #![warn(unreachable_pub)]
 
 pub mod assemble;
+mod backoff;
 pub mod bus;
 pub mod config;
 pub mod consume;

@@ -5,7 +5,6 @@
 //! The walk of a read: [`log`] → [`cluster`] → [`connection`] → [`wire`], and back; of a push: [`producer`], with
 //! [`produce`] to decide, then the same way.
 
-pub mod backoff;
 pub mod check;
 pub mod cluster;
 pub mod codes;

@@ -66,7 +66,7 @@ impl Reader {
         state.trouble = None;
         state.empty = if was_in_vain { state.empty.saturating_add(1) } else { 0 };
         let wait = match state.empty > EMPTY_MAX {
-            true => state.backoff.next(&self.settings, &mut self.rng),
+            true => state.backoff.next(self.settings.pauses(), &mut self.rng),
             false => {
                 state.backoff.reset();
                 Duration::ZERO
@@ -80,8 +80,8 @@ impl Reader {
         self.counts.failed += 1;
         if let Some(state) = self.sources.get_mut(&source) {
             let wait = match trouble {
-                Trouble::Denied(_) => state.backoff.next_slow(&self.settings, &mut self.rng),
-                _ => state.backoff.next(&self.settings, &mut self.rng),
+                Trouble::Denied(_) => state.backoff.next(self.settings.slow_pauses(), &mut self.rng),
+                _ => state.backoff.next(self.settings.pauses(), &mut self.rng),
             };
             state.not_before = now + wait;
             state.trouble = Some(trouble);

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::bus::log::{AskId, Edge, Leader, Source, Trouble};
-
-use super::backoff::Backoff;
 
 /// A partition of a question: the answer counts only if all of it is still so.
 #[derive(Clone, Copy, Debug)]

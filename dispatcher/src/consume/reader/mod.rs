@@ -9,7 +9,7 @@
 //! | `answers`, `topology`, `edges`, `slices` | what an answer means |
 //! | `behind` | the step to the log's end, and reading to the end before a stop |
 //! | `turns`, `handovers` | what is handed over next, and how far it is done with |
-//! | `gaps`, `marks`, `memory`, `backoff` | what was left out, how old, how much, how long to wait |
+//! | `gaps`, `marks`, `memory` | what was left out, how old, how much |
 //! | `asks` | the questions under way and whom they went to |
 //! | `settings`, `counts`, `status` | the bounds, what was counted, how it is doing |
 //!
@@ -20,7 +20,6 @@
 
 mod answers;
 mod asks;
-mod backoff;
 mod behind;
 mod counts;
 mod edges;

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
 use crate::bus::batch::{Batch, Unreadable};
 use crate::bus::log::{Edge, Leader, NO_EPOCH, Place};
 use crate::gateways::GapReason;
 
-use super::backoff::Backoff;
 use super::marks::Marks;
 use super::memory::{AnswerId, Memory};
 

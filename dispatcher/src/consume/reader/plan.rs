@@ -68,7 +68,7 @@ impl Reader {
         }
         let topology = &mut self.topology;
         let wait = match std::mem::take(&mut topology.wanted) {
-            true => topology.backoff.next(&self.settings, &mut self.rng),
+            true => topology.backoff.next(self.settings.pauses(), &mut self.rng),
             false => {
                 topology.backoff.reset();
                 Duration::ZERO

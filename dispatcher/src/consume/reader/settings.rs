@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use crate::backoff::Pauses;
 use crate::bus::log::Edge;
 
 /// [`Settings::memory_bytes`] of the log inside the process.
 pub const EMBEDDED_MEMORY_BYTES: usize = 16 * 1024 * 1024;
 /// [`Settings::handovers_max`] where nobody says otherwise.
 pub const HANDOVERS_MAX: usize = 64;
+
+/// The part of a wait by which it may be shorter or longer.
+const JITTER: f64 = 0.25;
 
 /// Bounds and habits of a [`Reader`](super::Reader).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,16 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// How long to wait after errors.
+    pub(super) fn pauses(&self) -> Pauses {
+        Pauses { first: self.backoff_min, longest: self.backoff_max, jitter: JITTER }
+    }
+
+    /// How long to wait after errors that only an operator can mend.
+    pub(super) fn slow_pauses(&self) -> Pauses {
+        self.pauses().even(self.backoff_max.saturating_mul(10))
+    }
+
     /// For a log inside this process, which ends with it: read from its start, never left out of, and never asked twice
     /// for what it does not have. Its batches are in memory already: few are held beside it.
     pub fn embedded() -> Settings {

@@ -128,14 +128,14 @@ impl Reader {
     /// Something went wrong with a partition: it is asked nothing for a while.
     pub(super) fn retry_later(&mut self, index: usize, now: Duration, trouble: &'static str) {
         let partition = &mut self.partitions[index];
-        partition.not_before = now + partition.backoff.next(&self.settings, &mut self.rng);
+        partition.not_before = now + partition.backoff.next(self.settings.pauses(), &mut self.rng);
         partition.trouble = Some(trouble);
     }
 
     /// As [`Reader::retry_later`], for what only an operator can mend.
     pub(super) fn retry_slowly(&mut self, index: usize, now: Duration, trouble: &'static str) {
         let partition = &mut self.partitions[index];
-        partition.not_before = now + partition.backoff.next_slow(&self.settings, &mut self.rng);
+        partition.not_before = now + partition.backoff.next(self.settings.slow_pauses(), &mut self.rng);
         partition.trouble = Some(trouble);
     }
 

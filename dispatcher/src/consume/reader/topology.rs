@@ -24,7 +24,7 @@ impl Reader {
     pub(super) fn topology_failed(&mut self, now: Duration, trouble: Trouble) {
         self.topology.under_way = false;
         self.topology.wanted = true;
-        self.topology.not_before = now + self.topology.backoff.next(&self.settings, &mut self.rng);
+        self.topology.not_before = now + self.topology.backoff.next(self.settings.pauses(), &mut self.rng);
         self.topology.trouble = Some(trouble);
         self.counts.failed += 1;
     }

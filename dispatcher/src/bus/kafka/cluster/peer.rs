@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::Class;
-use crate::bus::kafka::backoff::Backoff;
+use crate::backoff::{Backoff, Pauses};
 use crate::bus::kafka::connection::core::{Profile, QUEUE_MAX};
 use crate::bus::kafka::connection::driver::{self, Command, Stream};
 use crate::bus::kafka::error::{ErrorKind, RequestError};
@@ -101,6 +101,9 @@ impl View {
     }
 }
 
+/// The part of a pause by which it may be shorter or longer.
+const PAUSE_JITTER: f64 = 0.2;
+
 /// Serve one peer until nobody can ask any more.
 pub(super) async fn serve(
     settings: Arc<Settings>,
@@ -110,7 +113,7 @@ pub(super) async fn serve(
     mut commands: mpsc::Receiver<Command>,
 ) {
     let (first, longest) = settings.reconnect_pause;
-    let mut backoff = Backoff::new(first, longest);
+    let (pauses, mut backoff) = (Pauses { first, longest, jitter: PAUSE_JITTER }, Backoff::default());
     let mut rng = SmallRng::from_os_rng();
     let mut not_before = Instant::now();
     while let Some(command) = commands.recv().await {
@@ -128,7 +131,7 @@ pub(super) async fn serve(
                 tracing::debug!("{text}");
                 let waiting = std::iter::from_fn(|| commands.try_recv().ok());
                 held.into_iter().chain(waiting).for_each(|command| refuse(command, ErrorKind::Unreachable, &text));
-                not_before = Instant::now() + backoff.pause(&mut rng);
+                not_before = Instant::now() + backoff.next(pauses, &mut rng);
                 continue;
             }
         };
@@ -153,7 +156,7 @@ pub(super) async fn serve(
         if began.elapsed() >= LIVED {
             backoff.reset();
         }
-        not_before = Instant::now() + backoff.pause(&mut rng);
+        not_before = Instant::now() + backoff.next(pauses, &mut rng);
     }
 }
 

@@ -10,11 +10,11 @@ use rand::rngs::SmallRng;
 
 use super::act::{Action, Answer, PushId, Request, RequestId};
 use super::batch::{BATCH_HEADER_BYTES, Identity, Stamped, record_bytes};
-use super::pace::pause;
 use super::partition::{Entry, Naming, Partition};
 use super::pushes::Pushes;
 use super::settings::Settings;
 use super::verdict::{Verdict, sentence};
+use crate::backoff::{Backoff, Pauses};
 use crate::bus::log::{Leader, NO_EPOCH, Source, TopicId, Topology};
 use crate::bus::{Depth, NO_OFFSET, Position, PublishError, Record};
 
@@ -43,7 +43,7 @@ pub struct Counts {
 struct Broker {
     request: Option<RequestId>,
     not_before: Duration,
-    failures: u32,
+    backoff: Backoff,
     /// The partition that is looked at first, so that none is always last.
     first: usize,
 }
@@ -274,12 +274,12 @@ impl Produce {
         match given {
             Ok(identity) => {
                 held.naming = Naming::Held { identity, sequence: 0 };
-                held.naming_failures = 0;
+                held.naming_backoff.reset();
             }
             Err(why) => {
                 held.naming = Naming::Missing;
-                held.naming_failures = held.naming_failures.saturating_add(1);
-                let wait = pause(held.naming_failures, interval, pause_max.max(interval), &mut self.random);
+                let pauses = Pauses { first: interval, longest: pause_max.max(interval), ..self.settings.pauses() };
+                let wait = held.naming_backoff.next(pauses, &mut self.random);
                 held.naming_not_before = held.naming_not_before.max(now.saturating_add(wait));
                 held.trouble = Some(why);
             }
@@ -293,7 +293,7 @@ impl Produce {
         let Some(travelling) = self.requests.remove(&request) else { return };
         if let Some(broker) = self.brokers.get_mut(&travelling.source) {
             broker.request = None;
-            broker.failures = 0;
+            broker.backoff.reset();
             broker.not_before = now.saturating_add(throttle);
         }
         for index in travelling.partitions {
@@ -312,9 +312,8 @@ impl Produce {
         let Some(travelling) = self.requests.remove(&request) else { return };
         if let Some(broker) = self.brokers.get_mut(&travelling.source) {
             broker.request = None;
-            broker.failures = broker.failures.saturating_add(1);
-            let (first, longest) = (self.settings.pause_first, self.settings.pause_max);
-            broker.not_before = now.saturating_add(pause(broker.failures, first, longest, &mut self.random));
+            let wait = broker.backoff.next(self.settings.pauses(), &mut self.random);
+            broker.not_before = now.saturating_add(wait);
         }
         for index in travelling.partitions {
             if written {
@@ -393,14 +392,13 @@ impl Produce {
 
     fn pause_partition(&mut self, now: Duration, index: usize) {
         let partition = &mut self.partitions[index];
-        partition.failures = partition.failures.saturating_add(1);
-        let (first, longest) = (self.settings.pause_first, self.settings.pause_max);
-        partition.not_before = now.saturating_add(pause(partition.failures, first, longest, &mut self.random));
+        let wait = partition.backoff.next(self.settings.pauses(), &mut self.random);
+        partition.not_before = now.saturating_add(wait);
     }
 
     fn appended(&mut self, index: usize, base_offset: i64) {
         let partition = &mut self.partitions[index];
-        partition.failures = 0;
+        partition.backoff.reset();
         partition.trouble = None;
         let entries = partition.appended();
         self.counts.batches += 1;
@@ -579,11 +577,12 @@ impl Produce {
     }
 
     fn looked_up(&mut self, now: Duration) {
-        let Settings { pause_first, pause_max, topology_interval, .. } = self.settings;
-        self.lookup.asked = false;
-        self.lookup.not_before =
-            now.saturating_add(pause(self.lookup.in_a_row, pause_first, pause_max, &mut self.random));
-        self.lookup.refresh_at = now.saturating_add(pause(1, topology_interval, topology_interval, &mut self.random));
+        let lookup = &mut self.lookup;
+        lookup.asked = false;
+        let wait = self.settings.pauses().after(lookup.in_a_row, &mut self.random);
+        lookup.not_before = now.saturating_add(wait);
+        let refresh = self.settings.pauses().even(self.settings.topology_interval).after(1, &mut self.random);
+        lookup.refresh_at = now.saturating_add(refresh);
     }
 
     /// When to call [`Produce::tick`] if nothing happens before.

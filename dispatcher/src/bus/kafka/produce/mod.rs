@@ -17,7 +17,6 @@
 pub mod act;
 pub mod batch;
 pub mod core;
-mod pace;
 mod partition;
 mod pushes;
 pub mod settings;

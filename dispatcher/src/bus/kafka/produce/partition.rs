@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::act::{PushId, RequestId};
 use super::batch::{BATCH_HEADER_BYTES, Batch, Identity, Stamped, record_bytes};
+use crate::backoff::Backoff;
 use crate::bus::log::{Leader, NO_EPOCH};
 
 /// One record on its way.
@@ -72,14 +73,15 @@ pub(super) struct Partition {
     pub(super) naming: Naming,
     /// No id is asked for before.
     pub(super) naming_not_before: Duration,
-    pub(super) naming_failures: u32,
+    /// Failures to get one since there was one.
+    pub(super) naming_backoff: Backoff,
     /// In the order of admission.
     pub(super) queue: VecDeque<Entry>,
     pub(super) under_way: Option<UnderWay>,
     /// Nothing is sent before.
     pub(super) not_before: Duration,
     /// Failures since a batch was last appended.
-    pub(super) failures: u32,
+    pub(super) backoff: Backoff,
     /// Bytes of the largest batch that its broker takes, as far as known.
     pub(super) batch_bytes_max: usize,
     /// Bytes of records that wait or are under way.
@@ -96,11 +98,11 @@ impl Partition {
             newest_epoch: NO_EPOCH,
             naming: Naming::Missing,
             naming_not_before: Duration::ZERO,
-            naming_failures: 0,
+            naming_backoff: Backoff::default(),
             queue: VecDeque::new(),
             under_way: None,
             not_before: Duration::ZERO,
-            failures: 0,
+            backoff: Backoff::default(),
             batch_bytes_max,
             bytes: 0,
             trouble: None,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Pauses;
+
 /// Records that wait to be in the log, unless told otherwise.
 pub const RECORDS_MAX: usize = 65_536;
 /// Their bytes.
@@ -12,6 +14,9 @@ pub const PARTITION_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// How long a push may wait for its result.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The part of a pause by which it may be shorter or longer.
+const JITTER: f64 = 0.2;
 
 /// Bounds of one producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,5 +59,12 @@ impl Default for Settings {
             identity_interval: Duration::from_secs(1),
             topology_interval: Duration::from_secs(10),
         }
+    }
+}
+
+impl Settings {
+    /// How long to wait after failures.
+    pub(super) fn pauses(&self) -> Pauses {
+        Pauses { first: self.pause_first, longest: self.pause_max, jitter: JITTER }
     }
 }
