@@ -174,12 +174,8 @@ impl Collect for LogMetrics {
         for partition in &partitions {
             age.sample(&[("partition", &partition.partition)], partition.age.as_secs_f64());
         }
-        for (name, kind, help, value) in READER {
-            out.family(name, kind, help).sample(&[], value(&reader));
-        }
-        for (name, kind, help, value) in CONSUMED {
-            out.family(name, kind, help).sample(&[], value(&consumed));
-        }
+        out.plain(&READER, &reader);
+        out.plain(&CONSUMED, &consumed);
         let help = "How long reads took that brought batches, from the question to the answer.";
         out.family("halley_log_fetch_seconds", MetricKind::Histogram, help).histogram(
             &[],

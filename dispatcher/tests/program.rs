@@ -5,6 +5,9 @@
 #[allow(dead_code, reason = "the tests with brokers use the rest")]
 mod process;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use process::{PATIENCE, Program, command, run};
@@ -84,4 +87,43 @@ fn an_address_in_use_is_a_sentence() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(3) && said.contains("http_listen") && said.contains(&taken), "{said}");
     assert_eq!(first.get("/healthz").0, 200, "the first goes on");
+}
+
+/// A limit on open files that is too low ends the start with one sentence, `check-config` names it, and what the
+/// sentence asks for is enough to serve, with fewer connections, which is said.
+#[test]
+fn the_limit_on_open_files_bounds_connections() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limited = |limit: u32, arguments: &[&str]| {
+        let line = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_halley-dispatcher")]).args(arguments);
+        command.args(["--set", "kafka.brokers=127.0.0.1:1", "--http-listen", "127.0.0.1:0"]);
+        command.args(["--grpc-listen", "127.0.0.1:0"]).current_dir(folder.path()).stdin(Stdio::null());
+        command
+    };
+    let refused = limited(157, &[]).output().expect("it starts");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.starts_with("halley-dispatcher: the limit on open files is 157, at least 158 are needed: "), "{said}");
+    assert_eq!((refused.status.code(), said.lines().count()), (Some(4), 1), "{said}");
+    let checked = limited(157, &["check-config"]).output().expect("it starts");
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && said.contains("at least 158 are needed"), "{said}");
+    let said = limited(158, &["check-config"]).output().expect("it starts").stdout;
+    assert!(String::from_utf8_lossy(&said).contains("connections together instead of"), "{said:?}");
+
+    let mut child = limited(158, &[]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut lines = lines.skip_while(|line| !line.trim_start().starts_with("http "));
+    let http = lines.next().and_then(|line| line.split_whitespace().nth(1).map(str::to_owned));
+    let served = http.as_ref().map(|http| {
+        let mut connection = TcpStream::connect(http).expect("it listens");
+        connection.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        connection.write_all(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).map(|_| answer)
+    });
+    child.kill().and_then(|()| child.wait()).expect("ours");
+    let is_noted = lines.any(|line| line.contains("connections together instead of"));
+    assert!(is_noted && matches!(&served, Some(Ok(answer)) if answer.contains(" 200 ")), "{http:?} {served:?}");
 }

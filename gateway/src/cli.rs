@@ -32,27 +32,12 @@ Settings, of which later ones win:
   a file (--config FILE, HALLEY_CONFIG=FILE, or halley.toml where it is started),
   variables (HALLEY_DRAIN_SECONDS=10s, HALLEY_NODE__REGION=sh), flags.
   A section stands before two underscores. Bytes and times may have their unit.
-  default-config prints all of them, check-config --effective those in force.
+  default-config prints all of them, check-config --effective those in force.";
 
-Signals:
-  SIGTERM, SIGINT
-      Send clients away over drain_seconds, then exit: as a rule up to 5 s
+const STOP: &str = "\
+Send clients away over drain_seconds, then exit: as a rule up to 5 s
       more, up to 30 s more if the bus is full or a shard is stuck. A second
-      one exits at once.
-  SIGHUP
-      Read the configuration again and take over what needs no restart. One
-      that comes while the gateway starts is carried out when it is ready.
-  SIGQUIT, SIGABRT
-      Dump core and die, as after a fault of the program (SIGSEGV, SIGBUS,
-      SIGILL, SIGFPE). Every other signal that would kill and that a program
-      can refuse is ignored, with a line in the log.
-
-Exit codes:
-  0  asked to stop, or the command did its work
-  1  something failed while running
-  2  the command line or the configuration is wrong
-  3  another process listens on an address of ours
-  4  the kernel or the container does not allow what the gateway needs";
+      one exits at once.";
 
 /// The command that tries the cluster of the log.
 pub const CHECK_KAFKA: &str = "check-kafka";
@@ -60,8 +45,14 @@ pub const CHECK_KAFKA: &str = "check-kafka";
 const COMMANDS: &[(&str, &str)] =
     &[(CHECK_KAFKA, "Try the Kafka cluster of the configuration from here and say what it lacks; change nothing")];
 
-const ABOUT: About =
-    About { about: PURPOSE, examples: EXAMPLES, version: env!("CARGO_PKG_VERSION"), commands: COMMANDS };
+const ABOUT: About = About {
+    about: PURPOSE,
+    examples: EXAMPLES,
+    noun: "gateway",
+    stop: STOP,
+    version: env!("CARGO_PKG_VERSION"),
+    commands: COMMANDS,
+};
 
 /// Read the command line. `Err` is for clap to print: help and usage errors, which repeat nothing that may be a secret.
 pub fn parse(

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use rustix::process::{Resource, Rlimit};
+use halley_service::open_files::{self, FewerPlaces, SPARE, TooFew};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::limits::{SHARDS_MAX, SPARE_SLOTS, TABLE_SLOTS_MAX};
@@ -18,10 +18,6 @@ const SLOTS_MIN: u32 = SPARE_SLOTS + 1;
 const FILES_OF_PROCESS: u32 = 28;
 /// Descriptors of a shard besides its listeners: the ring and the doorbell.
 const FILES_OF_SHARD: u32 = 2;
-/// Descriptors left for gRPC and HTTP connections and for files that are read, at the least.
-const FILES_SPARE: u32 = 96;
-/// Of them, those that no connection takes: reading the configuration and its key files needs some.
-const FILES_KEPT: u32 = 16;
 
 /// What the process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +70,7 @@ pub enum Note {
         shards: u32,
     },
     /// The listeners of HTTP and gRPC have fewer places than they should.
-    FewerPlaces {
-        /// Connections that they should hold together.
-        wanted: u64,
-        /// Connections that they hold.
-        fit: u64,
-        /// The limit on open files that would do.
-        open_files: u64,
-    },
+    FewerPlaces(FewerPlaces),
     /// Shards are not pinned because a quota limits the process to fewer CPUs than it may run on.
     NotPinned {
         /// CPUs' worth of time.
@@ -118,12 +107,7 @@ impl fmt::Display for Note {
                     }
                 }
             }
-            Note::FewerPlaces { wanted, fit, open_files } => write!(
-                f,
-                "http_listen, grpc_listen and admin_listen hold {fit} connections together instead of {wanted}: raise \
-                 the limit on open files to {open_files} (LimitNOFILE={open_files} in the systemd unit, or `ulimit -Hn \
-                 {open_files}`)"
-            ),
+            Note::FewerPlaces(note) => note.fmt(f),
             Note::NotPinned { parallelism, cpus } => write!(
                 f,
                 "shards are not pinned: a CPU quota gives this process {parallelism} of the {cpus} CPUs it may run on"
@@ -144,15 +128,9 @@ pub struct Wish {
 }
 
 impl Machine {
-    /// Look at this process, and raise its soft limit on open files to the hard one: the low soft limit protects
-    /// programs that use `select`, and this one does not.
+    /// Look at this process, and raise its limit on open files.
     pub fn detect() -> Machine {
-        let files = rustix::process::getrlimit(Resource::Nofile);
-        if files.current != files.maximum {
-            let _ =
-                rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
-        }
-        let open_files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open_files = open_files::raise();
         let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
         let cpus = match sched_getaffinity(None) {
             Ok(set) => (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect(),
@@ -195,36 +173,6 @@ fn shard_capacity(open_files: u64) -> u32 {
     u32::try_from(open_files).unwrap_or(u32::MAX).clamp(SLOTS_MIN, TABLE_SLOTS_MAX) - SPARE_SLOTS
 }
 
-/// Why the gateway cannot start under the limit on open files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotEnoughFiles {
-    /// The limit.
-    pub open_files: u64,
-    /// Descriptors of rings, listeners and threads.
-    pub own: u32,
-}
-
-impl fmt::Display for NotEnoughFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NotEnoughFiles { open_files, own } = self;
-        let needed = self.needed();
-        write!(
-            f,
-            "the limit on open files is {open_files}, at least {needed} are needed: {own} for rings, listeners and \
-             threads and {FILES_SPARE} kept for HTTP and gRPC connections, and no fewer than {SLOTS_MIN}, since a \
-             shard holds as many clients as the limit less {SPARE_SLOTS} that are kept for turning clients away; set \
-             LimitNOFILE={needed} or more in the systemd unit, or `ulimit -n {needed}`"
-        )
-    }
-}
-
-impl NotEnoughFiles {
-    /// The limit that would do.
-    pub fn needed(&self) -> u32 {
-        self.own.saturating_add(FILES_SPARE).max(SLOTS_MIN)
-    }
-}
-
 /// Whether the limit on open files lets so many shards run, each with so many listeners of clients, beside so many
 /// listeners of the process. Asked before anything is opened, so that one sentence has the whole answer.
 pub fn check_files(
@@ -232,39 +180,25 @@ pub fn check_files(
     shards: usize,
     client_listeners: usize,
     other_listeners: usize,
-) -> Result<(), NotEnoughFiles> {
-    let answer =
-        NotEnoughFiles { open_files: machine.open_files, own: own_files(shards, client_listeners, other_listeners) };
-    if machine.open_files < u64::from(answer.needed()) { Err(answer) } else { Ok(()) }
+) -> Result<(), TooFew> {
+    let (open_files, own) = (machine.open_files, own_files(shards, client_listeners, other_listeners));
+    let needed = own.saturating_add(SPARE).max(SLOTS_MIN);
+    if open_files >= u64::from(needed) {
+        return Ok(());
+    }
+    let purpose = format!(
+        "{own} for rings, listeners and threads and {SPARE} kept for HTTP and gRPC connections, and no fewer than \
+         {SLOTS_MIN}, since a shard holds as many clients as the limit less {SPARE_SLOTS} that are kept for turning \
+         clients away"
+    );
+    Err(TooFew { open_files, needed, purpose })
 }
 
 /// Descriptors of rings, listeners and threads.
-fn own_files(shards: usize, client_listeners: usize, other_listeners: usize) -> u32 {
+pub fn own_files(shards: usize, client_listeners: usize, other_listeners: usize) -> u32 {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let of_shard = FILES_OF_SHARD.saturating_add(count(client_listeners));
     FILES_OF_PROCESS.saturating_add(count(shards).saturating_mul(of_shard)).saturating_add(count(other_listeners))
-}
-
-/// Places for the connections of HTTP and gRPC listeners, each of which should have as many as `wanted` says: less
-/// where the limit on open files does not let all of them be taken at once, so that connections never take the last
-/// descriptor. Asked after
-/// [`check_files`].
-pub fn share_files(
-    machine: &Machine,
-    shards: usize,
-    client_listeners: usize,
-    wanted: &[usize],
-) -> (Vec<usize>, Option<Note>) {
-    let own = u64::from(own_files(shards, client_listeners, wanted.len()) + FILES_KEPT);
-    let all: u64 = wanted.iter().map(|&places| places as u64).sum();
-    let free = machine.open_files.saturating_sub(own);
-    if all <= free {
-        return (wanted.to_vec(), None);
-    }
-    let part = |&places: &usize| usize::try_from(places as u64 * free / all).unwrap_or(usize::MAX).max(1);
-    let parts: Vec<usize> = wanted.iter().map(part).collect();
-    let fit = parts.iter().map(|&places| places as u64).sum();
-    (parts, Some(Note::FewerPlaces { wanted: all, fit, open_files: own + all }))
 }
 
 /// Keep the calling thread on one CPU. Without the right to do so the thread runs where the kernel likes, which costs
@@ -348,27 +282,12 @@ mod tests {
     #[test]
     fn a_limit_that_is_too_low_is_said_with_the_one_that_would_do() {
         let enough = |files, shards| check_files(&machine(2, files), shards, 2, 2);
-        assert_eq!(enough(133, 2).unwrap_err().needed(), 134);
+        assert_eq!(enough(133, 2).unwrap_err().needed, 134);
         assert_eq!(enough(134, 2), Ok(()));
         let refusal = enough(100, 64).unwrap_err();
-        assert_eq!(enough(refusal.needed().into(), 64), Ok(()));
-        assert!(enough(u64::from(refusal.needed()) - 1, 64).is_err());
-        assert!(refusal.to_string().contains(&format!("LimitNOFILE={}", refusal.needed())), "{refusal}");
-    }
-
-    /// However low the limit is, connections leave descriptors for what the process itself opens.
-    #[test]
-    fn connections_never_take_the_last_descriptor() {
-        let wanted = [4_112, 1_024, 80];
-        let (all, note) = share_files(&machine(2, 20_000), 2, 2, &wanted);
-        assert_eq!((all.as_slice(), note), (&wanted[..], None));
-        for limit in [135, 500, 1_024, 4_096] {
-            let (parts, note) = share_files(&machine(2, limit), 2, 2, &wanted);
-            let taken = parts.iter().sum::<usize>() as u64 + u64::from(own_files(2, 2, 3) + FILES_KEPT);
-            assert!(taken <= limit && parts.iter().all(|&places| places > 0), "{limit}: {parts:?}");
-            let Some(Note::FewerPlaces { open_files, .. }) = note else { panic!("{limit}: nothing is said") };
-            assert_eq!(share_files(&machine(2, open_files), 2, 2, &wanted).1, None);
-        }
+        assert_eq!(enough(refusal.needed.into(), 64), Ok(()));
+        assert!(enough(u64::from(refusal.needed) - 1, 64).is_err());
+        assert!(refusal.to_string().contains(&format!("LimitNOFILE={}", refusal.needed)), "{refusal}");
     }
 
     #[test]

@@ -60,7 +60,14 @@ impl Schema for Config {
 
 fn main() -> ExitCode {
     let early = Early::remember();
-    let about = About { about: "Says hello over HTTP.", examples: "", version: "1", commands: &[] };
+    let about = About {
+        about: "Says hello over HTTP.",
+        examples: "",
+        noun: "server",
+        stop: "End.",
+        version: "1",
+        commands: &[],
+    };
     let command = match command_line::parse::<Config>(&about, std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return command_line::refuse(Config::PROGRAM, &error),

@@ -23,12 +23,45 @@ use crate::process;
 pub struct About {
     /// What it does, in a few lines.
     pub about: &'static str,
-    /// Examples, signals, exit codes: what stands after the flags.
+    /// Examples and what else stands after the flags, before signals and exit codes.
     pub examples: &'static str,
+    /// What the program is, for sentences about it: "gateway".
+    pub noun: &'static str,
+    /// What it does when it is asked to stop, in lines of which all but the first begin with six blanks.
+    pub stop: &'static str,
     /// Its version.
     pub version: &'static str,
     /// Commands that it has besides those of every program: the name of each, and what it does. They take settings.
     pub commands: &'static [(&'static str, &'static str)],
+}
+
+impl About {
+    /// What stands after the flags. Signals and exit codes mean the same for every program of ours.
+    fn after(&self) -> String {
+        let About { examples, noun, stop, .. } = self;
+        format!(
+            "\
+{examples}
+
+Signals:
+  SIGTERM, SIGINT
+      {stop}
+  SIGHUP
+      Read the configuration again and take over what needs no restart. One
+      that comes while the {noun} starts is carried out when it is ready.
+  SIGQUIT, SIGABRT
+      Dump core and die, as after a fault of the program (SIGSEGV, SIGBUS,
+      SIGILL, SIGFPE). Every other signal that would kill and that a program
+      can refuse is ignored, with a line in the log.
+
+Exit codes:
+  0  asked to stop, or the command did its work
+  1  something failed while running
+  2  the command line or the configuration is wrong
+  3  another process listens on an address of ours
+  4  the kernel or the container does not allow what the {noun} needs"
+        )
+    }
 }
 
 /// What was asked for.
@@ -123,7 +156,7 @@ fn command<C: Schema>(about: &About) -> clap::Command {
     let settings = settings_arguments::<C>();
     clap::Command::new(C::PROGRAM)
         .about(about.about)
-        .after_help(about.examples)
+        .after_help(about.after())
         .version(about.version)
         .max_term_width(100)
         .disable_help_subcommand(true)

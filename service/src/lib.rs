@@ -11,6 +11,7 @@
 //! - [`process`], [`threads`], [`lifecycle`]: from the first moment to the last, what runs meanwhile, and what it
 //!   wants.
 //! - [`health`], [`pulse`], [`observe`], [`notify`]: whether threads live, and who is told.
+//! - [`open_files`]: how many connections the limit on them allows.
 //! - [`failure`]: why a process ends otherwise than it was asked to, and its exit code.
 //! - [`log`]: the lines a program writes about itself.
 //! - [`plain`]: text that a terminal or a log may be given; [`timestamp`]: times in it.
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod nearest;
 pub mod notify;
 pub mod observe;
+pub mod open_files;
 pub mod own_files;
 pub mod panics;
 pub mod plain;

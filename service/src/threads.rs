@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::{Cause, Failure};
+use crate::lifecycle::{Lifecycle, Phase};
 
 /// Stack of each thread. Only what is used takes memory.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
@@ -146,6 +147,22 @@ impl Threads {
                 None => return tracing::warn!(threads = self.running, "threads did not end in time"),
             }
         }
+    }
+
+    /// Wait for the end of the process: of a drain, or of a thread that should not have ended. The others may take so
+    /// long to end after the first one has.
+    ///
+    /// # Errors
+    /// The first one failed, or nobody had asked for it to end.
+    pub fn wait_for_drain(&mut self, lifecycle: &Lifecycle, within: Duration) -> Result<(), Failure> {
+        let Ended { name, result } = self.wait_for_end();
+        result?;
+        if lifecycle.phase() != Phase::Draining {
+            let sentence = format_args!("the {name} thread ended, which it never should; please report this");
+            return Err(Failure::new(Cause::Runtime, sentence));
+        }
+        self.wait_for_all(within);
+        Ok(())
     }
 
     fn next(&mut self, deadline: Option<Instant>) -> Option<Report> {

@@ -8,33 +8,15 @@ use halley_service::access::{Access, Scope};
 use halley_service::config::{ConfigError, Known};
 
 use super::settings::{Config, Insecure};
-use crate::ingress::access::{PUSH, QUESTIONS};
-
-/// Metrics.
-pub(super) const OBSERVE: Scope =
-    Scope { bit: 2, what: "reading metrics", setting: "read_token", needs_this_machine: true };
+pub(super) use crate::ingress::access::OBSERVE;
+use crate::ingress::access::{PUSH, QUESTIONS, tokens};
 
 /// What callers may be allowed, by the names that metrics have for it.
 pub(super) const SCOPES: [(&str, Scope); 3] = [("questions", QUESTIONS), ("push", PUSH), ("observe", OBSERVE)];
 
 fn kinds(config: &Config) -> [TokenSettings<'_>; 2] {
     let general = &config.general;
-    [
-        TokenSettings {
-            setting: "push_token",
-            file_setting: "push_token_file",
-            texts: &general.push_token,
-            file: &general.push_token_file,
-            scopes: &[PUSH, QUESTIONS, OBSERVE],
-        },
-        TokenSettings {
-            setting: "read_token",
-            file_setting: "read_token_file",
-            texts: &general.read_token,
-            file: &general.read_token_file,
-            scopes: &[QUESTIONS, OBSERVE],
-        },
-    ]
+    tokens((&general.push_token, &general.push_token_file), (&general.read_token, &general.read_token_file))
 }
 
 /// The token files that are set, each with its setting.

@@ -24,6 +24,7 @@ pub(super) fn greeting(config: &Config, origin: &str, bound: &Bound, notes: &[St
         item("INSECURE", &format_args!("{} (insecure = {:?})", danger.meaning, danger.name.word()));
     }
     notes.iter().for_each(|note| item("note", note));
+    bound.fit.note.iter().for_each(|note| item("note", note));
     text
 }
 

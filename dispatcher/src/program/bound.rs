@@ -6,8 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use halley_service::config::value::address::ListenAddress;
 use halley_service::failure::{Cause, Failure};
 use halley_service::listen::{ListenError, UnixSocket, listen_alone};
+use halley_service::open_files;
+use halley_service::serve::fit::Fit;
 use halley_service::serve::servers::AdminListener;
 
+use super::serving;
 use super::settings::Config;
 
 /// Sockets, with their addresses: port 0 is replaced by the real one.
@@ -20,12 +23,16 @@ pub(super) struct Bound {
     pub(super) admin: Vec<AdminListener>,
     /// Where each is, by the name of its setting without `_listen`.
     pub(super) addresses: Vec<(&'static str, Vec<String>)>,
+    /// How many connections each may have.
+    pub(super) fit: Fit,
 }
 
 impl Bound {
     /// Bind everything that is configured. The first address that fails ends it.
     pub(super) fn new(config: &Config) -> Result<Bound, Failure> {
         let general = &config.general;
+        // Asked before anything is opened, so that one sentence has the whole answer.
+        let fit = serving::fit(config, open_files::raise()).map_err(|error| Failure::new(Cause::Kernel, error))?;
         let http = listen("http_listen", &general.http_listen)?;
         let grpc = listen("grpc_listen", &general.grpc_listen)?;
         let (mut admin, mut admin_addresses) = (Vec::new(), Vec::new());
@@ -46,7 +53,7 @@ impl Bound {
         }
         let shown = |sockets: &[TcpListener]| sockets.iter().map(local_address).collect::<Result<Vec<_>, _>>();
         let addresses = vec![("http", shown(&http)?), ("grpc", shown(&grpc)?), ("admin", admin_addresses)];
-        Ok(Bound { http, grpc, admin, addresses })
+        Ok(Bound { http, grpc, admin, addresses, fit })
     }
 }
 

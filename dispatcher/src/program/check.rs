@@ -8,76 +8,40 @@ use halley_service::config::schema::Finding;
 use halley_service::log;
 
 use super::settings::{Config, Insecure};
-
-/// A danger that a configuration is in, whether accepted or not.
-pub(super) struct Danger {
-    /// Its name in `insecure`.
-    pub(super) name: Insecure,
-    /// What it means, as a clause.
-    pub(super) meaning: String,
-    cure: &'static str,
-    about: Vec<&'static str>,
-}
-
-/// What a push to one name takes beside its message, at most, in bytes: twice the name, the server and the place.
-const ENVELOPE_BYTES: u64 = 4096;
+use crate::findings::{self, Danger};
 
 /// Settings that hold tokens, or name files of them.
 const TOKENS: [&str; 4] = ["push_token", "push_token_file", "read_token", "read_token_file"];
 
 /// Everything that cannot stay.
 pub(super) fn findings(config: &Config) -> Vec<Finding> {
-    let checks = [doors, twice, bodies, bus, log_level, brokers];
+    let checks = [doors, twice, ingress, log_level, brokers];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(config)).collect();
     findings.extend(config.kafka.findings());
     let unasked = dangers(config).into_iter().filter(|danger| !config.general.insecure.contains(&danger.name));
-    findings.extend(unasked.map(|Danger { name, meaning, cure, about }| {
-        let sentence = format!("{meaning}: {cure}, or accept it with insecure = [\"{}\"]", name.word());
-        Finding { about, sentence }
+    findings.extend(unasked.map(|danger| {
+        let word = danger.name.word();
+        danger.refusal(word)
     }));
     findings
 }
 
 /// Every danger of this configuration.
-pub(super) fn dangers(config: &Config) -> Vec<Danger> {
+pub(super) fn dangers(config: &Config) -> Vec<Danger<Insecure>> {
     let general = &config.general;
     let admin = over_tcp(&general.admin_listen);
-    let mut dangers = Vec::new();
-    if let (false, Some(reachable)) = (has_tokens(config), Reachable::of(&[("http_listen", &general.http_listen)])) {
-        dangers.push(Danger {
-            name: Insecure::OpenIngress,
-            meaning: format!(
-                "{} without push_token {} other machines push to every client",
-                reachable.names,
-                reachable.let_()
-            ),
-            cure: "set push_token (`openssl rand -hex 24` makes one), or listen on 127.0.0.1",
-            about: reachable.and(&TOKENS),
-        });
-    }
-    let plain = Reachable::of(&[("http_listen", &general.http_listen), ("admin_listen", &admin)]);
-    if let (true, Some(reachable)) = (has_tokens(config), plain) {
-        dangers.push(Danger {
-            name: Insecure::PlainHttp,
-            meaning: format!("{} {} tokens come in over the network unencrypted", reachable.names, reachable.let_()),
-            cure: "listen on 127.0.0.1 behind a proxy with TLS, or use another network for it",
-            about: reachable.and(&[]),
-        });
-    }
-    if let Some(reachable) = Reachable::of(&[("grpc_listen", &general.grpc_listen)]) {
-        dangers.push(Danger {
-            name: Insecure::PlainGrpc,
-            meaning: format!(
-                "{} {} other machines push to every client, and {} not encrypted",
-                reachable.names,
-                reachable.let_(),
-                reachable.is()
-            ),
-            cure: "listen on 127.0.0.1",
-            about: reachable.and(&[]),
-        });
-    }
-    dangers
+    let http = ("http_listen", &*general.http_listen);
+    let (open, plain) = match has_tokens(config) {
+        true => (None, Reachable::of(&[http, ("admin_listen", &admin)])),
+        false => (Reachable::of(&[http]), None),
+    };
+    let grpc = Reachable::of(&[("grpc_listen", &*general.grpc_listen)]);
+    let dangers = [
+        open.map(|reachable| Danger::open_ingress(Insecure::OpenIngress, &reachable, &TOKENS)),
+        plain.map(|reachable| Danger::plain_http(Insecure::PlainHttp, &reachable)),
+        grpc.map(|reachable| Danger::plain_grpc(Insecure::PlainGrpc, &reachable)),
+    ];
+    dangers.into_iter().flatten().collect()
 }
 
 /// Whether a token is set, or a file of them.
@@ -102,30 +66,9 @@ fn twice(config: &Config) -> Vec<Finding> {
     addresses::twice(&lists, false, &[])
 }
 
-fn bodies(config: &Config) -> Vec<Finding> {
-    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
-    // One address holds half of it at most.
-    let sentence = || {
-        format!(
-            "ingress.body_bytes_max ({one}) is above half of ingress.bodies_bytes_max ({all}), which is what one \
-             address may hold: lower it"
-        )
-    };
-    let about = ["ingress.body_bytes_max", "ingress.bodies_bytes_max"];
-    (2 * u64::from(one) > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
-}
-
-fn bus(config: &Config) -> Vec<Finding> {
-    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bus_bytes_max);
-    let needed = u64::from(one) + ENVELOPE_BYTES;
-    let sentence = || {
-        format!(
-            "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and \
-             its envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
-        )
-    };
-    let about = ["ingress.body_bytes_max", "ingress.bus_bytes_max"];
-    (needed > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
+fn ingress(config: &Config) -> Vec<Finding> {
+    let ingress = &config.ingress;
+    findings::of_bounds(ingress.body_bytes_max, ingress.bodies_bytes_max, ingress.bus_bytes_max)
 }
 
 fn brokers(config: &Config) -> Vec<Finding> {
@@ -134,14 +77,7 @@ fn brokers(config: &Config) -> Vec<Finding> {
 }
 
 fn log_level(config: &Config) -> Vec<Finding> {
-    let level = &config.log.level;
-    let sentence = || {
-        format!(
-            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the \
-             program, as in \"info,halley_dispatcher::bus=debug\""
-        )
-    };
-    (!log::is_level(level)).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()
+    log::finding(&config.log.level, "halley_dispatcher::bus").into_iter().collect()
 }
 
 #[cfg(test)]

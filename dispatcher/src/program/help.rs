@@ -29,33 +29,24 @@ Settings, of which later ones win:
   a file (--config FILE, HALLEY_DISPATCHER_CONFIG=FILE, or halley-dispatcher.toml where it is started),
   variables (HALLEY_DISPATCHER_KAFKA__TOPIC=pushes), flags.
   A section stands before two underscores. Bytes and times may have their unit.
-  default-config prints all of them, check-config --effective those in force.
+  default-config prints all of them, check-config --effective those in force.";
 
-Signals:
-  SIGTERM, SIGINT
-      Take no further push, answer those that were taken, then exit: at most
-      kafka.publish_timeout and 5 s later. A second one exits at once.
-  SIGHUP
-      Read the configuration again and take over what needs no restart. One
-      that comes while the dispatcher starts is carried out when it is ready.
-  SIGQUIT, SIGABRT
-      Dump core and die, as after a fault of the program (SIGSEGV, SIGBUS,
-      SIGILL, SIGFPE). Every other signal that would kill and that a program
-      can refuse is ignored, with a line in the log.
-
-Exit codes:
-  0  asked to stop, or the command did its work
-  1  something failed while running
-  2  the command line or the configuration is wrong
-  3  another process listens on an address of ours
-  4  the kernel or the container does not allow what the dispatcher needs";
+const STOP: &str = "\
+Take no further push, answer those that were taken, then exit: at most
+      kafka.publish_timeout and 5 s later. A second one exits at once.";
 
 const COMMANDS: &[(&str, &str)] =
     &[("check-kafka", "Say whether the cluster of the log is as it must be, tried from here; change nothing")];
 
 /// For the command line.
-pub const ABOUT: About =
-    About { about: PURPOSE, examples: EXAMPLES, version: env!("CARGO_PKG_VERSION"), commands: COMMANDS };
+pub const ABOUT: About = About {
+    about: PURPOSE,
+    examples: EXAMPLES,
+    noun: "dispatcher",
+    stop: STOP,
+    version: env!("CARGO_PKG_VERSION"),
+    commands: COMMANDS,
+};
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@
 //! | `prepare`, `access` | a configuration with all that it names; who may ask for what |
 //! | `bound`, `start` | what is listened on; which thread gets what |
 //! | `alone` | the ingress without a gateway |
-//! | `doors` | what is served where |
+//! | `doors`, `serving` | what is served where; to how many at once |
 //! | `reload` | what SIGHUP changes |
 //! | `announce` | the start lines |
 
@@ -22,6 +22,7 @@ pub mod help;
 mod prepare;
 mod reload;
 mod schema;
+mod serving;
 pub mod settings;
 mod start;
 
@@ -31,10 +32,10 @@ use std::time::Duration;
 use halley_service::command_line::print;
 use halley_service::config::{Loaded, Schema as _, Sources};
 use halley_service::failure::{Cause, Failure};
-use halley_service::lifecycle::{Lifecycle, Phase};
+use halley_service::lifecycle::Phase;
 use halley_service::signals::Early;
-use halley_service::threads::{Ended, Threads, runtime};
-use halley_service::{log, notify, process};
+use halley_service::threads::runtime;
+use halley_service::{log, notify, open_files, process};
 
 use bound::Bound;
 use prepare::Prepared;
@@ -68,19 +69,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     notify::ready();
     signals.ready();
     announce::print(&lines);
-    wait(&mut threads, &lifecycle)
-}
-
-/// Wait for the end: of a drain, or of a thread that should not have ended.
-fn wait(threads: &mut Threads, lifecycle: &Lifecycle) -> Result<(), Failure> {
-    let Ended { name, result } = threads.wait_for_end();
-    result?;
-    if lifecycle.phase() != Phase::Draining {
-        let sentence = format_args!("the {name} thread ended, which it never should; please report this");
-        return Err(Failure::new(Cause::Runtime, sentence));
-    }
-    threads.wait_for_all(END_WITHIN);
-    Ok(())
+    threads.wait_for_drain(&lifecycle, END_WITHIN)
 }
 
 /// Try the cluster from here and print what was seen, a line each; change nothing.
@@ -113,6 +102,11 @@ pub struct Rehearsal {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn rehearse(sources: &Sources) -> Result<Rehearsal, Failure> {
-    let Prepared { loaded, notes, .. } = Prepared::read_at_start(sources)?;
+    let Prepared { loaded, mut notes, .. } = Prepared::read_at_start(sources)?;
+    // A note in any case: the limit is that of who asks, not of whoever will run it.
+    match serving::fit(&loaded.config, open_files::raise()) {
+        Ok(fit) => notes.extend(fit.note.map(|note| note.to_string())),
+        Err(too_few) => notes.push(too_few.to_string()),
+    }
     Ok(Rehearsal { loaded, notes })
 }

@@ -32,11 +32,7 @@ impl Prepared {
     pub(super) fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
         let draft = Draft::<Config>::read(sources);
         let named = named(&draft.loaded.config, &draft.known);
-        let (mut loaded, (mut access_now, password)) = match (draft.finish(), named) {
-            (Ok(loaded), Ok(named)) => (loaded, named),
-            (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
-            (Err(error), Err(more)) => return Err(error.and(more)),
-        };
+        let (mut loaded, (mut access_now, password)) = draft.finish_with(named)?;
         let mut changes = Changes::default();
         if let Some(current) = current {
             (loaded.config, changes) = merge(current, &loaded.config);

@@ -19,21 +19,20 @@ use halley_service::metrics::Metrics;
 use halley_service::metrics::process::Process;
 use halley_service::metrics::reloads::Reloads;
 use halley_service::pulse::{Pulse, PulseSource};
-use halley_service::serve::budget::Budget;
+use halley_service::serve::Serving;
 use halley_service::serve::grpc::Grpc;
-use halley_service::serve::servers::{Listeners, Servers};
-use halley_service::serve::{KEPT_PLACES, ServeLimits, Serving};
+use halley_service::serve::servers::Servers;
 use halley_service::signals::Wishes;
 use halley_service::threads::{Threads, Up, runtime, runtime_failure};
 use halley_service::{notify, panics};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::access::SCOPES;
 use super::alone;
 use super::bound::Bound;
 use super::doors::{self, Observed};
 use super::reload::Reloader;
+use super::serving;
 use super::settings::Config;
 use crate::bus::Producer as _;
 use crate::bus::kafka::cluster::Cluster;
@@ -43,8 +42,6 @@ use crate::ingress::admit::Limits;
 use crate::ingress::http::HttpState;
 use crate::metrics::{IngressMetrics, ProducerMetrics};
 
-/// Connections to each of `admin_listen`.
-const ADMIN_PLACES: usize = 64;
 /// Between two looks at whether the topic is known.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -72,7 +69,7 @@ pub(super) fn start(
     let (lifecycle, reloads) = (Lifecycle::default(), Reloads::since(SystemTime::now()));
     // Until the brokers have told of the topic.
     lifecycle.lack(Some("the topic was not asked for yet"));
-    let servers = servers(&config, AccessRules::new(access));
+    let servers = serving::servers(&config, &bound.fit, AccessRules::new(access));
     let (producer, driver) = producing(&config, password);
     let (ingress, registry) = alone::ingress(Arc::new(producer.clone()), limits(&config), servers.access.clone());
     let metrics = Metrics::default()
@@ -236,25 +233,6 @@ fn limits(config: &Config) -> Limits {
         body_bytes_max: to_usize(config.ingress.body_bytes_max.into()),
         targets_max: to_usize(config.ingress.recipients_max.into()),
         ..Limits::default()
-    }
-}
-
-fn servers(config: &Config, access: AccessRules) -> Servers {
-    let ingress = &config.ingress;
-    let mut http = ServeLimits::http_with_kept(to_usize(ingress.http_connections_max.into()) + KEPT_PLACES);
-    if ingress.http_connections_per_address > 0 {
-        let per_address = to_usize(ingress.http_connections_per_address.into());
-        http.places.per_address_max = per_address.min(http.places.places_max);
-    }
-    let grpc = ServeLimits::grpc(to_usize(ingress.grpc_connections_max.into()));
-    let admin = ServeLimits::http_with_kept(ADMIN_PLACES + KEPT_PLACES);
-    Servers {
-        serving: Serving::new(Budget::new(to_usize(ingress.bodies_bytes_max))),
-        access,
-        scopes: &SCOPES,
-        http: Listeners::new("http", http, doors::paths()),
-        grpc: Listeners::new("grpc", grpc, Vec::new()),
-        admin: Listeners::new("admin", admin, doors::ADMIN_PATHS.to_vec()),
     }
 }
 

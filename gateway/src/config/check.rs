@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use halley_dispatcher::findings::{self, Danger};
 use halley_service::config::addresses::{self, Reachable, over_tcp};
 use halley_service::config::schema::Finding;
 use halley_service::config::{ConfigError, Problem};
@@ -11,10 +12,6 @@ use halley_service::log;
 use super::schema::Config;
 use super::words::{Auth, HttpRoutes, Insecure};
 
-/// What a push to one key, user or room takes on the bus beside its message, at most, in bytes: twice the name, the
-/// server and the place in the log.
-const ENVELOPE_BYTES: u64 = 4096;
-
 /// Refuses what cannot work, and what is dangerous without having been asked for.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
     ConfigError::unless_none(findings(config).into_iter().map(|finding| Problem::Together(finding.sentence)).collect())
@@ -22,35 +19,19 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// Everything that [`check`] refuses.
 pub fn findings(config: &Config) -> Vec<Finding> {
-    let checks = [clients, twice, tls, jwt, queues, bodies, bus, log_level, admin];
+    let checks = [clients, twice, tls, jwt, queues, ingress, log_level, admin];
     let mut findings: Vec<Finding> = checks.iter().flat_map(|check| check(config)).collect();
     findings.extend(config.kafka.findings());
     let unasked = dangers(config).into_iter().filter(|danger| !config.general.insecure.contains(&danger.name));
-    findings.extend(unasked.map(|danger| Finding { sentence: danger.refusal(), about: danger.about }));
+    findings.extend(unasked.map(|danger| {
+        let word = danger.name.word();
+        danger.refusal(word)
+    }));
     findings
 }
 
-/// A danger that this configuration is in, whether accepted or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Danger {
-    /// Its name in `insecure`.
-    pub name: Insecure,
-    /// What it means, as a clause: "0.0.0.0:3101 lets anybody …".
-    pub meaning: String,
-    /// How to avoid it, as a clause.
-    pub cure: &'static str,
-    /// Paths of the settings that make it one.
-    pub about: Vec<&'static str>,
-}
-
-impl Danger {
-    fn refusal(&self) -> String {
-        format!("{}: {}, or accept it with insecure = [\"{}\"]", self.meaning, self.cure, self.name.word())
-    }
-}
-
 /// Every danger of this configuration.
-pub fn dangers(config: &Config) -> Vec<Danger> {
+pub fn dangers(config: &Config) -> Vec<Danger<Insecure>> {
     let general = &config.general;
     let mut dangers = Vec::new();
     let clients = [
@@ -74,40 +55,16 @@ pub fn dangers(config: &Config) -> Vec<Danger> {
     let pushing = general.http_routes.contains(&HttpRoutes::Push);
     let http = Reachable::of(&[("http_listen", &*general.http_listen)]);
     if let (false, true, Some(reachable)) = (has_tokens(config), pushing, http) {
-        dangers.push(Danger {
-            name: Insecure::OpenIngress,
-            meaning: format!(
-                "{} without push_token {} other machines push to every client",
-                reachable.names,
-                reachable.let_()
-            ),
-            cure: "set push_token (`openssl rand -hex 24` makes one), or listen on 127.0.0.1",
-            about: reachable.and(&[TOKENS.as_slice(), &["http_routes"]].concat()),
-        });
+        let about = [TOKENS.as_slice(), &["http_routes"]].concat();
+        dangers.push(Danger::open_ingress(Insecure::OpenIngress, &reachable, &about));
     }
     let admin = over_tcp(&config.general.admin_listen);
     let plain = Reachable::of(&[("http_listen", &*general.http_listen), ("admin_listen", &admin)]);
     if let (true, Some(reachable)) = (has_tokens(config), plain) {
-        dangers.push(Danger {
-            name: Insecure::PlainHttp,
-            meaning: format!("{} {} tokens come in over the network unencrypted", reachable.names, reachable.let_()),
-            cure: "listen on 127.0.0.1 behind a proxy with TLS, or use another network for it",
-            about: reachable.and(&[]),
-        });
+        dangers.push(Danger::plain_http(Insecure::PlainHttp, &reachable));
     }
-    if let Some(reachable) = Reachable::of(&[("grpc_listen", &*general.grpc_listen)]) {
-        dangers.push(Danger {
-            name: Insecure::PlainGrpc,
-            meaning: format!(
-                "{} {} other machines push to every client, and {} not encrypted",
-                reachable.names,
-                reachable.let_(),
-                reachable.is()
-            ),
-            cure: "listen on 127.0.0.1",
-            about: reachable.and(&[]),
-        });
-    }
+    let grpc = Reachable::of(&[("grpc_listen", &*general.grpc_listen)]);
+    dangers.extend(grpc.map(|reachable| Danger::plain_grpc(Insecure::PlainGrpc, &reachable)));
     dangers
 }
 
@@ -217,17 +174,9 @@ fn queues(config: &Config) -> Vec<Finding> {
     above(&about, u64::from(one), all)
 }
 
-fn bodies(config: &Config) -> Vec<Finding> {
-    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bodies_bytes_max);
-    // One address holds half of it at most.
-    let sentence = || {
-        format!(
-            "ingress.body_bytes_max ({one}) is above half of ingress.bodies_bytes_max ({all}), which is what one \
-             address may hold: lower it"
-        )
-    };
-    let about = ["ingress.body_bytes_max", "ingress.bodies_bytes_max"];
-    (2 * u64::from(one) > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
+fn ingress(config: &Config) -> Vec<Finding> {
+    let ingress = &config.ingress;
+    findings::of_bounds(ingress.body_bytes_max, ingress.bodies_bytes_max, ingress.bus_bytes_max)
 }
 
 /// Of two bounds the first, of one, may not be above the second, of all.
@@ -237,28 +186,8 @@ fn above(about: &[&'static str; 2], one: u64, all: u64) -> Vec<Finding> {
     (one > all).then(|| Finding::new(about, sentence())).into_iter().collect()
 }
 
-fn bus(config: &Config) -> Vec<Finding> {
-    let (one, all) = (config.ingress.body_bytes_max, config.ingress.bus_bytes_max);
-    let needed = u64::from(one) + ENVELOPE_BYTES;
-    let sentence = || {
-        format!(
-            "ingress.bus_bytes_max ({all}) has no room for the largest message, ingress.body_bytes_max ({one}), and \
-             its envelope: raise it to at least {needed}, or lower ingress.body_bytes_max"
-        )
-    };
-    let about = ["ingress.body_bytes_max", "ingress.bus_bytes_max"];
-    (needed > all).then(|| Finding::new(&about, sentence())).into_iter().collect()
-}
-
 fn log_level(config: &Config) -> Vec<Finding> {
-    let level = &config.log.level;
-    let sentence = || {
-        format!(
-            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the \
-             program, as in \"info,halley_gateway::control=debug\""
-        )
-    };
-    (!log::is_level(level)).then(|| Finding::new(&["log.level"], sentence())).into_iter().collect()
+    log::finding(&config.log.level, "halley_gateway::control").into_iter().collect()
 }
 
 fn admin(config: &Config) -> Vec<Finding> {

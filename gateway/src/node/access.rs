@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use halley_dispatcher::ingress::access::{PUSH, QUESTIONS};
+use halley_dispatcher::ingress::access::{PUSH, QUESTIONS, tokens};
 use halley_service::access::settings::{self, TokenSettings};
 use halley_service::access::{Access, Scope};
 
@@ -18,36 +18,23 @@ pub(super) const SCOPES: [(&str, Scope); 5] =
 
 fn kinds(config: &Config) -> [TokenSettings<'_>; 4] {
     let general = &config.general;
-    [
-        TokenSettings {
-            setting: "admin_token",
-            file_setting: "admin_token_file",
-            texts: &general.admin_token,
-            file: &general.admin_token_file,
-            scopes: &[ADMIN, OBSERVE, QUESTIONS, PUSH, COMET],
-        },
-        TokenSettings {
-            setting: "push_token",
-            file_setting: "push_token_file",
-            texts: &general.push_token,
-            file: &general.push_token_file,
-            scopes: &[PUSH, QUESTIONS, OBSERVE],
-        },
-        TokenSettings {
-            setting: "read_token",
-            file_setting: "read_token_file",
-            texts: &general.read_token,
-            file: &general.read_token_file,
-            scopes: &[QUESTIONS, OBSERVE],
-        },
-        TokenSettings {
-            setting: "comet_token",
-            file_setting: "comet_token_file",
-            texts: &general.comet_token,
-            file: &general.comet_token_file,
-            scopes: &[COMET],
-        },
-    ]
+    let admin = TokenSettings {
+        setting: "admin_token",
+        file_setting: "admin_token_file",
+        texts: &general.admin_token,
+        file: &general.admin_token_file,
+        scopes: &[ADMIN, OBSERVE, QUESTIONS, PUSH, COMET],
+    };
+    let [push, read] =
+        tokens((&general.push_token, &general.push_token_file), (&general.read_token, &general.read_token_file));
+    let comet = TokenSettings {
+        setting: "comet_token",
+        file_setting: "comet_token_file",
+        texts: &general.comet_token,
+        file: &general.comet_token_file,
+        scopes: &[COMET],
+    };
+    [admin, push, read, comet]
 }
 
 /// The token files that are set, each with its setting.

@@ -17,7 +17,7 @@ use super::ready_file::ReadyFile;
 use super::serving;
 use crate::config::Config;
 use crate::control::logins::LoginRules;
-use crate::placement::{Machine, Placement, Wish, check_files, place};
+use crate::placement::{Machine, Note, Placement, Wish, check_files, place};
 
 /// Everything that the threads are started with and that outlives the start.
 pub(super) struct Bound {
@@ -48,14 +48,14 @@ impl Bound {
         let tls = tls.map_err(|error| Failure::new(Cause::Usage, error))?.map(Arc::new);
         let kafka = config.kafka.is_used().then(|| config.kafka.client(named.kafka_password));
         let general = &config.general;
-        let wish = Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards };
         let machine = Machine::detect();
-        let mut placement = place(wish, &machine);
+        let mut placement = place(wish(&config), &machine);
         let shards = placement.shards.len();
         let (clients, others) = listeners::count(&config);
         check_files(&machine, shards, clients, others).map_err(|error| Failure::new(Cause::Kernel, error))?;
-        let (servers, note) = serving::servers(&config, &machine, shards, AccessRules::new(named.access));
-        placement.notes.extend(note);
+        let fit = serving::fit(&config, &machine, shards);
+        let servers = serving::servers(&config, &fit, AccessRules::new(named.access));
+        placement.notes.extend(fit.note.map(Note::FewerPlaces));
         let ready_file = ReadyFile::prepare(&general.ready_file)?;
         let listeners = Listeners::bind(&config, shards)?;
         ready_file.clear()?;
@@ -69,4 +69,24 @@ impl Bound {
         let since = self.started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         i64::try_from(since).unwrap_or(i64::MAX)
     }
+}
+
+/// What a start would say of the limit on open files. A note in any case: the limit is that of who asks, not of whoever
+/// will run the gateway.
+pub(super) fn notes_of_files(config: &Config) -> Vec<String> {
+    let machine = Machine::detect();
+    let placement = place(wish(config), &machine);
+    let shards = placement.shards.len();
+    let (clients, others) = listeners::count(config);
+    if let Err(too_few) = check_files(&machine, shards, clients, others) {
+        return vec![too_few.to_string()];
+    }
+    let fewer = serving::fit(config, &machine, shards).note.map(Note::FewerPlaces);
+    let of_files = |note: &Note| matches!(note, Note::TooFewFiles { .. } | Note::FewerPlaces(_));
+    placement.notes.into_iter().chain(fewer).filter(of_files).map(|note| note.to_string()).collect()
+}
+
+fn wish(config: &Config) -> Wish {
+    let general = &config.general;
+    Wish { shards: general.shards, max_connections: general.max_connections, pin: general.pin_shards }
 }

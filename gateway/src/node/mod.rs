@@ -33,9 +33,9 @@ use std::time::Duration;
 use halley_dispatcher::bus::kafka::check::{Verdict, check};
 use halley_service::command_line::print;
 use halley_service::failure::{Cause, Failure};
-use halley_service::lifecycle::{Lifecycle, Phase};
+use halley_service::lifecycle::Phase;
 use halley_service::signals::Early;
-use halley_service::threads::{Ended, Threads, runtime};
+use halley_service::threads::runtime;
 use halley_service::tls::certificates::TlsServer;
 use halley_service::{log, notify, process};
 
@@ -77,19 +77,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
     notify::ready();
     signals.ready();
     announce::greet(&bound.config, &origin, &bound.placement, &bound.addresses, &notes);
-    wait(threads, &lifecycle)
-}
-
-/// Wait for the end: of a drain, or of a thread that should not have ended.
-fn wait(mut threads: Threads, lifecycle: &Lifecycle) -> Result<(), Failure> {
-    let Ended { name, result } = threads.wait_for_end();
-    result?;
-    if lifecycle.phase() != Phase::Draining {
-        let sentence = format_args!("the {name} thread ended, which it never should; please report this");
-        return Err(Failure::new(Cause::Runtime, sentence));
-    }
-    threads.wait_for_all(END_WITHIN);
-    Ok(())
+    threads.wait_for_drain(&lifecycle, END_WITHIN)
 }
 
 /// A configuration that could run.
@@ -105,8 +93,10 @@ pub struct Rehearsal {
 /// too.
 pub fn rehearse(sources: &Sources) -> Result<Rehearsal, Failure> {
     let Prepared { loaded, named, .. } = Prepared::read_at_start(sources)?;
+    let mut notes = named.notes;
+    notes.extend(bound::notes_of_files(&loaded.config));
     named.certificates.map(TlsServer::new).transpose().map_err(|error| Failure::new(Cause::Usage, error))?;
-    Ok(Rehearsal { loaded, notes: named.notes })
+    Ok(Rehearsal { loaded, notes })
 }
 
 /// Try the cluster of the log from here and print what was seen, a line each; change nothing. Fails where something

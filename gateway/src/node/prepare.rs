@@ -50,11 +50,7 @@ impl Prepared {
     pub(super) fn read(sources: &Sources, current: Option<&Config>) -> Result<Prepared, ConfigError> {
         let draft = Draft::read(sources);
         let named = Named::read(&draft.loaded.config, draft.loaded.file.as_deref(), &draft.known);
-        let (mut loaded, mut named) = match (draft.finish(), named) {
-            (Ok(loaded), Ok(named)) => (loaded, named),
-            (Ok(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
-            (Err(error), Err(more)) => return Err(error.and(more)),
-        };
+        let (mut loaded, mut named) = draft.finish_with(named)?;
         let mut changes = Changes::default();
         if let Some(current) = current {
             (loaded.config, changes) = merge(current, &loaded.config);

@@ -124,7 +124,7 @@ impl<C> Key<C> {
     }
 }
 
-/// A section that several programs have in their configurations, made by [`shared_section!`](crate::shared_section).
+/// A section as part of any configuration that has it, made by [`shared_section!`](crate::shared_section).
 pub trait SharedSection<C: 'static> {
     /// The section, as part of the configuration `C`.
     const SECTION: Section<C>;
@@ -175,76 +175,38 @@ macro_rules! settings {
         }
 
         $(
-            impl AsRef<$shared_section> for Config {
-                fn as_ref(&self) -> &$shared_section {
-                    &self.$shared
+            $crate::shared_section! {
+                $(#[doc = $about])*
+                $path $section {
+                    $(
+                        $(#[doc = $doc])*
+                        $reload $key: $type = $default $(, in $range)?;
+                    )*
                 }
             }
-
-            impl AsMut<$shared_section> for Config {
-                fn as_mut(&mut self) -> &mut $shared_section {
-                    &mut self.$shared
-                }
-            }
+            $crate::settings!(@part $field: $section);
         )*
-
-        $(
-            $(#[doc = $about])*
-            #[derive(Clone, Debug, PartialEq)]
-            pub struct $section {
-                $($(#[doc = $doc])* pub $key: $type,)*
-            }
-
-            impl Default for $section {
-                fn default() -> Self {
-                    $section { $($key: $default,)* }
-                }
-            }
-        )*
+        $($crate::settings!(@part $shared: $shared_section);)*
 
         /// Every section in the order of the reference file.
-        pub const SECTIONS: &[$crate::config::key::Section<Config>] = &[$(
-            $crate::config::key::Section {
-                name: $path,
-                about: &[$($about),*],
-                keys: &[$(
-                    $crate::config::key::Key {
-                        section: $path,
-                        name: stringify!($key),
-                        about: &[$($doc),*],
-                        reload: $crate::settings!(@reload $reload),
-                        secret: <$type as $crate::config::value::Value>::SECRET,
-                        list: <$type as $crate::config::value::Value>::LIST,
-                        place: <$type as $crate::config::value::Value>::PLACE,
-                        access: $crate::settings!(@access $field $key $type $(, $range)?),
-                    },
-                )*],
-            },
-        )* $(<$shared_section as $crate::config::key::SharedSection<Config>>::SECTION,)*];
+        pub const SECTIONS: &[$crate::config::key::Section<Config>] = &[
+            $(<$section as $crate::config::key::SharedSection<Config>>::SECTION,)*
+            $(<$shared_section as $crate::config::key::SharedSection<Config>>::SECTION,)*
+        ];
     };
-    (@reload live) => { $crate::config::key::Reload::Live };
-    (@reload restart) => { $crate::config::key::Reload::Restart };
-    (@access $field:ident $key:ident $type:ty $(, $range:expr)?) => {
-        $crate::config::key::Access {
-            set_toml: |config: &mut Config, value| {
-                let value = <$type as $crate::config::value::Value>::read_toml(value)?;
-                $($crate::config::value::within(&value, &$range)?;)?
-                config.$field.$key = value;
-                Ok(())
-            },
-            set_text: |config: &mut Config, text| {
-                let value = <$type as $crate::config::value::Value>::read_text(text)?;
-                $($crate::config::value::within(&value, &$range)?;)?
-                config.$field.$key = value;
-                Ok(())
-            },
-            to_toml: |config: &Config| $crate::config::value::Value::to_toml(&config.$field.$key),
-            copy: |from: &Config, into: &mut Config| into.$field.$key = from.$field.$key.clone(),
-            bounds: || $crate::settings!(@bounds $type $(, $range)?),
+    (@part $field:ident: $section:ty) => {
+        impl AsRef<$section> for Config {
+            fn as_ref(&self) -> &$section {
+                &self.$field
+            }
+        }
+
+        impl AsMut<$section> for Config {
+            fn as_mut(&mut self) -> &mut $section {
+                &mut self.$field
+            }
         }
     };
-    (@bounds $type:ty) => { None };
-    (@bounds $type:ty, $range:expr) => { $crate::config::key::bounds_of::<$type>(&$range) };
 }
 
 /// Makes the struct of one section, its defaults and what [`settings!`](crate::settings) needs of it, for a section
@@ -301,7 +263,7 @@ macro_rules! shared_section {
                         section: $path,
                         name: stringify!($key),
                         about: &[$($doc),*],
-                        reload: $crate::settings!(@reload $reload),
+                        reload: $crate::shared_section!(@reload $reload),
                         secret: <$type as $crate::config::value::Value>::SECRET,
                         list: <$type as $crate::config::value::Value>::LIST,
                         place: <$type as $crate::config::value::Value>::PLACE,
@@ -318,15 +280,17 @@ macro_rules! shared_section {
                                 config.as_mut().$key = value;
                                 Ok(())
                             },
-                            to_toml: |config: &C| {
-                                $crate::config::value::Value::to_toml(&config.as_ref().$key)
-                            },
+                            to_toml: |config: &C| $crate::config::value::Value::to_toml(&config.as_ref().$key),
                             copy: |from: &C, into: &mut C| into.as_mut().$key = from.as_ref().$key.clone(),
-                            bounds: || $crate::settings!(@bounds $type $(, $range)?),
+                            bounds: || $crate::shared_section!(@bounds $type $(, $range)?),
                         },
                     }
                 ),*],
             };
         }
     };
+    (@reload live) => { $crate::config::key::Reload::Live };
+    (@reload restart) => { $crate::config::key::Reload::Restart };
+    (@bounds $type:ty) => { None };
+    (@bounds $type:ty, $range:expr) => { $crate::config::key::bounds_of::<$type>(&$range) };
 }

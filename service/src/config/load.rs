@@ -150,6 +150,18 @@ impl<C: Schema> Draft<C> {
         Ok(self.loaded)
     }
 
+    /// The settings and what they name, or everything that is wrong with either.
+    ///
+    /// # Errors
+    /// Any problem at all.
+    pub fn finish_with<T>(self, named: Result<T, ConfigError>) -> Result<(Loaded<C>, T), ConfigError> {
+        match (self.finish(), named) {
+            (Ok(loaded), Ok(named)) => Ok((loaded, named)),
+            (Ok(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+            (Err(error), Err(more)) => Err(error.and(more)),
+        }
+    }
+
     /// Adds what is wrong with the settings together. Says nothing of settings that are not known: that would be a
     /// consequence of what was said already.
     fn judge(&mut self) {

@@ -19,6 +19,7 @@ use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
+use crate::config::schema::Finding;
 use crate::metrics::{Collect, Exposition, Kind};
 
 /// Lines of one kind, which is one place in the source, within [`WINDOW`].
@@ -46,6 +47,17 @@ pub fn is_level(level: &str) -> bool {
     let is_word = |word: &str| word.parse::<LevelFilter>().is_ok();
     let is_known = |part: &str| part.contains(['=', '[']) || is_word(part.trim());
     level.split(',').all(is_known) && EnvFilter::try_new(level).is_ok()
+}
+
+/// What is wrong with this level, as `log.level` writes it, if it is none; `part` is one of the program's, as an example.
+pub fn finding(level: &str, part: &str) -> Option<Finding> {
+    let sentence = || {
+        format!(
+            "log.level {level:?} is no level: use off, error, warn, info, debug or trace, also per part of the \
+             program, as in \"info,{part}=debug\""
+        )
+    };
+    (!is_level(level)).then(|| Finding::new(&["log.level"], sentence()))
 }
 
 /// Changes the level while the process runs.

@@ -79,6 +79,13 @@ impl Exposition {
         Family { text: &mut self.text, name }
     }
 
+    /// Counters without labels, a family each.
+    pub fn plain<C>(&mut self, list: &[Plain<C>], counts: &C) {
+        for &(name, kind, help, value) in list {
+            self.family(name, kind, help).sample(&[], value(counts));
+        }
+    }
+
     /// The finished text.
     pub fn into_text(self) -> String {
         self.text

@@ -15,7 +15,7 @@
 //! | `asked` | what a route says of its request |
 //! | `answer`, `answers` | an answer on its way out; answers that no route makes |
 //! | `stats` | counters |
-//! | `servers` | all listeners of a process |
+//! | `servers`, `fit` | all listeners of a process; how many connections each may have |
 //! | `requests` | what requests came to, by route |
 
 pub mod answer;
@@ -24,6 +24,7 @@ pub mod asked;
 pub mod body;
 pub mod budget;
 mod connection;
+pub mod fit;
 pub mod grpc;
 mod http1;
 mod http2;

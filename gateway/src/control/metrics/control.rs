@@ -34,8 +34,6 @@ pub struct Control(pub Arc<ControlStats>);
 impl Collect for Control {
     fn collect(&self, out: &mut Exposition) {
         let counts = self.0.read();
-        for &(name, kind, help, value) in PLAIN {
-            out.family(name, kind, help).sample(&[], value(&counts));
-        }
+        out.plain(PLAIN, &counts);
     }
 }

@@ -60,8 +60,6 @@ impl Collect for Feed {
             .sample(&[("limit", &"key"), ("ended", &"new")], counts.refused_key)
             .sample(&[("limit", &"user"), ("ended", &"oldest")], counts.kicked_user)
             .sample(&[("limit", &"user"), ("ended", &"new")], counts.refused_user);
-        for &(name, kind, help, value) in PLAIN {
-            out.family(name, kind, help).sample(&[], value(&counts));
-        }
+        out.plain(PLAIN, &counts);
     }
 }
