@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::baselines::bare_ring;
 use crate::failure::{Failure, Result};
 use crate::report;
-use crate::scenarios::{fanout, instructions, latency, log_read, memory};
+use crate::scenarios::{backlog, fanout, instructions, latency, log_read, memory};
 use crate::server::{CLIENT_CPU, Program, child, usage};
 
 /// Measures Halley as ratios, by turns with a reference on the same host in the same minute.
@@ -26,7 +26,8 @@ use crate::server::{CLIENT_CPU, Program, child, usage};
         halley-perf memory                        bytes of an idle connection\n  \
         halley-perf instructions                  user-space instructions of a delivery\n  \
         halley-perf latency                       from a push over HTTP to its client, at steady rates\n  \
-        halley-perf log-read                      records of a log that one core reads and filters\n\n\
+        halley-perf log-read                      records of a log that one core reads and filters\n  \
+        halley-perf backlog                       how fast a gateway that was away catches up with Kafka\n\n\
         Servers run on CPU 0 and clients on CPU 1; close whatever else wants them. Everything is on loopback."
 )]
 struct Cli {
@@ -97,6 +98,15 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Records a second that a gateway which was away brings from a Kafka topic to its shards.
+    Backlog {
+        #[command(flatten)]
+        subject: Subject,
+        #[command(flatten)]
+        options: backlog::Options,
+        #[command(flatten)]
+        common: Common,
+    },
     /// The baseline as a process of its own; the scenarios start it themselves.
     BareRing(bare_ring::Options),
 }
@@ -148,6 +158,10 @@ pub(crate) fn run() -> Result<()> {
         Command::Latency { subject, options, common } => {
             let gateway = subject.path()?;
             common.measured("Latency of a push", || latency::run(&gateway, &options))
+        }
+        Command::Backlog { subject, options, common } => {
+            let gateway = subject.path()?;
+            common.measured("Catching up with a log", || backlog::run(&gateway, &options))
         }
         Command::LogRead { options, common } => common.measured("Reading the log", || log_read::run(&options)),
     }

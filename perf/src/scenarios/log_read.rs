@@ -9,17 +9,16 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use clap::Args;
 use halley_dispatcher::bus::batch::{BatchBuilder, BatchReader, Batches, Codec, ReadLimits};
+use halley_protocol::push::Target;
 use halley_protocol::push::interest::Interest;
 use halley_protocol::push::look::Look;
-use halley_protocol::push::{Push, PushRecord, Target};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::clients::records::{Noise, VALUE_BYTES, record};
 use crate::failure::{Failure, Result};
 use crate::report::{Table, progress};
 use crate::stats::{Spread, number};
 
-/// Bytes of a record's value.
-const VALUE_BYTES: usize = 300;
 /// Batches that are read again and again: more than a processor's caches hold.
 const LOG_RECORDS: usize = 400_000;
 /// Names that records are for, and every how many of them is here.
@@ -127,21 +126,11 @@ fn log(kind: &Kind) -> Vec<Bytes> {
     let mut answers = Vec::new();
     let mut answer = BytesMut::new();
     let mut builder = BatchBuilder::compressed(usize::MAX, kind.codec);
-    // Digits that do not repeat, so that compression has something to do.
-    let mut noise = 1_u64;
+    let mut noise = Noise::new();
     for index in 0..LOG_RECORDS {
         // Far from its neighbours, so that the filter's table is not warm for it.
         let target = target(index * 7_919 % NAMES);
-        let mut body = String::from("{\"text\":\"");
-        while body.len() < VALUE_BYTES {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            body.push_str(&format!("{:06} words ", noise >> 44));
-        }
-        let push = Push { target, op: 1000, body: Bytes::new() };
-        let mut record = PushRecord { push, server: String::new(), receipt: 0 };
-        // With its tag and length, a body of this size takes three bytes more.
-        let rest = VALUE_BYTES - record.encode().len() - 3;
-        record.push.body = Bytes::from(body).slice(..rest);
+        let record = record(target, 1000, &mut noise);
         let (key, value) = (record.key(), record.encode());
         let time = 1_700_000_000_000 + i64::try_from(index).unwrap_or(0);
         builder.push(Some(key.as_bytes()), Some(&value), time).expect("the batch has no bound");
