@@ -1,4 +1,5 @@
-//! Records as a topic of pushes has them, with values of one size. Owns their bodies, whose words compress as text does.
+//! Records as a topic of pushes has them, with values of one size. Owns their bodies, whose words
+//! compress as text does.
 
 use bytes::Bytes;
 use halley_protocol::push::{Push, PushRecord, Target};
