@@ -78,7 +78,7 @@ impl Records {
         let mut ready = std::mem::take(&mut self.spare);
         let mut looked_at = batch.from;
         let mut fault = None;
-        match self.batches.open(&batch.batch) {
+        match self.batches.open_sound(&batch.batch) {
             Err(why) => fault = Some(why),
             Ok(records) => {
                 for record in records {

@@ -108,7 +108,7 @@ impl Ours {
             self.gaps.push(gap);
         } else if let Some(taken) = self.reader.take_batch() {
             let mut found = Vec::new();
-            let read = self.batches.open(&taken.batch).and_then(|records| {
+            let read = self.batches.open_sound(&taken.batch).and_then(|records| {
                 for record in records {
                     let record = record?;
                     found.push(Record {

@@ -278,7 +278,7 @@ impl World {
     fn read_batch(&mut self, gateway: usize, now: Duration, batch: &Batch, found: &mut Vec<(u64, Vec<Name>)>) {
         let it = &mut self.gateways[gateway];
         let mut numbers = Vec::new();
-        let read = it.reader.open(&batch.batch).and_then(|records| {
+        let read = it.reader.open_sound(&batch.batch).and_then(|records| {
             for record in records {
                 let record = record?;
                 let Some(value) = record.value.filter(|_| record.offset >= batch.from) else { continue };

@@ -155,7 +155,8 @@ fn round(log: &[Bytes], interest: Option<&Interest>, options: &Options) -> Resul
             read.bytes += answer.len() as u64;
             for batch in Batches::new(answer.clone()) {
                 let unreadable = |why| Failure::new(format!("our own batch cannot be read: {why}"));
-                for record in reader.open(&batch).map_err(unreadable)? {
+                let sound = batch.check().map_err(|damaged| unreadable(damaged.why))?;
+                for record in reader.open_sound(&sound).map_err(unreadable)? {
                     let record = record.map_err(unreadable)?;
                     let value = black_box(record.value.unwrap_or_default());
                     read.records += 1;

@@ -152,18 +152,6 @@ impl Batch {
     pub fn fault(&self) -> Option<Unreadable> {
         self.fault
     }
-
-    /// Whether what it says of itself can be believed: it is a batch, and its checksum is right.
-    ///
-    /// # Errors
-    /// [`Batch::fault`], [`Unreadable::BadCrc`].
-    pub fn check(&self) -> Result<(), Unreadable> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
-        }
-        let (written, found) = (self.header.crc, checksum(&self.bytes));
-        if written == found { Ok(()) } else { Err(Unreadable::BadCrc { written, found }) }
-    }
 }
 
 /// Batches, one behind the other, as a log answers them.

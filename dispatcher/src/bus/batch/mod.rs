@@ -1,5 +1,5 @@
 //! Record batches, Kafka's message format 2, in which every log of ours carries its records. Owns their bytes: finding
-//! batches in what a log answers ([`header`]), reading their records ([`reader`]), making them ([`writer`]),
+//! batches in what a log answers ([`header`]), their checksums ([`sound`]), reading their records ([`reader`]), making them ([`writer`]),
 //! compression ([`codec`], `inflate`, `deflate`) and why one cannot be read ([`unreadable`]). Asks nobody and waits for
 //! nothing. Never allocates by what a batch says of itself: only by the bytes that are there, and within the caller's
 //! bound. Next:
@@ -28,6 +28,7 @@ pub mod header;
 mod inflate;
 pub mod limits;
 pub mod reader;
+pub mod sound;
 pub mod unreadable;
 mod varint;
 pub mod writer;
@@ -36,6 +37,7 @@ pub use codec::Codec;
 pub use header::{Batch, Batches, Header, Identity};
 pub use limits::ReadLimits;
 pub use reader::{BatchReader, Record, Records};
+pub use sound::{Damaged, Sound};
 pub use unreadable::Unreadable;
 pub use writer::BatchBuilder;
 

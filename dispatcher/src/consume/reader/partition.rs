@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::bus::batch::{Batch, Unreadable};
+use crate::bus::batch::{Sound, Unreadable};
 use crate::bus::log::{Edge, Leader, NO_EPOCH, Place};
 use crate::gateways::GapReason;
 
@@ -57,7 +57,7 @@ pub(super) struct Piece {
 #[derive(Clone, Debug)]
 pub(super) enum PieceKind {
     /// A batch of records.
-    Records(Batch),
+    Records(Sound),
     /// The broker's own batch.
     Control,
     /// A batch that was damaged twice.

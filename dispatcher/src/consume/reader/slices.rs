@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::bus::batch::{Batch, Batches, Unreadable};
+use crate::bus::batch::{Batches, Damaged, Sound};
 use crate::bus::log::{Leader, NO_EPOCH, Place, Refusal, Slice};
 
 use super::asks::Asked;
@@ -105,12 +105,12 @@ impl Reader {
             let partition = &mut self.partitions[index];
             let cursor = partition.cursor.offset;
             match found.check() {
-                Ok(()) if found.header.next_offset() <= cursor => {}
-                Ok(()) => self.keep(index, found, answer),
-                Err(why) if partition.poison == Some(cursor) && cursor < partition.high_watermark => {
-                    let behind = following.as_ref().filter(|batch| batch.check().is_ok());
-                    let behind = behind.map(|batch| batch.header.base_offset);
-                    self.keep_unreadable(index, &found, behind, why, answer);
+                Ok(sound) if sound.batch().header.next_offset() <= cursor => {}
+                Ok(sound) => self.keep(index, sound, answer),
+                Err(damaged) if partition.poison == Some(cursor) && cursor < partition.high_watermark => {
+                    let behind = following.clone().and_then(|batch| batch.check().ok());
+                    let behind = behind.map(|sound| sound.batch().header.base_offset);
+                    self.keep_unreadable(index, damaged, behind, answer);
                     is_damaged = true;
                 }
                 Err(_) => {
@@ -123,10 +123,10 @@ impl Reader {
     }
 
     /// A batch waits for its turn.
-    fn keep(&mut self, index: usize, batch: Batch, answer: AnswerId) {
+    fn keep(&mut self, index: usize, sound: Sound, answer: AnswerId) {
         self.counts.batches += 1;
         let cursor = self.partitions[index].cursor.offset;
-        let header = batch.header;
+        let header = sound.batch().header;
         let base = header.base_offset;
         let next = Place { offset: header.next_offset(), epoch: header.leader_epoch };
         // Of a batch of which a part was read before nobody knows which offsets were missing.
@@ -135,17 +135,18 @@ impl Reader {
             false => 0,
         };
         let missing = base.saturating_sub(cursor).max(0) + within.max(0);
-        let kind = if header.is_control() { PieceKind::Control } else { PieceKind::Records(batch) };
+        let kind = if header.is_control() { PieceKind::Control } else { PieceKind::Records(sound) };
         self.queue(index, Piece { from: base.max(cursor), next, missing, answer, kind });
     }
 
     /// A batch that was damaged twice: it is skipped in its turn. Where it ends is taken from the sound batch behind
     /// it, else from what it says of itself if that agrees with itself and with the log's end, else it is one offset.
-    fn keep_unreadable(&mut self, index: usize, found: &Batch, behind: Option<i64>, why: Unreadable, answer: AnswerId) {
+    fn keep_unreadable(&mut self, index: usize, damaged: Damaged, behind: Option<i64>, answer: AnswerId) {
+        let Damaged { header, why } = damaged;
         let partition = &mut self.partitions[index];
         let cursor = partition.cursor;
-        let claimed = found.header.next_offset();
-        let agrees = claimed - found.header.base_offset == i64::from(found.header.record_count);
+        let claimed = header.next_offset();
+        let agrees = claimed - header.base_offset == i64::from(header.record_count);
         let claimed = Some(claimed).filter(|next| agrees && *next > cursor.offset && *next <= partition.high_watermark);
         let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
         // It may be the first of its epoch, and nothing that it says is believed: with the epoch before it the leader

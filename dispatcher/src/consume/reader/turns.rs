@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bus::batch::{self, Unreadable};
+use crate::bus::batch::{Sound, Unreadable};
 use crate::gateways::Gap;
 
 use super::counts::Event;
@@ -23,7 +23,7 @@ pub struct Batch {
     /// Offset behind it, to advance to when all of it was looked at.
     pub until: i64,
     /// The batch, whole and with a right checksum; no control batch.
-    pub batch: batch::Batch,
+    pub batch: Sound,
 }
 
 impl Reader {

@@ -105,7 +105,7 @@ impl Rig {
             }
             let mut bytes = 0;
             while let Some(taken) = self.reader.take_batch() {
-                let opened = limits.open(&taken.batch).expect("a right batch");
+                let opened = limits.open_sound(&taken.batch).expect("a right batch");
                 for record in opened.map(|record| record.expect("a right record")) {
                     if record.offset >= taken.from {
                         records.push((taken.partition, record.offset));

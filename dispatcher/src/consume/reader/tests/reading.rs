@@ -442,7 +442,7 @@ fn r9_memory_is_bounded_over_asks_batches_and_the_intake() {
     assert!(rig.reader.wake_at(rig.now).is_some(), "the topic is looked at all the same");
     let mut handed = 0;
     while let Some(taken) = rig.reader.take_batch() {
-        handed += taken.batch.bytes.len();
+        handed += taken.batch.batch().bytes.len();
         rig.reader.advance(0, taken.generation, taken.until);
     }
     rig.reader.admitted(handed);
