@@ -409,12 +409,13 @@ impl Produce {
         }
     }
 
-    /// The broker takes smaller batches than we send: halve them down to one record, which then is too large itself.
+    /// The broker takes smaller batches than we send: halve them down to one record, which then is too large itself. They
+    /// grow again as they are taken.
     fn too_large(&mut self, now: Duration, index: usize) {
         let partition = &mut self.partitions[index];
         let Some(under_way) = &partition.under_way else { return };
         if under_way.entries.len() > 1 {
-            partition.batch_bytes_max = (under_way.bytes / 2).max(BATCH_HEADER_BYTES);
+            partition.fit.refused(under_way.bytes);
             partition.take_apart();
             self.pause_partition(now, index);
             return;

@@ -17,6 +17,7 @@
 pub mod act;
 pub mod batch;
 pub mod core;
+mod fit;
 mod partition;
 mod pushes;
 pub mod settings;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::act::{PushId, RequestId};
 use super::batch::{BATCH_HEADER_BYTES, Batch, Identity, Stamped, record_bytes};
+use super::fit::Fit;
 use crate::backoff::Backoff;
 use crate::bus::log::{Leader, NO_EPOCH};
 
@@ -82,8 +83,8 @@ pub(super) struct Partition {
     pub(super) not_before: Duration,
     /// Failures since a batch was last appended.
     pub(super) backoff: Backoff,
-    /// Bytes of the largest batch that its broker takes, as far as known.
-    pub(super) batch_bytes_max: usize,
+    /// The longest batch that its broker takes, as far as known.
+    pub(super) fit: Fit,
     /// Bytes of records that wait or are under way.
     pub(super) bytes: usize,
     /// What went wrong last, for whoever runs out of time.
@@ -103,7 +104,7 @@ impl Partition {
             under_way: None,
             not_before: Duration::ZERO,
             backoff: Backoff::default(),
-            batch_bytes_max,
+            fit: Fit::new(batch_bytes_max),
             bytes: 0,
             trouble: None,
         }
@@ -167,7 +168,7 @@ impl Partition {
         let (mut bytes, mut count) = (BATCH_HEADER_BYTES, 0);
         for entry in &self.queue {
             let longer = bytes.saturating_add(entry.bytes());
-            if longer > bytes_max || count > 0 && longer > self.batch_bytes_max {
+            if longer > bytes_max || count > 0 && longer > self.fit.bytes() {
                 break;
             }
             (bytes, count) = (longer, count + 1);
@@ -182,6 +183,7 @@ impl Partition {
     /// The batch under way is in the log: its sequence numbers are used.
     pub(super) fn appended(&mut self) -> Vec<Entry> {
         let Some(under_way) = self.under_way.take() else { return Vec::new() };
+        self.fit.taken(under_way.bytes);
         if let Naming::Held { identity, sequence } = &mut self.naming
             && *identity == under_way.batch.identity
         {

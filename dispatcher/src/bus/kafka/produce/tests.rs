@@ -558,6 +558,30 @@ fn batches_shrink_to_what_the_broker_takes() {
     assert!(matches!(bench.outcome(push), Err(PublishError::TooLarge { bytes_max: None, .. })));
 }
 
+/// A topic that is given more room while we run gets long batches again, without a push being refused for it.
+#[test]
+fn batches_grow_again_with_what_the_broker_takes() {
+    let mut bench = Bench::single();
+    let mut records_max = 2;
+    let mut largest = 0;
+    for round in 0..2_000 {
+        if round == 100 {
+            records_max = 8;
+            largest = 0;
+        }
+        let pushes: Vec<PushId> = (0..8).map(|_| bench.push(&"x".repeat(100))).collect();
+        while !bench.produce.is_idle() {
+            let request = bench.next_request();
+            let records = request.batches[0].1.records.len();
+            bench.reply(&request, if records > records_max { 10 } else { 0 });
+            largest = largest.max(if records > records_max { 0 } else { records });
+        }
+        assert!(pushes.iter().all(|push| bench.outcome(*push).is_ok()), "round {round}");
+        assert!(round >= 100 || largest <= 2);
+    }
+    assert!(largest > 4, "{largest}");
+}
+
 /// A duplicate is a success without an offset.
 #[test]
 fn a_duplicate_is_in_the_log() {
