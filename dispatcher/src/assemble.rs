@@ -14,10 +14,10 @@ use rand::{RngCore as _, SeedableRng as _};
 use crate::bus::Depth;
 use crate::bus::batch::Codec;
 use crate::bus::embedded::{BusLimits, EmbeddedLog, bus};
-use crate::bus::kafka::cluster::Cluster;
+use crate::bus::kafka::cluster::{Cluster, Counting};
 use crate::bus::kafka::log::KafkaLog;
 use crate::bus::kafka::produce::settings::Settings as ProducerSettings;
-use crate::bus::kafka::producer::{Driver, producer};
+use crate::bus::kafka::producer::{Driver, KafkaProducer, producer};
 use crate::bus::kafka::settings::Settings as ClientSettings;
 use crate::consume::clock::{boot_time, runtime_time};
 use crate::consume::reader::Settings as ReaderSettings;
@@ -63,6 +63,15 @@ pub struct SharedLog {
     pub interest: Arc<Interest>,
 }
 
+/// What is counted of a shared log besides what is counted of any.
+#[derive(Clone)]
+pub struct SharedCounts {
+    /// The way into it.
+    pub producer: KafkaProducer,
+    /// The connections by which it is read.
+    pub reading: Counting,
+}
+
 /// The parts of a dispatcher, to be run and served by the caller.
 pub struct Dispatcher<D> {
     /// For [`crate::ingress::http`] and [`crate::ingress::grpc`].
@@ -71,6 +80,8 @@ pub struct Dispatcher<D> {
     pub registry: Arc<dyn Registry>,
     /// What is known of the log while it is read.
     pub log_stats: Arc<LogStats>,
+    /// Of a log that is shared.
+    pub shared: Option<SharedCounts>,
     /// To be run until it ends, where the log is shared: without it nothing is written.
     pub publish: Option<Driver>,
     /// To be run until it ends.
@@ -127,7 +138,7 @@ pub fn embedded<D: Door>(settings: Settings, door: D, gateway: Arc<dyn Gateway>)
     let ingress = Ingress::new(Arc::new(producer), gateway, receipts, stats, limits, access, server_id);
     let ingress = Arc::new(ingress);
     let carry = Carry { reading: Reading::Embedded(Box::new(consume)), ingress: ingress.clone(), closed };
-    Dispatcher { ingress, registry, log_stats, publish: None, carry }
+    Dispatcher { ingress, registry, log_stats, shared: None, publish: None, carry }
 }
 
 /// A dispatcher before the gateway with this door, over a log that others have too.
@@ -148,9 +159,11 @@ pub fn kafka<D: Door>(settings: Settings, log: SharedLog, door: D, gateway: Arc<
         stats: stats.clone(),
         log_stats: log_stats.clone(),
     };
-    let reading = Reading::Kafka(Box::new(Consume::new(KafkaLog::new(log.client), door, wiring)));
+    let kafka_log = KafkaLog::new(log.client);
+    let shared = Some(SharedCounts { producer: bus.clone(), reading: kafka_log.cluster().counting() });
+    let reading = Reading::Kafka(Box::new(Consume::new(kafka_log, door, wiring)));
     let registry = Arc::new(EmbeddedRegistry::new(gateway.clone()));
     let ingress = Arc::new(Ingress::new(Arc::new(bus), gateway, receipts, stats, limits, access, server_id));
     let carry = Carry { reading, ingress: ingress.clone(), closed: std::future::pending().boxed() };
-    Dispatcher { ingress, registry, log_stats, publish: Some(publish), carry }
+    Dispatcher { ingress, registry, log_stats, shared, publish: Some(publish), carry }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use halley_service::metrics::{Collect, Exposition, Kind as MetricKind, Plain};
 
+use crate::assemble::SharedCounts;
+use crate::bus::kafka::cluster::{Counting, Counts as ClusterCounts};
 use crate::bus::kafka::producer::{KafkaProducer, PRODUCE_US};
 use crate::consume::reader::{Counts, FETCH_BOUNDS};
 use crate::consume::stats::{Consumed, DECODE_BOUNDS, LogStats};
@@ -75,6 +77,69 @@ impl Collect for ProducerMetrics {
             &PRODUCE_US,
             &counts.times.read(),
         );
+    }
+}
+
+/// What is counted of the brokers, by what they are asked for: a name for that, and who counts.
+pub struct ClusterMetrics(pub Vec<(&'static str, Counting)>);
+
+/// What became of connections and requests to brokers.
+const CLUSTER: [Plain<ClusterCounts>; 8] = [
+    (
+        "halley_kafka_connections_total",
+        MetricKind::Counter,
+        "Connections to brokers on which we were let in.",
+        |counts| counts.connected,
+    ),
+    (
+        "halley_kafka_connections_failed_total",
+        MetricKind::Counter,
+        "Attempts to connect to a broker that made no such connection.",
+        |counts| counts.unreachable,
+    ),
+    ("halley_kafka_logins_denied_total", MetricKind::Counter, "Log-ins that a broker denied.", |counts| counts.denied),
+    (
+        "halley_kafka_connections_broken_total",
+        MetricKind::Counter,
+        "Connections to brokers that ended before we ended them.",
+        |counts| counts.broken,
+    ),
+    ("halley_kafka_requests_total", MetricKind::Counter, "Requests to brokers.", |counts| counts.requests),
+    (
+        "halley_kafka_requests_refused_total",
+        MetricKind::Counter,
+        "Requests that were not sent because too many waited for the broker.",
+        |counts| counts.refused,
+    ),
+    ("halley_kafka_timeouts_total", MetricKind::Counter, "Requests that no broker answered in time.", |counts| {
+        counts.timed_out
+    }),
+    ("halley_kafka_throttled_total", MetricKind::Counter, "Answers with which a broker asked for a pause.", |counts| {
+        counts.throttled
+    }),
+];
+
+impl Collect for ClusterMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let all: Vec<_> = self.0.iter().map(|(of, counting)| (of, counting.counts())).collect();
+        for (name, kind, help, value) in CLUSTER {
+            let mut family = out.family(name, kind, help);
+            for (of, counts) in &all {
+                family.sample(&[("for", of)], value(counts));
+            }
+        }
+    }
+}
+
+/// What a gateway shows of a log that others have too; nothing without one.
+pub struct SharedMetrics(pub Option<SharedCounts>);
+
+impl Collect for SharedMetrics {
+    fn collect(&self, out: &mut Exposition) {
+        let Some(SharedCounts { producer, reading }) = &self.0 else { return };
+        ProducerMetrics(producer.clone()).collect(out);
+        let of = vec![("reading", reading.clone()), ("writing", producer.cluster().clone())];
+        ClusterMetrics(of).collect(out);
     }
 }
 

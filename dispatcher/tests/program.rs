@@ -72,6 +72,9 @@ fn without_brokers_it_lives_and_refuses() {
     assert_eq!(program.get("/goim/nodes/weighted").0, 501);
     let (status, metrics) = program.get("/metrics");
     assert!(status == 200 && metrics.contains("halley_ingress_pushes_total"), "{metrics}");
+    let failed =
+        metrics.lines().find_map(|line| line.strip_prefix("halley_kafka_connections_failed_total{for=\"writing\"} "));
+    assert!(failed.is_some_and(|failed| failed.parse::<u64>().is_ok_and(|failed| failed > 0)), "{metrics}");
     program.signal("TERM");
     assert!(program.wait_end().success());
 }

@@ -219,7 +219,8 @@ async fn g3_numbers_of_this_gateway_are_named_or_refused() {
     let dry = PushRequest { dry_run: true, ..to_room() };
     assert_eq!(client.push(dry.clone()).await.unwrap_err().code(), Code::Unimplemented);
     let own = PushRequest { scope: CountScope::Gateway.into(), ..dry.clone() };
-    assert_eq!(client.push(own).await.unwrap().into_inner().matched, Some(3));
+    let counted = client.push(own).await.unwrap().into_inner();
+    assert_eq!((counted.matched, counted.scope()), (Some(3), CountScope::Gateway));
     assert_eq!(client.push(PushRequest { scope: 7, ..dry }).await.unwrap_err().code(), Code::InvalidArgument);
     assert!(log.published.lock().unwrap().is_empty(), "a dry run touches no log");
 }

@@ -70,7 +70,8 @@ impl PushMethods for PushService {
 impl PushService {
     async fn take(&self, request: PushRequest) -> Result<Response<PushReply>, Status> {
         let PushRequest { target, op, body, dry_run, scope } = request;
-        let scope = match RequestScope::try_from(scope) {
+        let asked = scope;
+        let scope = match RequestScope::try_from(asked) {
             Ok(RequestScope::Cluster) => CountScope::Cluster,
             Ok(RequestScope::Gateway) => CountScope::Gateway,
             Err(_) => return Err(Status::invalid_argument("the scope is none that there is")),
@@ -80,10 +81,10 @@ impl PushService {
         let push = Push { target, op, body };
         let reply = if dry_run {
             let matched = self.ingress.dry_run(push, scope).await.map_err(|error| status(&error))?;
-            PushReply { id: String::new(), matched }
+            PushReply { id: String::new(), matched, scope: asked }
         } else {
             let Pushed { id, matched } = self.ingress.push_counted(push).await.map_err(|error| status(&error))?;
-            PushReply { id: id.to_string(), matched }
+            PushReply { id: id.to_string(), matched, scope: RequestScope::Cluster.into() }
         };
         Ok(Response::new(reply))
     }

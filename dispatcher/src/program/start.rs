@@ -40,7 +40,7 @@ use crate::bus::kafka::producer::{Driver, KafkaProducer, producer};
 use crate::ingress::Ingress;
 use crate::ingress::admit::Limits;
 use crate::ingress::http::HttpState;
-use crate::metrics::{IngressMetrics, ProducerMetrics};
+use crate::metrics::{ClusterMetrics, IngressMetrics, ProducerMetrics};
 
 /// Between two looks at whether the topic is known.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -76,6 +76,7 @@ pub(super) fn start(
         .with(Process::starts(env!("CARGO_PKG_VERSION")))
         .with(IngressMetrics(ingress.clone()))
         .with(ProducerMetrics(producer.clone()))
+        .with(ClusterMetrics(vec![("writing", producer.cluster().clone())]))
         .with(servers.clone())
         .with(LogMetrics)
         .with(reloads.clone());

@@ -220,6 +220,8 @@ async fn a_broker_that_never_answers_is_left() {
     }
     let connections: Vec<usize> = broker.asked(Api::InitProducerId).iter().map(|(number, _)| *number).collect();
     assert!(connections.len() == 2 && connections[0] != connections[1], "{connections:?}");
+    let counts = cluster.counting().counts();
+    assert_eq!((counts.requests, counts.timed_out, counts.throttled, counts.denied), (3, 2, 0, 0));
 }
 
 /// Whoever asks without pause while a broker breaks every connection does not make it a hot loop: pauses grow.

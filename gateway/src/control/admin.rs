@@ -6,11 +6,14 @@
 //! | route | for whom | answer |
 //! |---|---|---|
 //! | `GET /v1/connections?key=\|mid=\|room=[&limit=]` | admin | who is connected, and how |
-//! | `DELETE /v1/connections?key=\|mid=\|room=` | admin | `{"closed": n}` |
+//! | `DELETE /v1/connections?key=\|mid=\|room=` | admin | `{"closed": n, "scope": "gateway"}` |
 //! | `GET /v1/trace?key=\|mid=` | read | one JSON object a line, or Server-Sent Events if `Accept` names them |
 //! | `GET /metrics` | read | Prometheus text |
 //! | `GET /healthz` | everybody | 200 `ok` while every thread answers, else 503 `stuck`, at most 1 s old |
 //! | `GET /readyz` | everybody | 200 `serving` while the gateway wants traffic, else 503 with one word |
+//!
+//! Another gateway with the same log knows other connections, so each of the first three answers says whose it speaks
+//! of: as `"scope": "gateway"`, the trace as the header `halley-scope`.
 //!
 //! Errors are `{"error": {"code": …, "message": …}}`: a code for programs, a sentence for people.
 
@@ -20,7 +23,7 @@ use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -38,13 +41,16 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::access::{ADMIN, OBSERVE};
-use super::describe::{Directory, Failure, SHOWN_DEFAULT, SHOWN_MAX, Whose};
+use super::describe::{Directory, Failure, SCOPE, SHOWN_DEFAULT, SHOWN_MAX, Whose};
 use super::handle::{ControlError, ControlHandle};
 use super::trace_stream::{self, Form, TRACES_MAX};
 use crate::feed::intake::{Intake, NoAnswer, Select};
 use halley_service::health::Health;
 use halley_service::lifecycle::Lifecycle;
 use halley_service::observe;
+
+/// Of an answer that has no place for a scope among its lines.
+const SCOPE_HEADER: HeaderName = HeaderName::from_static("halley-scope");
 
 /// What the routes work with.
 #[derive(Debug)]
@@ -278,7 +284,7 @@ async fn close(
     match admin.directory.close(whose.clone()).await {
         Ok(closed) => {
             tracing::info!(%whose, closed, %role, %peer, "an operator closed connections");
-            Ok(axum::Json(json!({ "closed": closed })).into_response())
+            Ok(axum::Json(json!({ "closed": closed, "scope": SCOPE })).into_response())
         }
         Err((closed, failure)) => {
             tracing::warn!(%whose, closed, %role, %peer, "an operator closed connections, perhaps not all");
@@ -310,5 +316,6 @@ async fn trace(
     let lines = trace_stream::begin(admin.directory.clone(), admin.lifecycle.clone(), select, form, permit);
     let lines = lines.await.map_err(|why| Refusal::from(Failure::from(why)))?;
     let body = Body::from_stream(ReceiverStream::new(lines).map(Ok::<_, std::convert::Infallible>));
-    Ok(([(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store")], body).into_response())
+    let headers = [(CONTENT_TYPE, form.content_type()), (CACHE_CONTROL, "no-store"), (SCOPE_HEADER, SCOPE)];
+    Ok((headers, body).into_response())
 }

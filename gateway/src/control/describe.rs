@@ -17,6 +17,8 @@ use crate::mesh::msg::{ConnInfo, ConnRef, ControlToShard};
 pub const SHOWN_DEFAULT: u32 = 100;
 /// Connections shown at most.
 pub const SHOWN_MAX: u32 = 1_000;
+/// What is looked at: the connections of this gateway, whoever else reads the log.
+pub const SCOPE: &str = "gateway";
 /// How long closing a room's members waits for a shard that is behind, in all, in milliseconds.
 const CLOSE_WAIT_MS_MAX: u64 = 10_000;
 
@@ -77,6 +79,8 @@ pub struct Shown {
 pub struct Listing {
     /// Connections that were found, shown or not.
     pub total: u64,
+    /// Among whose: [`SCOPE`].
+    pub scope: &'static str,
     /// Up to `limit` of them. One that ended meanwhile is left out.
     pub connections: Vec<Shown>,
 }
@@ -143,7 +147,7 @@ impl Directory {
         for result in described.await {
             connections.extend(result?);
         }
-        Ok(Listing { total, connections })
+        Ok(Listing { total, scope: SCOPE, connections })
     }
 
     /// The number of a room's members, and up to `limit` of them.

@@ -195,6 +195,7 @@ impl Shared {
             .with(metrics::control::Control(Arc::clone(&self.control_stats)))
             .with(self.dispatcher.metrics())
             .with(self.dispatcher.log_metrics())
+            .with(self.dispatcher.shared_metrics())
             .with(bound.servers.clone())
             .with(metrics::certificates::Certificates(bound.tls.clone()))
             .with(LogMetrics)

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use halley_dispatcher::assemble::{self, Dispatcher};
+use halley_dispatcher::assemble::{self, Dispatcher, SharedCounts};
 use halley_dispatcher::bus::kafka;
 use halley_dispatcher::bus::kafka::producer::Driver;
 use halley_dispatcher::consume::Why;
@@ -26,7 +26,7 @@ use halley_dispatcher::consume::share::Gateways;
 use halley_dispatcher::consume::stats::{LogStats, Status};
 use halley_dispatcher::ingress::Ingress;
 use halley_dispatcher::ingress::http::HttpState;
-use halley_dispatcher::metrics::{IngressMetrics, LogMetrics};
+use halley_dispatcher::metrics::{IngressMetrics, LogMetrics, SharedMetrics};
 use halley_protocol::push::interest::Interest;
 use halley_service::access::rules::AccessRules;
 use halley_service::metrics::Collect;
@@ -84,6 +84,7 @@ pub struct Standalone {
 pub struct StandaloneHandle {
     ingress: Arc<Ingress>,
     log_stats: Arc<LogStats>,
+    shared_counts: Option<SharedCounts>,
     state: Arc<HttpState>,
     bound: Bound,
     live: Live,
@@ -123,8 +124,15 @@ impl Standalone {
     /// For those who stop it, change its settings or show its counters.
     pub fn handle(&self) -> StandaloneHandle {
         let (ingress, state) = (self.dispatcher.ingress.clone(), self.state.clone());
-        let log_stats = self.dispatcher.log_stats.clone();
-        StandaloneHandle { ingress, log_stats, state, bound: self.bound.clone(), live: self.live.clone() }
+        let (log_stats, shared_counts) = (self.dispatcher.log_stats.clone(), self.dispatcher.shared.clone());
+        StandaloneHandle {
+            ingress,
+            log_stats,
+            shared_counts,
+            state,
+            bound: self.bound.clone(),
+            live: self.live.clone(),
+        }
     }
 
     /// Its HTTP routes and the admin ones, as far as they are wanted.
@@ -190,5 +198,10 @@ impl StandaloneHandle {
     /// What `/metrics` shows of its log.
     pub fn log_metrics(&self) -> impl Collect + use<> {
         LogMetrics(self.log_stats.clone())
+    }
+
+    /// What `/metrics` shows of brokers, where the log is theirs.
+    pub fn shared_metrics(&self) -> impl Collect + use<> {
+        SharedMetrics(self.shared_counts.clone())
     }
 }

@@ -121,7 +121,7 @@ async fn connections_are_shown_by_key_user_and_room() {
     let gateway = gateway();
     let (status, mut found) = gateway.json("GET", "/v1/connections?key=b").await;
     let since = found["connections"][0]["since"].take();
-    let expected = json!({ "total": 1, "connections": [{
+    let expected = json!({ "total": 1, "scope": "gateway", "connections": [{
         "connection": "1-2-1", "shard": 1, "key": "b", "mid": 7, "room": "live://1", "peer": "192.0.2.7:4000",
         "transport": "websocket", "state": "online", "since": null, "age_seconds": 3600, "heartbeat_age_seconds": 12,
         "accepts": [1000, 1001], "queued_bytes": 5, "drops": 2,
@@ -142,7 +142,7 @@ async fn connections_are_closed_by_key_user_and_room() {
     let mut gateway = gateway();
     for (query, closed) in [("key=a", 1), ("mid=7", 2), ("mid=8", 0), ("room=live://1", 2), ("room=x", 0)] {
         let answer = gateway.json("DELETE", &format!("/v1/connections?{query}")).await;
-        assert_eq!(answer, (200, json!({ "closed": closed })), "{query}");
+        assert_eq!(answer, (200, json!({ "closed": closed, "scope": "gateway" })), "{query}");
     }
     for _ in 0..2 {
         let message = within(gateway.shards.recv()).await.expect("a close");

@@ -32,7 +32,7 @@ fn connections_are_shown() {
     assert_eq!(list("mid=7")["total"], 2);
     assert_eq!(list("room=live://1")["total"], 2);
     assert_eq!(list("room=live://1&limit=1")["connections"].as_array().map(Vec::len), Some(1));
-    assert_eq!(list("key=nobody"), json!({ "total": 0, "connections": [] }));
+    assert_eq!(list("key=nobody"), json!({ "total": 0, "scope": "gateway", "connections": [] }));
     for (query, word) in [("", "exactly one"), ("key=a&mid=1", "exactly one"), ("mid=x", "mid"), ("kee=a", "kee")] {
         let response = gateway.get(&format!("/v1/connections?{query}"));
         assert_eq!(response.status, 400, "{query}");
@@ -49,16 +49,16 @@ fn an_operator_can_close_connections() {
     let mut clients: Vec<Client> =
         (0..4).map(|n| Transport::BOTH[n % 2].login(&gateway, 7, &format!("k{n}"), "live://1", &[])).collect();
     let mut other = Transport::Tcp.login(&gateway, 8, "other", "live://2", &[]);
-    assert_eq!(delete("key=k0"), json!({ "closed": 1 }));
+    assert_eq!(delete("key=k0"), json!({ "closed": 1, "scope": "gateway" }));
     clients[0].expect_close(4006);
-    assert_eq!(delete("room=live://1"), json!({ "closed": 3 }));
+    assert_eq!(delete("room=live://1"), json!({ "closed": 3, "scope": "gateway" }));
     for client in &mut clients[1..] {
         client.expect_close(4006);
     }
     gateway.wait_closes("closed_by_operator", 4);
-    assert_eq!(delete("mid=7"), json!({ "closed": 0 }));
+    assert_eq!(delete("mid=7"), json!({ "closed": 0, "scope": "gateway" }));
     assert_eq!(other.heartbeat(), 1);
-    assert_eq!(delete("mid=8"), json!({ "closed": 1 }));
+    assert_eq!(delete("mid=8"), json!({ "closed": 1, "scope": "gateway" }));
     assert_eq!(other.wait_end(), End::Socket);
 }
 

@@ -47,6 +47,14 @@ fn clients_wait_outside_until_the_log_is_read() {
     });
     assert!(said.starts_with("starting\n"), "{said}");
     assert_eq!(http::request(http, "GET", "/healthz", &[], b"").status, 200, "every thread lives");
+    let metrics = http::request(http, "GET", "/metrics", &[], b"").text().to_owned();
+    for of in ["reading", "writing"] {
+        let name = format!("halley_kafka_connections_failed_total{{for=\"{of}\"}} ");
+        let failed =
+            metrics.lines().find_map(|line| line.strip_prefix(&name)).and_then(|text| text.parse::<u64>().ok());
+        assert!(failed.is_some_and(|failed| failed > 0), "attempts for {of} are counted: {metrics}");
+    }
+    assert!(metrics.contains("halley_produce_records_total 0"), "{metrics}");
     let refused = TcpStream::connect(clients).expect_err("nobody listens");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     assert_eq!(TcpListener::bind(clients).expect_err("it is taken").kind(), ErrorKind::AddrInUse);

@@ -34,6 +34,17 @@ pub enum Class {
     Rest,
 }
 
+/// Shows what a cluster counts, and keeps none of its connections.
+#[derive(Clone, Debug)]
+pub struct Counting(Arc<Mutex<View>>);
+
+impl Counting {
+    /// As [`Cluster::counts`].
+    pub fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts
+    }
+}
+
 /// A Kafka cluster. Clones are the same one; connections end with the last.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -104,9 +115,13 @@ impl Cluster {
                 Err(RequestError::unsent(ErrorKind::Busy, text))
             }
         };
-        if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Busy) {
-            self.view().counts.refused += 1;
+        let counts = &mut self.view().counts;
+        match &answer {
+            Ok(answer) => counts.throttled += u64::from(!answer.throttle().is_zero()),
+            Err(error) if error.kind == ErrorKind::Busy => counts.refused += 1,
+            Err(error) => counts.timed_out += u64::from(error.kind == ErrorKind::TimedOut),
         }
+        counts.requests += u64::from(!answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Busy));
         answer
     }
 
@@ -133,6 +148,11 @@ impl Cluster {
     /// What became of connections and requests.
     pub fn counts(&self) -> Counts {
         self.view().counts
+    }
+
+    /// For those who show them.
+    pub fn counting(&self) -> Counting {
+        Counting(Arc::clone(&self.shared.view))
     }
 
     /// How people are told of a broker: with its address.

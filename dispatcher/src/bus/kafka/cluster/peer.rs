@@ -50,10 +50,18 @@ pub struct Counts {
     pub connected: u64,
     /// Attempts that made no such connection.
     pub unreachable: u64,
+    /// Of those, the ones in which a broker was reached and did not let us log in.
+    pub denied: u64,
     /// Of those that let us in, the ones that ended before we ended them.
     pub broken: u64,
+    /// Requests that were handed to a connection; its own, by which it is opened, are not among them.
+    pub requests: u64,
     /// Requests that found no place among those that wait.
     pub refused: u64,
+    /// Requests without an answer in time.
+    pub timed_out: u64,
+    /// Answers with which a broker asked for a pause.
+    pub throttled: u64,
 }
 
 /// What is known of the cluster, and how.
@@ -152,6 +160,7 @@ pub(super) async fn serve(
             let mut view = lock(&view);
             let count = if opened { &mut view.counts.broken } else { &mut view.counts.unreachable };
             *count += 1;
+            view.counts.denied += u64::from(!opened && closed.kind == ErrorKind::Denied);
         }
         if began.elapsed() >= LIVED {
             backoff.reset();

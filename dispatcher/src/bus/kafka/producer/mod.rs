@@ -14,7 +14,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Counting};
 use super::produce::core::Produce;
 use super::produce::settings::Settings;
 use crate::bus::batch::Codec;
@@ -32,6 +32,7 @@ const SUBMISSIONS_MAX: usize = 1024;
 pub struct KafkaProducer {
     shared: Arc<Shared>,
     submissions: mpsc::Sender<Submission>,
+    cluster: Counting,
 }
 
 /// A producer, and the task that has to run for it to do anything. The task ends after [`Producer::close`], or with the
@@ -40,14 +41,20 @@ pub fn producer(settings: Settings, codec: Codec, cluster: Cluster) -> (KafkaPro
     let shared = Shared::new();
     let (submissions, handed_over) = mpsc::channel(SUBMISSIONS_MAX);
     let produce = Produce::new(settings, SmallRng::from_os_rng());
+    let counting = cluster.counting();
     let driver = Driver::new(Arc::clone(&shared), handed_over, produce, codec, cluster);
-    (KafkaProducer { shared, submissions }, driver)
+    (KafkaProducer { shared, submissions, cluster: counting }, driver)
 }
 
 impl KafkaProducer {
     /// What was done, since start.
     pub fn counts(&self) -> &ProduceCounts {
         &self.shared.counts
+    }
+
+    /// What became of its connections and requests.
+    pub fn cluster(&self) -> &Counting {
+        &self.cluster
     }
 
     /// Why the topic is not known yet, or was not found when it was last asked for; says what to do.
