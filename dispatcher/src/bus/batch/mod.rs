@@ -1,9 +1,8 @@
 //! Record batches, Kafka's message format 2, in which every log of ours carries its records. Owns their bytes: finding
-//! batches in what a log answers ([`header`]), their checksums ([`sound`]), reading their records ([`reader`]), making them ([`writer`]),
-//! compression ([`codec`], `inflate`, `deflate`) and why one cannot be read ([`unreadable`]). Asks nobody and waits for
-//! nothing. Never allocates by what a batch says of itself: only by the bytes that are there, and within the caller's
-//! bound. Next:
-//! [`crate::consume`] on the way out, the producers of [`crate::bus`] on the way in.
+//! batches in what a log answers ([`header`]), their checksums ([`sound`]), reading their records ([`reader`]), making
+//! them ([`writer`]), compression ([`codec`], `inflate`, `deflate`) and why one cannot be read ([`unreadable`]). Asks
+//! nobody and waits for nothing. Never allocates by what a batch says of itself: only by the bytes that are there, and
+//! within the caller's bound. Next: [`crate::consume`] on the way out, the producers of [`crate::bus`] on the way in.
 //!
 //! A batch is a header of 61 bytes, then records, compressed as a whole. Lengths and deltas in records are zigzag
 //! varints.

@@ -409,8 +409,8 @@ impl Produce {
         }
     }
 
-    /// The broker takes smaller batches than we send: halve them down to one record, which then is too large itself. They
-    /// grow again as they are taken.
+    /// The broker takes smaller batches than we send: halve them down to one record, which then is too large itself.
+    /// They grow again as they are taken.
     fn too_large(&mut self, now: Duration, index: usize) {
         let partition = &mut self.partitions[index];
         let Some(under_way) = &partition.under_way else { return };
