@@ -248,7 +248,7 @@ async fn j14_the_end_is_bounded_and_reports_what_was_not_delivered() {
     }
     stand.ingress.stop();
     let (ended, left) = stand.consumer.await.unwrap();
-    assert_eq!((ended, left.records), (Ended { undelivered: 3, why: Why::Told }, 3));
+    assert_eq!((ended, left.records), (Ended { undelivered: 3, why: Why::OutOfTime }, 3));
 }
 
 /// A gateway that goes away ends the consumer; from then on pushes are refused, not swallowed.

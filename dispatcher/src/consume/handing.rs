@@ -28,8 +28,11 @@ pub const HANDOVER_BYTES_MAX: usize = 1024 * 1024;
 /// Why reading ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// As told.
+    /// As told: a drain has reached its end.
     Told,
+    /// The time for a drain is over. What was read by then is counted; a partition that nobody answers for may hold
+    /// more.
+    OutOfTime,
     /// The gateway is gone.
     GatewayGone,
     /// There was no position of every partition within [`Settings::start_timeout`]; says what is missing.
@@ -101,7 +104,11 @@ impl Handing {
             warn!("this gateway opens without its place in the log, as start_without allows: {missing}");
             self.reader.start_without();
         }
-        self.ends_by.is_some_and(|by| now >= by || self.reader.is_drained()).then_some(Why::Told)
+        let ends_by = self.ends_by?;
+        match self.reader.is_drained() {
+            true => Some(Why::Told),
+            false => (now >= ends_by).then_some(Why::OutOfTime),
+        }
     }
 
     /// Read on to where the log ends now, until `by` at the latest. Whoever fills it has stopped.

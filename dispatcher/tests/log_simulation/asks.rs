@@ -30,6 +30,9 @@ pub struct Asked {
     is_parked: bool,
 }
 
+/// What a broker answers to a read, by partition.
+type Slices = Vec<(i32, Result<Slice, Refusal>)>;
+
 /// What a driver may be asked at one time, checked for each gateway.
 #[derive(Default)]
 pub struct Line {
@@ -38,6 +41,8 @@ pub struct Line {
     edges: BTreeMap<Source, usize>,
     /// Nothing may be read from a source before.
     pub muted: BTreeMap<Source, Duration>,
+    /// Earlier answers, for who takes them against the rule.
+    pub kept: BTreeMap<Source, Slices>,
     /// Answers that brought nothing, by the second.
     vain: BTreeMap<u64, usize>,
 }
@@ -154,13 +159,7 @@ impl World {
         of.iter().map(|of| (of.partition, self.cluster.edge(source, edge, *of))).collect()
     }
 
-    fn slices(
-        &mut self,
-        source: Source,
-        topic: TopicId,
-        from: &[ReadFrom],
-        bytes_max: u32,
-    ) -> Vec<(i32, Result<Slice, Refusal>)> {
+    fn slices(&mut self, source: Source, topic: TopicId, from: &[ReadFrom], bytes_max: u32) -> Slices {
         let mut room = usize::try_from(bytes_max).expect("64 bits");
         let mut is_first = true;
         let mut slices = Vec::new();

@@ -1,13 +1,19 @@
 //! A record batch as a broker keeps it, with what a broker reads of it. Owns its own small reader and writer of Kafka's
-//! message format 2, so that the shipped ones are held against another hand; knows no codec. Kept by a replica.
+//! message format 2, so that the shipped ones are held against another hand. Kept by a replica.
+
+use std::io::Read as _;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::GzDecoder;
 use halley_protocol::push::PushRecord;
+use lz4_flex::frame::FrameDecoder;
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
+const GZIP: i16 = 1;
+const LZ4: i16 = 3;
 /// A codec that nobody knows.
 const UNKNOWN_CODEC: i16 = 7;
 
@@ -96,8 +102,19 @@ impl Batch {
         let count = usize::try_from(int(57)?).ok()?;
         let base = long(0)?;
         let is_control = attributes & CONTROL != 0;
+        let records = bytes.slice(HEADER_BYTES..);
+        let mut inflated = Vec::new();
         let pushes = match attributes & 7 {
-            0 if !is_control => pushes(base, count, bytes)?,
+            _ if is_control => Vec::new(),
+            0 => pushes(base, count, &records)?,
+            GZIP => {
+                GzDecoder::new(&records[..]).read_to_end(&mut inflated).ok()?;
+                pushes(base, count, &inflated.into())?
+            }
+            LZ4 => {
+                FrameDecoder::new(&records[..]).read_to_end(&mut inflated).ok()?;
+                pushes(base, count, &inflated.into())?
+            }
             _ => Vec::new(),
         };
         Some(Batch {
@@ -179,7 +196,7 @@ impl Batch {
 
 fn pushes(base: i64, count: usize, bytes: &Bytes) -> Option<Vec<(i64, u64)>> {
     let mut found = Vec::new();
-    let mut rest = HEADER_BYTES;
+    let mut rest = 0;
     for _ in 0..count {
         let length = usize::try_from(read_varint(bytes, &mut rest)?).ok()?;
         let end = rest + length;

@@ -10,6 +10,10 @@ use crate::cluster::{Stubborn, index, number};
 use crate::network::Weather;
 use crate::world::{Event, World};
 
+/// Of a value that is no push, and how often it comes at once.
+const FLOOD_BYTES: usize = 12_000;
+const FLOOD_BATCHES: usize = 15;
+
 impl World {
     fn some_broker(&mut self) -> i32 {
         let brokers = self.cluster.brokers.len();
@@ -89,6 +93,7 @@ impl World {
                 let gateway = self.chance.below(self.gateways.len());
                 self.drain(gateway);
             }
+            98..99 => self.flood(partition),
             _ => {}
         }
     }
@@ -201,6 +206,15 @@ impl World {
             _ => Batch::written(Head::unknown_codec(2), &[record(0, junk("x"))]),
         };
         self.cluster.append(partition, batch);
+    }
+
+    /// Somebody else writes much more than a reader may hold.
+    fn flood(&mut self, partition: i32) {
+        let value = Bytes::from(vec![b'n'; FLOOD_BYTES]);
+        let batch = Batch::written(Head::plain(0), &[(0, Bytes::new(), value)]);
+        for _ in 0..FLOOD_BATCHES {
+            self.cluster.append(partition, batch.clone());
+        }
     }
 
     /// Some pushes at once, and the next ones later.

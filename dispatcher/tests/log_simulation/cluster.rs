@@ -312,6 +312,13 @@ impl Cluster {
         self.replica(leader, partition).filter(|replica| replica.epoch == epoch && replica.lead().is_some())
     }
 
+    /// Whether nobody who answers takes himself for the leader of a partition that another leads by now.
+    pub fn has_no_zombie(&self, partition: i32) -> bool {
+        let epoch = self.truth.partitions.get(index(partition)).map(|led| led.epoch);
+        let copies = self.brokers.iter().filter(|broker| broker.is_up).filter_map(|it| it.replicas.get(&partition));
+        copies.filter(|copy| copy.lead().is_some()).all(|copy| Some(copy.epoch) == epoch)
+    }
+
     /// Somebody else's batch.
     pub fn append(&mut self, partition: i32, batch: Batch) -> bool {
         let Some(replica) = self.leading(partition) else { return false };

@@ -17,12 +17,16 @@ pub enum Fault {
     NewIdOnRetry,
     /// P4: a push of which a part was refused is refused.
     PartDecides,
+    /// P3: a broker that forgot the producer is taken for one that never appended.
+    ForgottenIsRefused,
     /// The leader's word is enough for an answer.
     LeaderAlone,
     /// R1: what is read moves the position though the intake has no place for it.
     MovedWithoutPlace,
     /// R1: a handover counts as done when it is admitted.
     DoneWhenAdmitted,
+    /// R2: what was answered before is taken for the answer to what is asked now.
+    LateAnswerCounts,
     /// R3: the epoch of a position is never told.
     EpochNotTold,
     /// R3: a position that somebody finds out of range is given up for what they have.
@@ -35,8 +39,12 @@ pub enum Fault {
     GapIsSilent,
     /// R5: the next offset is reckoned from the number of records.
     OffsetsAreCounted,
+    /// R6: what stays damaged is never gone past.
+    PoisonStops,
     /// R7: a topic of the same name is taken for the same topic.
     SameName,
+    /// R9: nothing bounds what is held.
+    MemoryIsNotBounded,
     /// R10: the early filter counts down before the entry is gone.
     LoweredFirst,
     /// R10: the early filter counts up after the client was told.
@@ -51,26 +59,32 @@ pub enum Fault {
     ShedsHalf,
     /// S4: who logs in after a gap is shed too.
     ShedsNewcomers,
+    /// S5: reading ends when it is told to drain.
+    DrainsNothing,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 23] = [
+    pub const ALL: [Fault; 28] = [
         Fault::NotLeaderIsRefused,
         Fault::SilenceIsRefused,
         Fault::LastAnswerDecides,
         Fault::IdIsKept,
         Fault::NewIdOnRetry,
         Fault::PartDecides,
+        Fault::ForgottenIsRefused,
         Fault::LeaderAlone,
         Fault::MovedWithoutPlace,
         Fault::DoneWhenAdmitted,
+        Fault::LateAnswerCounts,
         Fault::EpochNotTold,
         Fault::OutOfRangeIsGap,
         Fault::HighWatermarkIsEnd,
         Fault::CutIsIgnored,
         Fault::GapIsSilent,
         Fault::OffsetsAreCounted,
+        Fault::PoisonStops,
         Fault::SameName,
+        Fault::MemoryIsNotBounded,
         Fault::LoweredFirst,
         Fault::RaisedLate,
         Fault::ThrottleIsIgnored,
@@ -78,5 +92,6 @@ impl Fault {
         Fault::BeginsAtLogEnd,
         Fault::ShedsHalf,
         Fault::ShedsNewcomers,
+        Fault::DrainsNothing,
     ];
 }

@@ -1,11 +1,13 @@
 //! How questions and answers are twisted where a rule is left out ([`crate::faults`]). Owns the lies about what brokers
 //! say; without a fault everything goes through as it is.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use halley_dispatcher::bus::batch::header::set_checksum;
 use halley_dispatcher::bus::log::{Answer, Ask, Edge, NO_EPOCH, Place, ReadFrom, Refusal, Slice, Source, TopicId};
 
-use crate::batch::HEADER_BYTES;
+use crate::batch::{Batch, HEADER_BYTES, Health};
 use crate::faults::Fault;
 use crate::world::World;
 
@@ -36,9 +38,17 @@ impl World {
                     }
                 }
             }
+            (Answer::Read { slices, .. }, _) if self.lacks(Fault::LateAnswerCounts) => {
+                let kept = &mut self.gateways[self.asks[question].gateway].line.kept;
+                match self.chance.below(10) {
+                    0 => drop(kept.insert(source, slices.clone())),
+                    1 => *slices = kept.remove(&source).unwrap_or_else(|| slices.clone()),
+                    _ => {}
+                }
+            }
             (Answer::Read { throttle, slices }, Ask::Read { from, .. }) => {
                 if self.lacks(Fault::ThrottleIsIgnored) {
-                    *throttle = std::time::Duration::ZERO;
+                    *throttle = Duration::ZERO;
                 }
                 for (partition, slice) in slices {
                     if let Some(from) = from.iter().find(|from| from.partition == *partition) {
@@ -54,7 +64,16 @@ impl World {
     fn twist_slice(&mut self, source: Source, from: ReadFrom, slice: &mut Result<Slice, Refusal>) {
         let epoch = from.place.epoch;
         let there = self.cluster.replica(source, from.partition).map_or(0, |replica| replica.high_watermark);
+        let is_poison = |batch: &Batch| batch.next() > from.place.offset && batch.health == Health::Unreadable;
         match slice {
+            Ok(_) if self.lacks(Fault::PoisonStops) => {
+                let replica = self.cluster.replica(source, from.partition);
+                let first =
+                    replica.and_then(|it| it.batches().iter().find(|it| it.next() > from.place.offset).cloned());
+                if first.is_some_and(|batch| is_poison(&batch)) {
+                    *slice = Err(Refusal::Corrupt);
+                }
+            }
             Err(Refusal::OutOfRange) if self.lacks(Fault::OutOfRangeIsGap) => {
                 *slice = Err(Refusal::Diverging { end: Place { offset: there, epoch } });
             }

@@ -111,6 +111,14 @@ impl Trace {
     }
 }
 
+impl Memory {
+    /// One more; returns which.
+    pub fn hole(&mut self, hole: Hole) -> usize {
+        self.holes.push(hole);
+        self.holes.len() - 1
+    }
+}
+
 impl Oracle {
     pub fn new(is_unclean: bool) -> Oracle {
         Oracle { sent: Vec::new(), is_unclean, left: BTreeSet::new(), trace: Trace::default() }

@@ -23,8 +23,12 @@ use crate::cluster::{index, number};
 use crate::faults::Fault;
 use crate::network::Fate;
 use crate::oracle::{Name, Sent, Told};
-use crate::replica::code;
+use crate::replica::{Replica, code};
 use crate::world::{Event, World};
+
+/// How a publishing process compresses, by its seed.
+const CODECS: [Codec; 8] =
+    [Codec::None, Codec::None, Codec::None, Codec::None, Codec::Lz4, Codec::Lz4, Codec::Lz4, Codec::Gzip];
 
 /// One publishing process.
 pub struct Producer {
@@ -40,6 +44,7 @@ pub struct Producer {
     /// By partition, for who keeps them against the rule.
     ids: BTreeMap<i32, i64>,
     sent: BTreeSet<(i32, i64, i32)>,
+    codec: Codec,
 }
 
 /// A request on its way: its batches as bytes, and the answers so far.
@@ -75,6 +80,7 @@ impl Producer {
             requests: 0,
             ids: BTreeMap::new(),
             sent: BTreeSet::new(),
+            codec: CODECS[usize::try_from(seed % 8).expect("below 8")],
         }
     }
 }
@@ -179,6 +185,7 @@ impl World {
         match outcome {
             Err(PublishError::Unknown(why))
                 if self.lacks(Fault::LastAnswerDecides) && why.contains("(error 19)")
+                    || self.lacks(Fault::ForgottenIsRefused) && why.contains("(error 59)")
                     || self.lacks(Fault::PartDecides) && why.contains("part of it") =>
             {
                 Err(PublishError::Unavailable(why))
@@ -245,8 +252,8 @@ impl World {
         let life = self.producers[producer].life;
         let fate = self.fate(request.source);
         assert!(self.queue.now <= request.write_by, "P5: nothing is sent after its time");
-        let batches =
-            request.batches.iter().map(|(partition, batch)| (*partition, batch.encoded(Codec::None))).collect();
+        let codec = self.producers[producer].codec;
+        let batches = request.batches.iter().map(|(partition, batch)| (*partition, batch.encoded(codec))).collect();
         let batches = self.resigned(producer, request, batches);
         let flight = Flight {
             producer,
@@ -354,6 +361,12 @@ impl World {
         }
         let (producer, request, is_written) = (flight.producer, flight.request, flight.fate.is_written);
         let is_written = is_written && !self.lacks(Fault::SilenceIsRefused);
+        // Who leads may have forgotten the producer when the same comes again.
+        if is_written && !self.is_calm && self.chance.in_1000(60) {
+            for partition in self.flights[id].batches.iter().map(|(partition, _)| *partition) {
+                self.cluster.leading(partition).into_iter().for_each(Replica::forget_producers);
+            }
+        }
         self.note(|| format!("producer {producer} has lost {request:?}"));
         self.producers[producer].core.lost(self.queue.now, request, is_written, &Arc::from("the connection broke"));
         self.act(producer);

@@ -16,6 +16,9 @@ use crate::oracle::Oracle;
 use crate::producers::{Flight, Producer};
 use crate::queue::Queue;
 
+/// Events of one run: several times what the longest takes.
+const STEPS_MAX: usize = 1_000_000;
+
 /// What happens.
 pub enum Event {
     /// The day brings something.
@@ -165,7 +168,7 @@ impl World {
         let partitions = chance.between(1, 4);
         let cluster = Cluster::new(3, partitions, is_unclean, &mut chance);
         let producers = (0..2).map(|_| Producer::new(0, chance.seed())).collect();
-        let gateways = (0..2).map(|_| Gateway::new(0, Duration::ZERO, &mut chance)).collect();
+        let gateways = (0..2).map(|_| Gateway::new(0, Duration::ZERO, &mut chance, fault)).collect();
         let mut world = World {
             chance,
             plan,
@@ -218,6 +221,7 @@ impl World {
             && let Some(event) = self.queue.next()
         {
             self.steps += 1;
+            assert!(self.steps < STEPS_MAX, "the run does not come to its end");
             self.happen(event);
             self.settle();
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::clients;
+use crate::pushes;
 use crate::world::{CATCHUP_MAX, TOPIC, World};
 
 /// What happens to the cluster.
@@ -22,7 +23,7 @@ pub enum Fault {
     BrokersKilled,
     /// A gateway stands still, and catches up.
     GatewayPaused,
-    /// A gateway stands still for longer than it may catch up.
+    /// A gateway stands still for longer than it may catch up: it goes to the end of the log, and says so.
     GatewayBehind,
     /// A third gateway joins, and leaves.
     GatewayJoins,
@@ -86,8 +87,11 @@ impl Fault {
             }
             Fault::LeaderKilled => leader_killed(world).await,
             Fault::BrokersKilled => brokers_killed(world).await,
-            Fault::GatewayPaused => pause(world, PAUSE).await,
-            Fault::GatewayBehind => pause(world, CATCHUP_MAX + PAUSE).await,
+            Fault::GatewayPaused => assert_eq!(pause(world, PAUSE).await, 0.0, "it caught up, and left out nothing"),
+            Fault::GatewayBehind => {
+                let gaps = pause(world, CATCHUP_MAX + PAUSE).await;
+                assert!(gaps > 0.0, "what it left out, it says");
+            }
             Fault::GatewayJoins => {
                 world.join().await;
                 tokio::time::sleep(AWAY).await;
@@ -110,11 +114,16 @@ impl Fault {
     }
 }
 
-async fn pause(world: &World, long: Duration) {
-    world.gateways[1].signal(Signal::STOP);
+/// Lets a gateway stand still for so long; how many gaps it counts for that.
+async fn pause(world: &World, long: Duration) -> f64 {
+    let gateway = &world.gateways[1];
+    let gaps = || pushes::metric(gateway.http, "halley_log_gaps_total");
+    let before = gaps().await;
+    gateway.signal(Signal::STOP);
     tokio::time::sleep(long).await;
-    world.gateways[1].signal(Signal::CONT);
+    gateway.signal(Signal::CONT);
     tokio::time::sleep(PAUSE).await;
+    gaps().await - before
 }
 
 async fn leader_killed(world: &World) {

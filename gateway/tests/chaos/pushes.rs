@@ -57,15 +57,32 @@ fn status(answer: &[u8]) -> Option<u16> {
 
 /// Whether a program serves and says that it is ready.
 pub async fn is_ready(http: SocketAddr) -> bool {
+    get(http, "/readyz").await.is_some_and(|answer| status(&answer) == Some(200))
+}
+
+/// The sum of a metric of a program over all of its labels.
+pub async fn metric(http: SocketAddr, name: &str) -> f64 {
+    let answer = get(http, "/metrics").await.expect("it serves");
+    let text = String::from_utf8_lossy(&answer);
+    let of_it = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
+    };
+    let values: Vec<f64> = text.lines().filter_map(of_it).collect();
+    assert!(!values.is_empty(), "there is no metric {name}");
+    values.iter().sum()
+}
+
+async fn get(http: SocketAddr, path: &str) -> Option<Vec<u8>> {
     let asked = async {
         let mut connection = TcpStream::connect(http).await.ok()?;
-        let request = "GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await.ok()?;
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).await.ok()?;
-        status(&answer)
+        Some(answer)
     };
-    tokio::time::timeout(Duration::from_secs(2), asked).await.is_ok_and(|status| status == Some(200))
+    tokio::time::timeout(Duration::from_secs(2), asked).await.ok().flatten()
 }
 
 /// As the login's token and a push name it.

@@ -7,6 +7,7 @@ use crate::bus::log::{Answer, AskId, Source, Trouble};
 
 use super::asks::UnderWay;
 use super::counts::FETCH_BOUNDS;
+use super::slices::Seen;
 use super::state::Reader;
 
 /// A source that wants not to be asked for longer is asked all the same.
@@ -17,6 +18,7 @@ const EMPTY_MAX: u32 = 3;
 impl Reader {
     /// A question is answered. One that nobody asked, or that was answered before, means nothing.
     pub fn answer(&mut self, now: Duration, id: AskId, answer: Answer) {
+        self.look(now);
         let Some(asked) = self.asks.end(id) else {
             self.counts.late += 1;
             return;
@@ -38,7 +40,7 @@ impl Reader {
                 let took = now.saturating_sub(at);
                 // A source answers within `wait`. If it took longer, this process may have stood still meanwhile, and
                 // the answer be as old as the question.
-                let seen = if took > wait { at } else { now };
+                let seen = Seen { at: if took > wait { at } else { now }, is_fresh: at >= self.stood_until };
                 let bytes_before = self.counts.bytes;
                 let progress = self.heard_read(now, seen, asked, slices);
                 if self.counts.bytes > bytes_before {

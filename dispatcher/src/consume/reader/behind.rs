@@ -12,6 +12,10 @@ use super::state::{EndOf, Ends, EndsFor, Reader};
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// Time between two steps.
 const SKIP_EVERY: Duration = Duration::from_secs(1);
+/// Longest time after which a reader wants to be asked again, so that it sees that its process stood still.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A longer time without a look is standing still; a shorter one may be a busy host.
+const STOOD_MIN: Duration = Duration::from_secs(3);
 
 impl Reader {
     /// Read on to the ends of now: [`Reader::is_drained`] says when everything below them is done with. Whoever fills
@@ -31,6 +35,25 @@ impl Reader {
         self.partitions.iter().zip(of).all(is_done) && self.handovers.is_empty() && !self.gaps.is_pending()
     }
 
+    /// Time goes on. A process that stood still could note no marks: what it hears of next may be as old as that.
+    pub(super) fn look(&mut self, now: Duration) {
+        let Some(since) = self.looked_at.replace(now) else { return };
+        let stood = now.saturating_sub(since);
+        if stood > STOOD_MIN {
+            self.stood_until = now;
+            for partition in &mut self.partitions {
+                partition.stood = partition.stood.saturating_add(stood);
+            }
+        }
+    }
+
+    /// Whether the partition is about to go to its end: what is read or handed over before that would hide how much
+    /// is left out, and by which luck.
+    pub(super) fn is_skipping(&self, index: usize) -> bool {
+        let skips = self.ends.as_ref().filter(|ends| ends.why != EndsFor::Drain);
+        skips.is_some_and(|ends| ends.of.get(index).is_some_and(Option::is_some))
+    }
+
     /// Begin, or end, what depends on the log's ends.
     pub(super) fn look_behind(&mut self, now: Duration) {
         if !self.started {
@@ -45,7 +68,7 @@ impl Reader {
                 }
             }
             Some(EndsFor::Drain) => self.forget_stale_ends(),
-            None if self.draining => self.want_ends(EndsFor::Drain),
+            None if self.draining && self.topic.is_some() => self.want_ends(EndsFor::Drain),
             None if now >= self.skip_not_before && self.is_too_far_behind(now) => {
                 self.want_ends(EndsFor::Skip { until: now + ENDS_WITHIN });
             }

@@ -108,6 +108,8 @@ pub(super) struct Partition {
     pub(super) heard: Duration,
     /// Since when it is not tried again to leave out what it lacks, until it is heard of.
     pub(super) skipped: Option<Duration>,
+    /// How long this process stood still since it last heard where the partition ends.
+    pub(super) stood: Duration,
     /// Why it is not read, while that is so.
     pub(super) trouble: Option<&'static str>,
 }
@@ -136,6 +138,7 @@ impl Partition {
             doubts: 0,
             heard: now,
             skipped: None,
+            stood: Duration::ZERO,
             trouble: None,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bus::log::{Ask, AskId, Edge, EdgeOf, Leader, ReadFrom, Source};
 
 use super::asks::{Asked, UnderWay};
+use super::behind::LOOK_EVERY;
 use super::partition::{Partition, Phase};
 use super::state::{EndsFor, Reader, number};
 
@@ -16,6 +17,7 @@ const READ_WAIT_MIN: Duration = Duration::from_millis(1);
 impl Reader {
     /// The next question, if one may be asked now. Call it until it has none.
     pub fn poll_ask(&mut self, now: Duration) -> Option<(AskId, Ask)> {
+        self.look(now);
         if self.stopped {
             return None;
         }
@@ -36,7 +38,7 @@ impl Reader {
         });
         let aged = self.partitions.iter().filter_map(|partition| partition.marks.since(partition.next_offset()));
         let aged = aged.map(|since| since.saturating_add(self.settings.catchup_max));
-        let step = Some(self.skip_not_before);
+        let step = [self.skip_not_before, now + LOOK_EVERY];
         topology.into_iter().chain(partitions).chain(ends).chain(aged).chain(step).filter(|at| *at > now).min()
     }
 
@@ -172,12 +174,6 @@ impl Reader {
             leader_epoch: asked.of.epoch,
             bytes_max: self.settings.partition_bytes_max.min(granted),
         })
-    }
-
-    /// Whether the partition is about to go to its end: what is read before that would be left out.
-    fn is_skipping(&self, index: usize) -> bool {
-        let skips = self.ends.as_ref().filter(|ends| ends.why != EndsFor::Drain);
-        skips.is_some_and(|ends| ends.of.get(index).is_some_and(Option::is_some))
     }
 }
 

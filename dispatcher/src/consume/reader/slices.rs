@@ -14,6 +14,15 @@ use super::memory::AnswerId;
 use super::partition::{Doubt, Phase, Piece, PieceKind};
 use super::state::{Reader, number};
 
+/// What an answer is worth as news.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    /// What it says was so at this time.
+    pub(super) at: Duration,
+    /// Asked after this process had last stood still.
+    pub(super) is_fresh: bool,
+}
+
 /// What one slice brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -24,11 +33,11 @@ enum Progress {
 }
 
 impl Reader {
-    /// A source answered a read in which it said what was there at `seen`. Returns whether it brought anything.
+    /// A source answered a read in which it said what it had `seen`. Returns whether it brought anything.
     pub(super) fn heard_read(
         &mut self,
         now: Duration,
-        seen: Duration,
+        seen: Seen,
         asked: Vec<Asked>,
         mut slices: Vec<(i32, Result<Slice, Refusal>)>,
     ) -> bool {
@@ -69,7 +78,7 @@ impl Reader {
         &mut self,
         index: usize,
         now: Duration,
-        seen: Duration,
+        seen: Seen,
         slice: Slice,
         answer: AnswerId,
         is_first: bool,
@@ -78,7 +87,8 @@ impl Reader {
         let partition = &mut self.partitions[index];
         partition.high_watermark = slice.high_watermark;
         partition.log_start = slice.log_start;
-        partition.marks.note(slice.high_watermark, seen);
+        let stood = if seen.is_fresh { std::mem::take(&mut partition.stood) } else { Duration::ZERO };
+        partition.marks.note(slice.high_watermark, seen.at.saturating_sub(stood));
         let before = partition.cursor.offset;
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
         let is_damaged = self.walk(index, slice.batches, answer);

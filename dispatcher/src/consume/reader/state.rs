@@ -78,6 +78,10 @@ pub struct Reader {
     /// Catching up reads nothing more before.
     pub(super) catchup_not_before: Duration,
     pub(super) generations: u64,
+    /// When it was last asked or told anything.
+    pub(super) looked_at: Option<Duration>,
+    /// When this process last went on after it had stood still.
+    pub(super) stood_until: Duration,
 }
 
 impl Reader {
@@ -106,6 +110,8 @@ impl Reader {
             skip_not_before: Duration::ZERO,
             catchup_not_before: Duration::ZERO,
             generations: 0,
+            looked_at: None,
+            stood_until: Duration::ZERO,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::counts::{Counts, Event};
 use super::partition::{Partition, Phase};
 use super::state::{Reader, number};
+use crate::bus::log::TopicId;
 use crate::gateways::GapReason;
 
 /// One partition, as it is shown.
@@ -29,6 +30,11 @@ impl Reader {
     /// Whether every partition has had a position: clients may connect from then on.
     pub fn is_started(&self) -> bool {
         self.started
+    }
+
+    /// The topic that is read; none before anybody named it.
+    pub fn topic(&self) -> Option<TopicId> {
+        self.topic
     }
 
     /// Begin without the positions that are missing: each of them is a gap when it comes.

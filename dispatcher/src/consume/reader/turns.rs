@@ -31,7 +31,8 @@ impl Reader {
     pub fn has_work(&self) -> bool {
         let may = self.handovers.len() < self.settings.handovers_max && self.memory.may_admit();
         let is_open = |partition: &Partition| partition.open.is_some();
-        may && (self.gaps.is_pending() || !self.turns.is_empty() || self.partitions.iter().any(is_open))
+        let has_turn = || self.turns.iter().any(|index| !self.is_skipping(*index));
+        may && (self.gaps.is_pending() || has_turn() || self.partitions.iter().any(is_open))
     }
 
     /// What must be handed over before anything else: a gap, as a handover of its own.
@@ -46,13 +47,14 @@ impl Reader {
         Some(gap)
     }
 
-    /// The next batch; none while a gap is pending. Read it to its end, or until it is not current any more, before
+    /// The next batch; none while a gap is pending, and none of a partition that is about to go to its end. Read it to its end, or until it is not current any more, before
     /// the next is taken.
     pub fn take_batch(&mut self) -> Option<Batch> {
         if self.gaps.is_pending() {
             return None;
         }
-        while let Some(index) = self.turns.pop_front() {
+        while let Some(turn) = self.turns.iter().position(|index| !self.is_skipping(*index)) {
+            let Some(index) = self.turns.remove(turn) else { break };
             let Some(partition) = self.partitions.get_mut(index) else { continue };
             let Some(piece) = partition.buffer.pop_front() else {
                 partition.queued = false;
