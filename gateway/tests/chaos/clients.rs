@@ -48,7 +48,8 @@ pub fn storm(gateways: Vec<SocketAddr>, per_second: u32) -> JoinHandle<()> {
     })
 }
 
-async fn login(gateway: SocketAddr, who: &Who) -> io::Result<TcpStream> {
+/// Logs in.
+pub async fn login(gateway: SocketAddr, who: &Who) -> io::Result<TcpStream> {
     let mut connection = TcpStream::connect(gateway).await?;
     connection.set_nodelay(true)?;
     let token = serde_json::json!({
@@ -71,7 +72,7 @@ async fn login(gateway: SocketAddr, who: &Who) -> io::Result<TcpStream> {
 }
 
 /// Reads until the connection ends.
-async fn read(mut connection: TcpStream, mut received: impl FnMut(PushId)) -> io::Result<()> {
+pub async fn read(mut connection: TcpStream, mut received: impl FnMut(PushId)) -> io::Result<()> {
     let mut bytes = Vec::new();
     loop {
         if connection.read_buf(&mut bytes).await? == 0 {

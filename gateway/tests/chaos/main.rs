@@ -8,15 +8,34 @@
 #[path = "../../../dispatcher/tests/kafka/brokers.rs"]
 mod brokers;
 mod clients;
+mod drain;
 mod faults;
 mod ledger;
 mod process;
 mod pushes;
 mod world;
 
+use std::sync::{Mutex, PoisonError};
+
 use faults::Fault;
 use ledger::Verdict;
 use world::World;
+
+/// One Kafka at a time: the machine is small.
+static KAFKA: Mutex<()> = Mutex::new(());
+
+/// Runs it alone.
+fn run(story: impl Future<Output = ()>) {
+    let _alone = KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(story);
+}
+
+/// S5: a gateway that drains refuses new pushes by name, answers those under way, and reads on for the clients that are
+/// left, each of which gets every push until it is sent away.
+#[test]
+fn s5_a_drain_reads_on_until_the_last_client_is_gone() {
+    run(drain::story());
+}
 
 /// Every fault, as often as was asked for, one after the other on one cluster.
 #[test]
@@ -26,8 +45,7 @@ fn no_fault_loses_doubles_or_reorders_a_push() {
     let is_wanted = |fault: &&Fault| wanted.is_empty() || wanted.split(',').any(|name| name == fault.name());
     let faults: Vec<Fault> = Fault::ALL.iter().filter(is_wanted).copied().collect();
     assert!(!faults.is_empty(), "HALLEY_CHAOS_FAULTS names none of {:?}", Fault::ALL.map(Fault::name));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    run(async {
         let mut world = World::start().await;
         let mut total = Verdict::default();
         eprintln!("{}", Verdict::HEAD);
