@@ -1,4 +1,4 @@
-//! How many connections the listeners of this program may have. Owns what a configuration asks for, and what the process
+//! How many connections the listeners of this program may have. Owns what a configuration asks for and what the process
 //! opens besides; what follows, and the serving itself, is [`halley_service::serve`]'s.
 
 use halley_service::access::rules::AccessRules;

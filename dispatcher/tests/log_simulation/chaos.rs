@@ -61,10 +61,7 @@ impl World {
                 self.cluster.grow(1, &mut self.chance);
             }
             85..86 if self.chance.in_1000(300) => {
-                self.note(|| "the topic is deleted".into());
-                self.cluster.delete();
-                let after = self.chance.time(1_000, 3_000_000);
-                self.queue.after(after, Event::Recreate);
+                self.delete_topic();
             }
             86..89 => {
                 self.cluster.broker(broker).stubborn = *self.chance.pick(&[
@@ -96,6 +93,13 @@ impl World {
             98..99 => self.flood(partition),
             _ => {}
         }
+    }
+
+    fn delete_topic(&mut self) {
+        self.note(|| "the topic is deleted".into());
+        self.cluster.delete();
+        let after = self.chance.time(1_000, 3_000_000);
+        self.queue.after(after, Event::Recreate);
     }
 
     fn kill(&mut self, broker: i32) {

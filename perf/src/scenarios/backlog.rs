@@ -129,7 +129,7 @@ pub(crate) fn run(gateway: &Path, options: &Options) -> Result<String> {
     Ok(format!(
         "Gateway {} with one shard and {} clients, the log in Kafka at {} ({what}), all on the same CPUs. The gateway \
          is stopped while the topic is filled with values of {} bytes, keys and users in turn, and then goes on: from \
-         there until its counters say that everything was read, and what concerns somebody here was taken by the shard. \
+         there until its counters say that all was read, and what concerns somebody here was taken by the shard. \
          The clients do not accept the op. Medians of {} rounds, and what they lie between; CPU time of the gateway's \
          threads, user and system, is a record's share.\n\n{table}",
         gateway.display(),

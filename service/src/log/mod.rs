@@ -49,7 +49,7 @@ pub fn is_level(level: &str) -> bool {
     level.split(',').all(is_known) && EnvFilter::try_new(level).is_ok()
 }
 
-/// What is wrong with this level, as `log.level` writes it, if it is none; `part` is one of the program's, as an example.
+/// What is wrong with this level, as `log.level` writes it, if it is none; `part` is one of the program's, an example.
 pub fn finding(level: &str, part: &str) -> Option<Finding> {
     let sentence = || {
         format!(

@@ -47,8 +47,8 @@ impl Reader {
         Some(gap)
     }
 
-    /// The next batch; none while a gap is pending, and none of a partition that is about to go to its end. Read it to its end, or until it is not current any more, before
-    /// the next is taken.
+    /// The next batch; none while a gap is pending, and none of a partition that is about to go to its end. Read it to
+    /// its end, or until it is not current any more, before the next is taken.
     pub fn take_batch(&mut self) -> Option<Batch> {
         if self.gaps.is_pending() {
             return None;
