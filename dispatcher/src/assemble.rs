@@ -1,6 +1,6 @@
 //! Puts a dispatcher together. Owns the wiring of its parts for a process that holds the gateway itself (standalone):
-//! ingress, embedded log, consumer, embedded registry. Starts nothing: the caller runs the consumer and serves the
-//! doors.
+//! ingress, the log, embedded or Kafka's, its reader, the registry. Starts nothing: the caller runs the reader and
+//! serves the doors.
 
 use std::sync::Arc;
 use std::time::Duration;

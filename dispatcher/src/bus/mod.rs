@@ -1,10 +1,10 @@
-//! The seam to the bus that orders pushes. Owns what a record is and what both ends promise; the embedded bus
-//! implements it here, a Kafka client can later. Knows nothing of HTTP or of gateways. Next step: [`crate::consume`].
+//! The seam to the bus that orders pushes. Owns what a record is and what a producer promises; what reading asks and
+//! hears stands in [`log`]. [`embedded`] and [`kafka`] implement both. Knows nothing of HTTP or of gateways. Next step:
+//! [`crate::consume`].
 //!
 //! Records are those of goim's topic (goim §3): a key that decides the partition and a value that
-//! [`halley_protocol::push`] reads and writes. A producer answers only when the bus holds the record. A consumer sees
-//! the records of a partition in order and says which contiguous prefix is done with; everything after it would be seen
-//! again by a later consumer.
+//! [`halley_protocol::push`] reads and writes. A producer answers only when the bus holds the record. A reader sees the
+//! records of a partition in order, from a position of its own.
 
 pub mod batch;
 pub mod embedded;

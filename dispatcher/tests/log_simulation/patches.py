@@ -1,6 +1,6 @@
 """Plants faults in a copy of the source, where the harness cannot lie, and lets the seeded runs find them.
 
-usage: python3 dispatcher/tests/log_simulation/patches.py [SEEDS]      from the root of the repository
+usage: ./test planted, or python3 dispatcher/tests/log_simulation/patches.py [SEEDS] from the root of the repository
 
 The copy lies below target/planted and is built once; in it, and only in it, the variable HALLEY_PLANTED names the fault
 that is there. Prints one line a fault; exit code 1 if one was not found within SEEDS (300) runs or does not apply.
@@ -25,8 +25,6 @@ PATCHES = [
      "_ if IS && self.started => Phase::Place { edge: Edge::End, gap: None },\n            _ if self.started => Phase::Place { edge: Edge::Start,"),
     ("R9", "nothing_is_held", READER + "memory.rs", "let room = self.bytes_max.saturating_sub(self.used());",
      "let room = if IS { usize::MAX } else { self.bytes_max.saturating_sub(self.used()) };"),
-    ("P3", "forgotten_producer_is_definite", PRODUCE + "verdict.rs", "matches!(self, Verdict::TooLarge | Verdict::Later | Verdict::Refused)",
-     "matches!(self, Verdict::TooLarge | Verdict::Later | Verdict::Refused) || IS && self == Verdict::StaleIdentity"),
     ("R6", "poison_is_read_for_ever", READER + "slices.rs", "Err(damaged) if partition.poison == Some(cursor) &&",
      "Err(damaged) if !IS && partition.poison == Some(cursor) &&"),
     ("R6", "skipped_batch_keeps_the_epoch_before", READER + "slices.rs", "Place { offset: end, epoch: NO_EPOCH }",
