@@ -259,3 +259,30 @@ impl Collect for LogMetrics {
 fn to_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use halley_service::metrics::Metrics;
+
+    use super::*;
+    use crate::bus::batch::Codec;
+    use crate::bus::kafka::cluster::Cluster;
+    use crate::bus::kafka::{producer, settings};
+
+    /// What a gateway shows beside the rest where it has Kafka, in order, without the values.
+    const GOLDEN: &str = include_str!("metrics.golden.txt");
+
+    /// Names, helps, types and labels of what is counted of Kafka are the committed ones: dashboards rely on them.
+    #[test]
+    fn names_of_kafka_are_the_committed_ones() {
+        let cluster = Cluster::new(settings::Settings::new(Vec::new()));
+        let reading = cluster.counting();
+        let (producer, _driver) = producer::producer(Default::default(), Codec::None, cluster);
+        let text = Metrics::default().with(SharedMetrics(Some(SharedCounts { producer, reading }))).text();
+        let named = |line: &str| match line.rsplit_once(' ') {
+            Some((sample, _)) if !line.starts_with('#') => format!("{sample}\n"),
+            _ => format!("{line}\n"),
+        };
+        assert_eq!(text.lines().map(named).collect::<String>(), GOLDEN);
+    }
+}

@@ -207,8 +207,12 @@ async fn hold<C>(
         tokio::select! {
             biased;
             connected = &mut attempt => return Some(connected),
-            command = commands.recv(), if held.len() < QUEUE_MAX => match command {
-                Some(command) => held.push_back(command),
+            command = commands.recv() => match command {
+                Some(command) if held.len() < QUEUE_MAX => held.push_back(command),
+                Some(command) => {
+                    let text: Arc<str> = format!("{QUEUE_MAX} requests wait for {peer} already").into();
+                    refuse(command, ErrorKind::Busy, &text);
+                }
                 None => {
                     let text: Arc<str> = format!("the connection to {peer} is given up").into();
                     held.drain(..).for_each(|command| refuse(command, ErrorKind::Broken, &text));
@@ -235,4 +239,36 @@ fn refuse(command: Command, kind: ErrorKind, text: &Arc<str>) {
 fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
     // What a panicking thread left is whole: every change is one step.
     view.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::MetadataRequest;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::bus::kafka::wire::request::Request;
+
+    /// While a connection is made no more wait for it than for one that is there; more are told at once.
+    #[tokio::test]
+    async fn what_waits_for_a_connection_is_bounded() {
+        let (sender, mut commands) = mpsc::channel(QUEUE_MAX + 3);
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let mut answers = Vec::new();
+        for _ in 0..QUEUE_MAX + 3 {
+            let (asker, answer) = oneshot::channel();
+            let request = Request::Metadata(MetadataRequest::default());
+            assert!(sender.try_send(Command { request, deadline, asker }).is_ok());
+            answers.push(answer);
+        }
+        let mut held = VecDeque::new();
+        let peer = Peer::Node(1);
+        let connected = {
+            let last = answers.pop().expect("asked");
+            let attempt = async { last.await.expect("told").map(drop).map_err(|error| (error.written, error.kind)) };
+            hold(attempt, &peer, &mut held, &mut commands).await
+        };
+        assert_eq!(connected, Some(Err((false, ErrorKind::Busy))));
+        assert_eq!((held.len(), commands.len()), (QUEUE_MAX, 0));
+    }
 }
