@@ -92,6 +92,9 @@ impl Value for Broker {
     }
 }
 
+/// Longest name of a topic (Kafka, `Topic.MAX_NAME_LENGTH`).
+const TOPIC_BYTES_MAX: usize = 249;
+
 shared_section! {
     /// The log of pushes, when several processes share it: an Apache Kafka cluster, 3.1 or newer. Without brokers
     /// pushes go over a log inside this process.
@@ -166,6 +169,14 @@ impl Kafka {
             self.topic.is_empty(),
             &["kafka.topic"],
             "kafka.topic is empty: name the topic of pushes, goim's is \"goim-push-topic\"",
+        );
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        find(
+            !self.topic.bytes().all(is_legal)
+                || self.topic.len() > TOPIC_BYTES_MAX
+                || [".", ".."].contains(&&*self.topic),
+            &["kafka.topic"],
+            "kafka.topic can be no topic of Kafka: a name has up to 249 of a-z, A-Z, 0-9, \".\", \"_\" and \"-\"",
         );
         find(
             self.tls && empty(&self.tls_ca_file),
@@ -344,11 +355,15 @@ mod tests {
     fn what_belongs_together_is_asked_for_together() {
         let none: [String; 0] = [];
         assert_eq!(findings(|_| ()), none);
+        assert_eq!(findings(|kafka| kafka.topic = "t".repeat(TOPIC_BYTES_MAX)), none);
         let one = |edit: fn(&mut Kafka), part: &str| {
             let findings = findings(edit);
             assert!(matches!(&findings[..], [only] if only.contains(part)), "{part}: {findings:?}");
         };
         one(|kafka| kafka.topic.clear(), "kafka.topic is empty");
+        one(|kafka| kafka.topic = "a b".to_owned(), "kafka.topic can be no topic of Kafka");
+        one(|kafka| kafka.topic = "..".to_owned(), "kafka.topic can be no topic of Kafka");
+        one(|kafka| kafka.topic = "t".repeat(TOPIC_BYTES_MAX + 1), "kafka.topic can be no topic of Kafka");
         one(|kafka| kafka.tls = true, "needs kafka.tls_ca_file");
         one(|kafka| kafka.tls_ca_file = "ca.pem".into(), "set kafka.tls = true");
         one(|kafka| kafka.sasl_mechanism = Sasl::ScramSha512, "give all, or none");

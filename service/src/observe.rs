@@ -4,7 +4,7 @@
 //! | route | answer |
 //! |---|---|
 //! | `GET /healthz` | 200 `ok` while every thread answers, else 503 `stuck`, at most 1 s old |
-//! | `GET /readyz` | 200 `serving` while it wants traffic, else 503 with one word, and a line of what it lacks |
+//! | `GET /readyz` | 200 `serving` while it wants traffic, else 503 with its state, and a line of what it lacks |
 //! | `GET /metrics` | Prometheus text |
 
 use std::sync::Arc;
@@ -51,7 +51,8 @@ fn readiness(phase: Phase, lack: Option<&str>) -> Response {
     let ready = phase == Phase::Serving && lack.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let lack = lack.filter(|_| phase != Phase::Draining).map(|lack| format!("{lack}\n")).unwrap_or_default();
-    (status, format!("{}\n{lack}", phase.label())).into_response()
+    let word = if phase == Phase::Serving && !ready { "not ready" } else { phase.label() };
+    (status, format!("{word}\n{lack}")).into_response()
 }
 
 /// All metrics of the program; who may ask for them is the program's affair.
@@ -87,7 +88,7 @@ mod tests {
             (status, String::from_utf8(body.to_vec()).expect("text"))
         };
         lifecycle.lack(Some("broker 3 is missing"));
-        assert_eq!(ask().await, (503, "serving\nbroker 3 is missing\n".to_owned()));
+        assert_eq!(ask().await, (503, "not ready\nbroker 3 is missing\n".to_owned()));
         lifecycle.lack(None);
         assert_eq!(ask().await, (200, "serving\n".to_owned()));
     }

@@ -33,7 +33,7 @@ Settings, of which later ones win:
 
 const STOP: &str = "\
 Take no further push, answer those that were taken, then exit: at most
-      kafka.publish_timeout and 5 s later. A second one exits at once.";
+      kafka.publish_timeout_ms and 5 s later. A second one exits at once.";
 
 const COMMANDS: &[(&str, &str)] =
     &[("check-kafka", "Say whether the cluster of the log is as it must be, tried from here; change nothing")];

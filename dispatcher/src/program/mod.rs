@@ -82,9 +82,10 @@ pub fn check_kafka(sources: &Sources) -> Result<(), Failure> {
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     match lines.iter().filter(|line| line.verdict == Verdict::Error).count() {
         0 => Ok(()),
-        errors => {
-            Err(Failure::new(Cause::Runtime, format_args!("the cluster is not as it must be in {errors} points")))
-        }
+        errors => Err(Failure::new(
+            Cause::Runtime,
+            format_args!("the cluster is not as it must be, see {errors} above marked `error`"),
+        )),
     }
 }
 

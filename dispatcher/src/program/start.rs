@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use halley_service::access::Access;
@@ -14,6 +14,7 @@ use halley_service::config::value::text::Secret;
 use halley_service::failure::Failure;
 use halley_service::health::Health;
 use halley_service::lifecycle::{Lifecycle, Phase, until_stop};
+use halley_service::log::seldom::Seldom;
 use halley_service::log::{self, Level, LogMetrics};
 use halley_service::metrics::Metrics;
 use halley_service::metrics::process::Process;
@@ -214,17 +215,16 @@ impl Control {
 
 /// Ready is who can take a push: when the brokers have told of the topic.
 async fn watch_topic(producer: &KafkaProducer, lifecycle: &Lifecycle) {
-    let mut lacked = None;
+    let mut lacked = Seldom::default();
     loop {
         let unknown = || producer.partition_of(b"").is_err().then(|| "the topic was not found yet".into());
         let lack: Option<Arc<str>> = producer.trouble().or_else(unknown);
         match &lack {
-            Some(why) if lacked != lack => tracing::warn!(%why, "pushes are refused"),
-            None if lacked.is_some() => tracing::info!("the topic is known: pushes are taken"),
+            Some(why) if lacked.is_news(why, Instant::now()) => tracing::warn!(%why, "not ready for pushes"),
+            None if lacked.ends() => tracing::info!("the topic takes pushes: ready"),
             _ => {}
         }
         lifecycle.lack(lack.as_deref());
-        lacked = lack;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use halley_dispatcher::bus::kafka::producer::Driver;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use halley_service::failure::{Cause, Failure};
+use halley_service::log::seldom::Seldom;
 use halley_service::serve::grpc::Grpc;
 use halley_service::serve::servers::{AdminListener, Servers};
 use halley_service::signals::Wishes;
@@ -164,13 +165,13 @@ impl Dispatch {
 /// Say what of the log is missing, whenever that changes, and let clients in when it has been read first.
 async fn follow(mut status: watch::Receiver<Status>, lifecycle: Lifecycle, opening: Opening) {
     let mut opening = Some(opening);
+    let mut lacked = Seldom::default();
     loop {
         let Status { is_started, not_ready } = status.borrow_and_update().clone();
-        if lifecycle.lacks().as_deref() != not_ready.as_deref() {
-            match &not_ready {
-                Some(missing) => tracing::warn!(missing, "this gateway is not ready"),
-                None => tracing::info!("the log is read: this gateway is ready"),
-            }
+        match &not_ready {
+            Some(missing) if lacked.is_news(missing, Instant::now()) => tracing::warn!(missing, "not ready"),
+            None if lacked.ends() => tracing::info!("the log is read: ready"),
+            _ => {}
         }
         lifecycle.lack(not_ready.as_deref());
         if let Some(opening) = opening.take_if(|_| is_started) {

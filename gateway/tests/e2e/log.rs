@@ -89,7 +89,7 @@ fn a_gateway_may_open_without_its_log() {
     let readiness = gateway.get("/readyz");
     assert_eq!(readiness.status, 503);
     let said = readiness.text().to_owned();
-    assert!(said.starts_with("serving\n") && said.contains(&broker.to_string()), "{said}");
+    assert!(said.starts_with("not ready\n") && said.contains(&broker.to_string()), "{said}");
     assert!(gateway.log().contains(&format!("kafka at {broker}, topic goim-push-topic")), "{}", gateway.log());
     gateway.signal(Signal::TERM);
     for client in &mut clients {

@@ -3,6 +3,7 @@
 //! tells. `lines` makes their form.
 
 mod lines;
+pub mod seldom;
 
 use std::collections::HashMap;
 use std::io::IsTerminal;

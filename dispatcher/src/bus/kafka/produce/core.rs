@@ -20,6 +20,8 @@ use crate::bus::{Depth, NO_OFFSET, Position, PublishError, Record};
 
 /// News of a newer leader ends a batch's pause this many times; after that it waits like everything that fails.
 const HURRIES_MAX: u32 = 3;
+/// Records that wait for so long, while attempts fail, are more than a leader that changes.
+const STUCK_MIN: Duration = Duration::from_secs(5);
 
 /// What was done, since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -471,8 +473,23 @@ impl Produce {
         }
     }
 
+    /// What keeps records waiting for longer than [`STUCK_MIN`], of the first partition where something does.
+    pub fn stuck(&self, now: Duration) -> Option<Arc<str>> {
+        let is_long = |since: Duration| now.saturating_sub(since) >= STUCK_MIN;
+        let mut partitions = self.partitions.iter().enumerate();
+        let (index, partition) = partitions.find(|(_, partition)| partition.failing_since.is_some_and(is_long))?;
+        let why = partition.trouble.as_deref().unwrap_or("nobody answers");
+        Some(format!("partition {index} takes no pushes: {why}").into())
+    }
+
+    /// Whether the last that is known of every partition is a success.
+    pub fn is_well(&self) -> bool {
+        self.partitions.iter().all(|partition| partition.trouble.is_none())
+    }
+
     /// Everything that is due.
     fn pump(&mut self, now: Duration) {
+        self.partitions.iter_mut().for_each(|partition| partition.look(now));
         self.expire(now);
         self.ask_identities(now);
         self.send_all(now);

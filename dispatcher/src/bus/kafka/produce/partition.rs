@@ -89,6 +89,8 @@ pub(super) struct Partition {
     pub(super) bytes: usize,
     /// What went wrong last, for whoever runs out of time.
     pub(super) trouble: Option<Arc<str>>,
+    /// Since when something goes wrong while records wait.
+    pub(super) failing_since: Option<Duration>,
 }
 
 impl Partition {
@@ -107,6 +109,7 @@ impl Partition {
             fit: Fit::new(batch_bytes_max),
             bytes: 0,
             trouble: None,
+            failing_since: None,
         }
     }
 
@@ -115,6 +118,15 @@ impl Partition {
         match &self.under_way {
             Some(under_way) => under_way.request.is_none(),
             None => !self.queue.is_empty(),
+        }
+    }
+
+    /// Keeps [`Partition::failing_since`].
+    pub(super) fn look(&mut self, now: Duration) {
+        let waits = self.under_way.is_some() || !self.queue.is_empty();
+        match waits && self.trouble.is_some() {
+            true => _ = self.failing_since.get_or_insert(now),
+            false => self.failing_since = None,
         }
     }
 

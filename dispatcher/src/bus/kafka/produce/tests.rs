@@ -684,3 +684,27 @@ fn throttling_is_honoured() {
     bench.pass(Duration::from_millis(1));
     assert_eq!(bench.sent.len(), 1);
 }
+
+/// Records that wait while every attempt fails are told of after five seconds, until one is appended: whoever is to be
+/// ready for pushes is not.
+#[test]
+fn records_that_do_not_get_on_are_told_of() {
+    let mut bench = Bench::single();
+    bench.push("a");
+    let mut said = Vec::new();
+    for second in 1..=8 {
+        while let Some(request) = bench.sent.pop() {
+            bench.reply(&request, 19);
+        }
+        bench.pass(Duration::from_secs(1));
+        said.extend(bench.produce.stuck(bench.now).map(|why| (second, why)));
+    }
+    let (first, why) = said.first().expect("it is told");
+    assert!(*first >= 5 && said.len() >= 2, "{said:?}");
+    assert!(why.starts_with("partition 0 takes no pushes: "), "{why}");
+    bench.pass(Duration::from_secs(2));
+    let request = bench.sent.pop().expect("it is tried again");
+    bench.reply(&request, 0);
+    bench.pass(Duration::from_secs(1));
+    assert!(bench.produce.stuck(bench.now).is_none() && bench.produce.is_well());
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use halley_service::log::seldom::Seldom;
 use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -62,7 +63,7 @@ pub struct Driver {
     counted: Counts,
     started: Instant,
     /// What was last said in the log of the topic.
-    said: Option<Arc<str>>,
+    said: Seldom,
 }
 
 impl std::fmt::Debug for Driver {
@@ -89,7 +90,7 @@ impl Driver {
             waiting: HashMap::new(),
             counted: Counts::default(),
             started: Instant::now(),
-            said: None,
+            said: Seldom::default(),
         }
     }
 
@@ -154,15 +155,14 @@ impl Driver {
         match event {
             Event::Topology(Ok(topology)) => {
                 self.shared.set_trouble(None);
-                self.said = None;
+                self.said.ends();
                 self.produce.topology(now, &topology);
                 self.shared.partitions.store(self.produce.partitions(), Ordering::Relaxed);
             }
             Event::Topology(Err(trouble)) => {
                 let why: Arc<str> = trouble.to_string().into();
-                if self.said.as_ref() != Some(&why) {
+                if self.said.is_news(&why, std::time::Instant::now()) {
                     warn!("pushes cannot be published: {why}");
-                    self.said = Some(Arc::clone(&why));
                 }
                 self.shared.set_trouble(Some(Arc::clone(&why)));
                 self.produce.topology_failed(now, why);
@@ -190,6 +190,11 @@ impl Driver {
                 }
                 Action::Done { push, outcome } => self.done(push, outcome),
             }
+        }
+        match self.produce.stuck(self.now()) {
+            Some(why) => self.shared.set_stuck(Some(why)),
+            None if self.produce.is_well() => self.shared.set_stuck(None),
+            None => {}
         }
         self.publish_counts();
     }

@@ -57,9 +57,10 @@ impl KafkaProducer {
         &self.cluster
     }
 
-    /// Why the topic is not known yet, or was not found when it was last asked for; says what to do.
+    /// Why the topic is not known yet, or was not found when it was last asked for, and what to do; or what keeps
+    /// records waiting.
     pub fn trouble(&self) -> Option<Arc<str>> {
-        self.shared.trouble()
+        self.shared.trouble().or_else(|| self.shared.stuck())
     }
 
     fn is_closed(&self) -> bool {
