@@ -14,7 +14,6 @@ pub mod bus;
 pub mod config;
 pub mod consume;
 pub mod discovery;
-pub mod findings;
 pub mod gateways;
 pub mod ingress;
 pub mod metrics;

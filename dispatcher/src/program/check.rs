@@ -8,7 +8,7 @@ use halley_service::config::schema::Finding;
 use halley_service::log;
 
 use super::settings::{Config, Insecure};
-use crate::findings::{self, Danger};
+use crate::config::findings::{self, Danger};
 
 /// Settings that hold tokens, or name files of them.
 const TOKENS: [&str; 4] = ["push_token", "push_token_file", "read_token", "read_token_file"];

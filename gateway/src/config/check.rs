@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use halley_dispatcher::findings::{self, Danger};
+use halley_dispatcher::config::findings::{self, Danger};
 use halley_service::config::addresses::{self, Reachable, over_tcp};
 use halley_service::config::schema::Finding;
 use halley_service::config::{ConfigError, Problem};

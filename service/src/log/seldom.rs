@@ -12,8 +12,8 @@ pub struct Seldom {
 }
 
 impl Seldom {
-    /// The state is this now: whether to say so. It is said when it begins, and when its words are others and it was not
-    /// said for 30 s.
+    /// The state is this now: whether to say so. It is said when it begins, and when its words are others and it was
+    /// not said for 30 s.
     pub fn is_news(&mut self, words: &str, now: Instant) -> bool {
         let is_news = match &self.said {
             None => true,

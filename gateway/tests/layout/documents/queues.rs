@@ -8,7 +8,7 @@ const CELLS: [&str; 5] = ["queue", "bound", "rule when it is reached", "metric",
 
 const SCHEMA: &str = "gateway/src/config/schema.rs";
 /// Where a section stands that several programs have.
-const SHARED_SECTIONS: &str = "dispatcher/src/config.rs";
+const SHARED_SECTIONS: &str = "dispatcher/src/config/mod.rs";
 
 /// What is wrong with these rows, one sentence each. `metrics` is the exposition with every name, `file` finds a
 /// file's text.

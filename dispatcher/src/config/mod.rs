@@ -2,6 +2,8 @@
 //! defaults and bounds, what they mean together, and what they are to the reader and the producer; opens nothing. A
 //! program names the section in its schema.
 
+pub mod findings;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
