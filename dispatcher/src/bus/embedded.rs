@@ -261,6 +261,8 @@ impl EmbeddedLog {
 }
 
 impl Log for EmbeddedLog {
+    const FORGETS: bool = true;
+
     fn ask(&mut self, id: AskId, ask: Ask) {
         let answer = match ask {
             Ask::Topology => Answer::Topology(Topology { topic: TOPIC, leaders: vec![Some(LEADER)] }),

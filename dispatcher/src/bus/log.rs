@@ -204,12 +204,16 @@ pub enum Answer {
 
 /// A log of one topic. It answers each question once, in any order, and in bounded time; a read within its `wait`.
 pub trait Log: Send + 'static {
+    /// Whether [`Log::forget`] does anything.
+    const FORGETS: bool = false;
     /// Begin to answer. At most one question about the topology is under way, and for each source at most one
     /// [`Ask::Read`] and one [`Ask::Edges`].
     fn ask(&mut self, id: AskId, ask: Ask);
     /// The next answer; waits for it. Dropping the future loses nothing.
     fn answer(&mut self) -> impl Future<Output = (AskId, Answer)> + Send;
-    /// This reader is done with everything below an offset. A log that nobody else reads may forget it.
+    /// This reader is done with everything below an offset. A log that nobody else reads may forget it, if it says so
+    /// by
+    /// [`Log::FORGETS`].
     fn forget(&mut self, partition: i32, below: i64) {
         let _ = (partition, below);
     }

@@ -96,6 +96,7 @@ impl Handing {
 
     /// To be asked in every round: whether reading is over, and why.
     pub fn ended(&mut self, now: Duration) -> Option<Why> {
+        self.drop_stale();
         if self.starts_by.is_some_and(|by| now >= by) && !self.reader.is_started() {
             let missing = self.reader.not_ready(now).unwrap_or_default();
             if !self.start_without {
@@ -149,7 +150,7 @@ impl Handing {
         while deliveries.len() < self.records_max && bytes < HANDOVER_BYTES_MAX {
             let Some(mut opened) = self.next_opened() else { break };
             while deliveries.len() < self.records_max && bytes < HANDOVER_BYTES_MAX {
-                let Some(ready) = opened.ready.pop_front() else { break };
+                let Some(ready) = self.records.read_next(&mut opened, &mut self.counts) else { break };
                 bytes += ready.bytes;
                 deliveries.push(ready.delivery);
                 waiting.push(ready.waiting);
@@ -170,21 +171,29 @@ impl Handing {
 
     /// The batch that was begun, if it still counts, or the next one.
     fn next_opened(&mut self) -> Option<Opened> {
+        self.drop_stale();
         if let Some(opened) = self.opened.take() {
-            if self.reader.is_current(opened.batch.partition, opened.batch.generation) {
-                return Some(opened);
-            }
-            self.records.close(opened);
+            return Some(opened);
         }
-        let batch = self.reader.take_batch()?;
-        Some(self.records.open(batch, &mut self.counts))
+        let opened = self.records.open(self.reader.take_batch()?);
+        self.reader.inflated(opened.inflated_bytes());
+        Some(opened)
+    }
+
+    /// A batch that was begun and does not count any more takes no memory: it could be what keeps the next question
+    /// from being asked.
+    fn drop_stale(&mut self) {
+        let is_stale = |opened: &mut Opened| !self.reader.is_current(opened.batch.partition, opened.batch.generation);
+        if let Some(opened) = self.opened.take_if(is_stale) {
+            self.close(opened);
+        }
     }
 
     /// Tell the reader how far a batch was handed over, and keep the rest of it for the next handover.
-    fn advance(&mut self, now: Duration, opened: Opened) {
+    fn advance(&mut self, now: Duration, mut opened: Opened) {
         let (partition, generation) = (opened.batch.partition, opened.batch.generation);
-        if let Some(next) = opened.ready.front() {
-            self.reader.advance(partition, generation, next.offset);
+        if !opened.is_read() {
+            self.reader.advance(partition, generation, opened.looked_at);
             self.opened = Some(opened);
             return;
         }
@@ -197,7 +206,12 @@ impl Handing {
                 self.reader.unreadable(now, &opened.batch, why);
             }
         }
+        self.close(opened);
+    }
+
+    fn close(&mut self, opened: Opened) {
         self.records.close(opened);
+        self.reader.inflated(0);
     }
 
     /// Whether the gateway owes an answer.

@@ -20,6 +20,8 @@ pub mod share;
 pub mod stats;
 
 mod records;
+#[cfg(test)]
+mod tests;
 
 pub use handing::Why;
 pub use run::{Consume, End, Ended, Wiring};

@@ -1,9 +1,8 @@
-//! Step 4 of a push on its way out: from a log's batch to what a gateway takes. Owns the records of one batch, read and
-//! framed but not handed over yet. What a gateway gets owns its memory, so that no answer of the log is kept for it
-//! (rule R9). A record that is no push is counted, said once in the log, and skipped; `server` is never looked at
-//! (rule G1). Next: [`super::run`].
+//! Step 4 of a push on its way out: from a log's batch to what a gateway takes. Owns the place within the one batch
+//! that is read; a record is read and framed when it is handed over, and none ahead of that. What a gateway gets owns
+//! its memory, so that no answer of the log is kept for it (rule R9). A record that is no push is counted, said once in
+//! the log, and skipped; `server` is never looked at (rule G1). Next: [`super::run`].
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use halley_protocol::push::{Body, Delivery, Push, PushRecord, Target};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::bus::batch::{BatchReader, ReadLimits, Record, Unreadable};
+use crate::bus::batch::{BatchReader, ReadLimits, Record, Unreadable, Walk};
 use crate::receipts::{Counts, Receipts};
 
 use super::reader::Batch;
@@ -28,8 +27,6 @@ const DELIVERY_OVERHEAD_BYTES: usize = 160;
 /// A push that is about to be handed over.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// Offset of its record.
-    pub(super) offset: i64,
     pub(super) delivery: Delivery,
     /// Who waits to hear what it matched.
     pub(super) waiting: Option<oneshot::Sender<Counts>>,
@@ -40,8 +37,8 @@ pub(super) struct Ready {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) batch: Batch,
-    /// Those that concern this gateway, in order.
-    pub(super) ready: VecDeque<Ready>,
+    /// What is left of it; nothing if it cannot be read at all.
+    walk: Option<Walk>,
     /// Every record below was looked at.
     pub(super) looked_at: i64,
     /// Why the rest cannot be read.
@@ -53,8 +50,6 @@ pub(super) struct Opened {
 pub(super) struct Records {
     batches: BatchReader,
     pushes: Pushes,
-    /// Memory of the batch before, to be used again.
-    spare: VecDeque<Ready>,
 }
 
 /// Makes deliveries of records.
@@ -70,36 +65,64 @@ struct Pushes {
 impl Records {
     pub(super) fn new(receipts: Arc<Receipts>, gateways: Arc<Gateways>, interest: Option<Arc<Interest>>) -> Records {
         let pushes = Pushes { receipts, gateways, interest, skipped_before: false };
-        Records { batches: BatchReader::new(ReadLimits::default()), pushes, spare: VecDeque::new() }
+        Records { batches: BatchReader::new(ReadLimits::default()), pushes }
     }
 
-    /// Reads a batch from the offset that is wanted of it to its end, or to where it cannot be read.
-    pub(super) fn open(&mut self, batch: Batch, counts: &mut Consumed) -> Opened {
-        let mut ready = std::mem::take(&mut self.spare);
-        let mut looked_at = batch.from;
-        let mut fault = None;
-        match self.batches.open_sound(&batch.batch) {
-            Err(why) => fault = Some(why),
-            Ok(records) => {
-                for record in records {
-                    match record {
-                        Ok(record) if record.offset < batch.from => {}
-                        Ok(record) => {
-                            looked_at = record.offset + 1;
-                            ready.extend(self.pushes.look(batch.partition, &record, counts));
-                        }
-                        Err(why) => fault = Some(why),
+    /// Begins to read a batch, from the offset that is wanted of it on.
+    pub(super) fn open(&mut self, batch: Batch) -> Opened {
+        let looked_at = batch.from;
+        let (walk, fault) = match self.batches.walk(&batch.batch) {
+            Ok(walk) => (Some(walk), None),
+            Err(why) => {
+                // What it took until it was given up.
+                self.batches.trim();
+                (None, Some(why))
+            }
+        };
+        Opened { batch, walk, looked_at, fault }
+    }
+
+    /// The next record that concerns this gateway; none at the end of the batch, or where it cannot be read.
+    pub(super) fn read_next(&mut self, opened: &mut Opened, counts: &mut Consumed) -> Option<Ready> {
+        let Opened { batch, walk, looked_at, fault } = opened;
+        let walk = walk.as_mut()?;
+        while let Some(record) = walk.read_next() {
+            match record {
+                Ok(record) if record.offset < batch.from => {}
+                Ok(record) => {
+                    *looked_at = record.offset.saturating_add(1);
+                    if let Some(ready) = self.pushes.look(batch.partition, &record, counts) {
+                        return Some(ready);
                     }
                 }
+                Err(why) => *fault = Some(why),
             }
         }
-        Opened { batch, ready, looked_at, fault }
+        None
     }
 
     /// A batch was handed over or does not count any more.
-    pub(super) fn close(&mut self, mut opened: Opened) {
-        opened.ready.clear();
-        self.spare = opened.ready;
+    pub(super) fn close(&mut self, opened: Opened) {
+        if let Some(walk) = opened.walk {
+            self.batches.close(walk);
+        }
+    }
+}
+
+impl Opened {
+    /// Whether nothing more can come of it. Behind its last offset only a fault can be, which is looked for.
+    pub(super) fn is_read(&mut self) -> bool {
+        let Some(walk) = self.walk.as_mut().filter(|walk| self.fault.is_none() && !walk.is_read()) else { return true };
+        if self.looked_at >= self.batch.until {
+            self.fault = walk.read_next().and_then(Result::err);
+            return true;
+        }
+        false
+    }
+
+    /// Bytes that it takes beside the answer that it came in.
+    pub(super) fn inflated_bytes(&self) -> usize {
+        self.walk.as_ref().map_or(0, Walk::inflated_bytes)
     }
 }
 
@@ -134,7 +157,7 @@ impl Pushes {
         let body = Some(Body::Framed(Arc::new(payload)));
         let written_ms = record.timestamp_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
         let delivery = Delivery { target, op, body, count: waiting.is_some(), written_ms };
-        Ready { offset: record.offset, delivery, waiting, bytes }
+        Ready { delivery, waiting, bytes }
     }
 }
 

@@ -25,6 +25,8 @@ use super::stats::{LogStats, Status};
 
 /// Time between two copies of what is counted to where others see it.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// The same while nothing happens: that nothing happens is news too, once it lasts.
+const PUBLISH_QUIET_EVERY: Duration = Duration::from_secs(1);
 
 /// What the consuming task is made by, beside its log and its door.
 pub struct Wiring {
@@ -153,17 +155,19 @@ impl<L: Log, D: Door> Consume<L, D> {
                 Event::Grown { .. } | Event::NewTopic => info!("{event}"),
             }
         }
-        let is_due = now.saturating_sub(self.published) >= PUBLISH_EVERY;
-        if (self.has_news && is_due) || self.handing.reader.is_started() != self.was_started {
+        if now >= self.publish_at() || self.handing.reader.is_started() != self.was_started {
             self.publish(now);
         }
     }
 
     fn wake_at(&self, now: Duration) -> Duration {
-        let publish = self.has_news.then(|| self.published + PUBLISH_EVERY);
-        // Far enough to be no time at all for a timer.
-        let late = now + Duration::from_secs(3600);
-        [self.handing.wake_at(now), publish].into_iter().flatten().min().unwrap_or(late)
+        let publish = self.publish_at();
+        self.handing.wake_at(now).map_or(publish, |at| at.min(publish))
+    }
+
+    /// When others are to see how it is going.
+    fn publish_at(&self) -> Duration {
+        self.published + if self.has_news { PUBLISH_EVERY } else { PUBLISH_QUIET_EVERY }
     }
 
     fn hand_over(&mut self, place: D::Place) {
@@ -185,8 +189,11 @@ impl<L: Log, D: Door> Consume<L, D> {
 
     /// Let the log forget what is done with.
     fn forget(&mut self) {
-        for partition in self.handing.reader.partitions((self.clock)()) {
-            self.log.forget(partition.partition, partition.done);
+        if !L::FORGETS {
+            return;
+        }
+        for (partition, done) in self.handing.reader.dones() {
+            self.log.forget(partition, done);
         }
     }
 

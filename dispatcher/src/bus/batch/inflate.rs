@@ -56,6 +56,19 @@ impl Inflater {
         }
     }
 
+    /// What was inflated last, without a copy; to be put back.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Memory that was taken is used again, up to what may be kept.
+    pub(super) fn put_back(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() > self.out.capacity() {
+            self.out = bytes;
+        }
+        self.trim();
+    }
+
     /// What `compressed` holds.
     pub(super) fn inflate(&mut self, codec: Codec, compressed: &Bytes) -> Result<&[u8], Unreadable> {
         self.trim();

@@ -35,7 +35,7 @@ pub mod writer;
 pub use codec::Codec;
 pub use header::{Batch, Batches, Header, Identity};
 pub use limits::ReadLimits;
-pub use reader::{BatchReader, Record, Records};
+pub use reader::{BatchReader, Record, Records, Walk};
 pub use sound::{Damaged, Sound};
 pub use unreadable::Unreadable;
 pub use writer::BatchBuilder;

@@ -1,6 +1,9 @@
 //! The records of one batch. Owns inflating, and walking over records as borrowed slices, strictly: what
 //! is not exactly a record is a reason to refuse the batch. Never copies a record, never allocates by a number that the
-//! batch says. Memory for what was compressed is kept from batch to batch, up to a bound. Next: [`crate::consume`].
+//! batch says. Memory for what was compressed is kept from batch to batch, up to a bound. A batch that is read in parts
+//! is a [`Walk`]: it keeps its bytes and its place, and no record ahead. Next: [`crate::consume`].
+
+use bytes::Bytes;
 
 use super::header::Batch;
 use super::inflate::Inflater;
@@ -48,6 +51,29 @@ impl BatchReader {
     /// As there.
     pub fn open_sound<'b>(&'b mut self, batch: &'b Sound) -> Result<Records<'b>, Unreadable> {
         self.open_checked(batch.batch())
+    }
+
+    /// The records of a batch, to be read in parts. [`BatchReader::close`] takes its memory back.
+    ///
+    /// # Errors
+    /// As [`BatchReader::open`].
+    pub fn walk(&mut self, batch: &Sound) -> Result<Walk, Unreadable> {
+        let batch = batch.batch();
+        let Records { rest, left, last_delta, header } = self.open_checked(batch)?;
+        let body_bytes = rest.len();
+        let is_plain = body_bytes == 0 || header.codec()? == Codec::None;
+        let body = match is_plain {
+            true => Body::Plain(batch.bytes.slice(batch.bytes.len() - body_bytes..)),
+            false => Body::Inflated(self.inflater.take()),
+        };
+        Ok(Walk { body, at: 0, left, last_delta, header })
+    }
+
+    /// Nothing more is read of a batch.
+    pub fn close(&mut self, walk: Walk) {
+        if let Body::Inflated(bytes) = walk.body {
+            self.inflater.put_back(bytes);
+        }
     }
 
     fn open_checked<'b>(&'b mut self, batch: &'b Batch) -> Result<Records<'b>, Unreadable> {
@@ -156,6 +182,61 @@ impl<'b> Records<'b> {
             headers,
             header_count,
         })
+    }
+}
+
+/// A batch that is read in parts, one record at a time.
+#[derive(Debug)]
+pub struct Walk {
+    body: Body,
+    /// Of the first byte of it that was not read.
+    at: usize,
+    left: i32,
+    last_delta: i32,
+    header: Header,
+}
+
+/// The records of a batch as bytes.
+#[derive(Debug)]
+enum Body {
+    /// A part of the answer that the batch came in.
+    Plain(Bytes),
+    /// What was compressed.
+    Inflated(Vec<u8>),
+}
+
+impl Body {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Body::Plain(bytes) => bytes,
+            Body::Inflated(bytes) => bytes,
+        }
+    }
+}
+
+impl Walk {
+    /// The next record; behind an error there is nothing more.
+    #[inline]
+    pub fn read_next(&mut self) -> Option<Result<Record<'_>, Unreadable>> {
+        let bytes = self.body.bytes();
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let mut records = Records { rest, left: self.left, last_delta: self.last_delta, header: self.header };
+        let found = records.next();
+        (self.at, self.left, self.last_delta) = (bytes.len() - records.rest.len(), records.left, records.last_delta);
+        found
+    }
+
+    /// Whether all of it was read.
+    pub fn is_read(&self) -> bool {
+        self.left == 0 && self.at >= self.body.bytes().len()
+    }
+
+    /// Bytes that it takes beside the batch: of records that were compressed.
+    pub fn inflated_bytes(&self) -> usize {
+        match &self.body {
+            Body::Plain(_) => 0,
+            Body::Inflated(bytes) => bytes.len(),
+        }
     }
 }
 

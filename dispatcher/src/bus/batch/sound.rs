@@ -13,6 +13,13 @@ impl Sound {
     pub fn batch(&self) -> &Batch {
         &self.0
     }
+
+    /// It is not what it says after all: its place counts in no checksum, only the log around it shows that it is
+    /// wrong.
+    pub fn misplaced(self) -> Damaged {
+        let header = self.0.header;
+        Damaged { header, why: Unreadable::Misplaced(header.base_offset) }
+    }
 }
 
 /// What is left of a batch that cannot be believed.

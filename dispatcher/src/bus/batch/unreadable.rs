@@ -41,6 +41,8 @@ pub enum Unreadable {
     Offset,
     /// Bytes that belong to no record.
     Leftover,
+    /// An offset, which no checksum counts, that has no place in the log.
+    Misplaced(i64),
 }
 
 impl fmt::Display for Unreadable {
@@ -65,6 +67,9 @@ impl fmt::Display for Unreadable {
             Unreadable::NegativeLength => f.write_str("a length in it is below zero"),
             Unreadable::Offset => f.write_str("the offsets in it do not ascend within it"),
             Unreadable::Leftover => f.write_str("it has bytes that belong to no record"),
+            Unreadable::Misplaced(offset) => {
+                write!(f, "it says that it begins at offset {offset}, where the log has no place for it")
+            }
         }
     }
 }

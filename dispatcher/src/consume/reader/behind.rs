@@ -127,9 +127,8 @@ impl Reader {
                 continue;
             }
             self.leave_out(index, from..end.offset, GapReason::TooFarBehind);
-            let generation = self.new_generation();
+            self.move_to(index, end);
             let partition = &mut self.partitions[index];
-            partition.move_to(end, generation, &mut self.memory);
             partition.high_watermark = end.offset;
             partition.marks.cut(i64::MIN);
         }

@@ -107,9 +107,8 @@ impl Reader {
 
     fn go_on_at(&mut self, index: usize, place: Place, offsets: std::ops::Range<i64>, why: GapReason) {
         self.leave_out(index, offsets, why);
-        let generation = self.new_generation();
+        self.move_to(index, place);
         let partition = &mut self.partitions[index];
-        partition.move_to(place, generation, &mut self.memory);
         partition.done = partition.done.min(place.offset);
         partition.doubts = 0;
         if why == GapReason::LostTail {

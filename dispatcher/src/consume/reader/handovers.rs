@@ -12,6 +12,15 @@ pub(super) struct Upto {
     pub(super) offset: i64,
 }
 
+/// Where a partition goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moved {
+    /// Its new generation.
+    pub(super) generation: u64,
+    /// Only what is below counts of what went before.
+    pub(super) below: i64,
+}
+
 #[derive(Debug)]
 struct Handover {
     bytes: usize,
@@ -46,6 +55,17 @@ impl Handovers {
                 Vec::new()
             }
             None => upto,
+        }
+    }
+
+    /// A partition of this generation goes on at another place of the same log. What went below it is done with when it
+    /// is answered for, as ever.
+    pub(super) fn moved(&mut self, partition: i32, generation: u64, to: Moved) {
+        let under_way = self.under_way.iter_mut().flat_map(|handover| &mut handover.upto);
+        let of = self.next.iter_mut().chain(under_way);
+        for upto in of.filter(|upto| upto.partition == partition && upto.generation == generation) {
+            upto.generation = to.generation;
+            upto.offset = upto.offset.min(to.below);
         }
     }
 

@@ -1,6 +1,6 @@
-//! What a reader holds (rule R9). Owns the sum over questions under way, batches that wait, and records that the
-//! gateway has not answered for; says how much more may be asked for. The batches of one answer share its memory, which
-//! is free when the last of them is.
+//! What a reader holds (rule R9). Owns the sum over questions under way, batches that wait, the one that is inflated,
+//! and records that the gateway has not answered for; says how much more may be asked for. The batches of one answer
+//! share its memory, which is free when the last of them is.
 
 use slab::Slab;
 
@@ -26,6 +26,7 @@ pub(super) struct Memory {
     asked: usize,
     answers: Slab<Held>,
     answered: usize,
+    inflated: usize,
     admitted: usize,
 }
 
@@ -38,13 +39,14 @@ impl Memory {
             asked: 0,
             answers: Slab::new(),
             answered: 0,
+            inflated: 0,
             admitted: 0,
         }
     }
 
     /// Bytes in use.
     pub(super) fn used(&self) -> usize {
-        self.asked + self.answered + self.admitted
+        self.asked + self.answered + self.inflated + self.admitted
     }
 
     /// Bytes that one of so many sources may be asked for, taken from the bound; `None` when that is too little to ask.
@@ -91,6 +93,11 @@ impl Memory {
         if self.answers.get(answer).is_some_and(|held| held.batches == 0) {
             self.answered = self.answered.saturating_sub(self.answers.remove(answer).bytes);
         }
+    }
+
+    /// The batch that is read takes so much beside its answer.
+    pub(super) fn inflate(&mut self, bytes: usize) {
+        self.inflated = bytes;
     }
 
     /// The gateway has so much more, or so much less.

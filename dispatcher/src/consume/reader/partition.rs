@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::bus::batch::{Sound, Unreadable};
+use crate::bus::batch::{Damaged, Sound, Unreadable};
 use crate::bus::log::{Edge, Leader, NO_EPOCH, Place};
 use crate::gateways::GapReason;
 
@@ -99,6 +99,8 @@ pub(super) struct Partition {
     pub(super) not_before: Duration,
     /// A batch at this offset was found damaged once.
     pub(super) poison: Option<i64>,
+    /// What was damaged behind it in the same answer, until an answer has none to be read again.
+    pub(super) poison_behind: Vec<Damaged>,
     /// Records from this offset on could not be read once, in a batch that is whole. Apart from the one above: a
     /// damaged batch may follow, and each would make the other a first one again.
     pub(super) unread: Option<i64>,
@@ -134,6 +136,7 @@ impl Partition {
             backoff: Backoff::default(),
             not_before: Duration::ZERO,
             poison: None,
+            poison_behind: Vec::new(),
             unread: None,
             doubts: 0,
             heard: now,
@@ -175,8 +178,14 @@ impl Partition {
         self.high_watermark = 0;
         self.marks.cut(i64::MIN);
         self.poison = None;
+        self.poison_behind.clear();
         self.unread = None;
         self.doubts = 0;
+    }
+
+    /// Whether this batch was found damaged before: at the same place, or behind it in the same answer.
+    pub(super) fn was_damaged(&self, cursor: i64, damaged: &Damaged) -> bool {
+        self.poison == Some(cursor) || self.poison_behind.contains(damaged)
     }
 
     /// Give up what was fetched and not handed over.

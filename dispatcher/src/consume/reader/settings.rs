@@ -23,8 +23,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// After [`Settings::start_timeout`] begin without the positions that are missing, as a gap, instead of giving up.
     pub start_without: bool,
-    /// Bytes of answers under way, batches that wait, and records that the gateway has not answered for. At the bound
-    /// nothing more is read. One batch more may come, whatever its size.
+    /// Bytes of answers under way, batches that wait, the one that is inflated, and records that the gateway has not
+    /// answered for. At the bound nothing more is read. One batch more may come, whatever its size.
     pub memory_bytes: usize,
     /// Bytes of batches wanted of one source at a time.
     pub read_bytes_max: u32,

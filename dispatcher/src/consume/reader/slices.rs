@@ -23,6 +23,9 @@ pub(super) struct Seen {
     pub(super) is_fresh: bool,
 }
 
+/// Damaged batches kept of one answer, to be known at the second look: as many as are skipped without a third.
+const DAMAGED_MAX: usize = 256;
+
 /// What one slice brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -91,9 +94,13 @@ impl Reader {
         partition.marks.note(slice.high_watermark, seen.at.saturating_sub(stood));
         let before = partition.cursor.offset;
         self.counts.bytes += u64::try_from(bytes).unwrap_or(0);
-        let is_damaged = self.walk(index, slice.batches, answer);
+        let (is_whole, skipped) = self.walk(index, slice.batches, answer);
         let went_on = self.partitions[index].cursor.offset > before;
-        if is_damaged {
+        if skipped {
+            // It goes on: the next damaged batch is not the worse for it.
+            self.partitions[index].backoff.reset();
+        }
+        if !is_whole {
             self.retry_later(index, now, "a batch of it is damaged, it is read again");
         } else if went_on || bytes == 0 {
             self.partitions[index].heard(now);
@@ -102,34 +109,40 @@ impl Reader {
             // The first one comes whole, however long it is: this source would be asked the same for ever.
             self.retry_later(index, now, "its leader answers with nothing that goes on");
         }
-        if went_on || is_damaged { Progress::Some } else { Progress::None }
+        if went_on || !is_whole { Progress::Some } else { Progress::None }
     }
 
-    /// Queues the batches of an answer. Returns whether one of them is damaged.
-    fn walk(&mut self, index: usize, batches: Bytes, answer: AnswerId) -> bool {
+    /// Queues the batches of an answer, up to one that is damaged and must be read again. Returns whether there was
+    /// none such, and whether one was skipped.
+    fn walk(&mut self, index: usize, batches: Bytes, answer: AnswerId) -> (bool, bool) {
         let mut batches = Batches::new(batches);
         let mut following = batches.next();
-        let mut is_damaged = false;
+        let mut skipped = false;
         while let Some(found) = following.take() {
             following = batches.next();
             let partition = &mut self.partitions[index];
-            let cursor = partition.cursor.offset;
-            match found.check() {
+            let (cursor, end) = (partition.cursor.offset, partition.high_watermark);
+            match in_place(found.check(), cursor, end) {
                 Ok(sound) if sound.batch().header.next_offset() <= cursor => {}
                 Ok(sound) => self.keep(index, sound, answer),
-                Err(damaged) if partition.poison == Some(cursor) && cursor < partition.high_watermark => {
-                    let behind = following.clone().and_then(|batch| batch.check().ok());
+                Err(damaged) if partition.was_damaged(cursor, &damaged) && cursor < end => {
+                    let behind = following.clone().and_then(|batch| in_place(batch.check(), cursor, end).ok());
                     let behind = behind.map(|sound| sound.batch().header.base_offset);
                     self.keep_unreadable(index, damaged, behind, answer);
-                    is_damaged = true;
+                    skipped = true;
                 }
                 Err(_) => {
+                    // Those behind it come again with it, and have then been looked at twice as well.
+                    let behind = following.into_iter().chain(batches);
+                    let behind = behind.filter_map(|batch| in_place(batch.check(), cursor, end).err());
+                    partition.poison_behind = behind.take(DAMAGED_MAX).collect();
                     partition.poison = Some(cursor);
-                    return true;
+                    return (false, skipped);
                 }
             }
         }
-        is_damaged
+        self.partitions[index].poison_behind.clear();
+        (true, skipped)
     }
 
     /// A batch waits for its turn.
@@ -141,10 +154,10 @@ impl Reader {
         let next = Place { offset: header.next_offset(), epoch: header.leader_epoch };
         // Of a batch of which a part was read before nobody knows which offsets were missing.
         let within = match base >= cursor && !header.is_control() {
-            true => next.offset - base - i64::from(header.record_count),
+            true => next.offset.saturating_sub(base).saturating_sub(i64::from(header.record_count)),
             false => 0,
         };
-        let missing = base.saturating_sub(cursor).max(0) + within.max(0);
+        let missing = base.saturating_sub(cursor).max(0).saturating_add(within.max(0));
         let kind = if header.is_control() { PieceKind::Control } else { PieceKind::Records(sound) };
         self.queue(index, Piece { from: base.max(cursor), next, missing, answer, kind });
     }
@@ -156,9 +169,9 @@ impl Reader {
         let partition = &mut self.partitions[index];
         let cursor = partition.cursor;
         let claimed = header.next_offset();
-        let agrees = claimed - header.base_offset == i64::from(header.record_count);
+        let agrees = claimed.saturating_sub(header.base_offset) == i64::from(header.record_count);
         let claimed = Some(claimed).filter(|next| agrees && *next > cursor.offset && *next <= partition.high_watermark);
-        let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset + 1);
+        let end = behind.filter(|base| *base > cursor.offset).or(claimed).unwrap_or(cursor.offset.saturating_add(1));
         // It may be the first of its epoch, and nothing that it says is believed: with the epoch before it the leader
         // would say for ever that the log was cut off here.
         let next = Place { offset: end, epoch: NO_EPOCH };
@@ -237,9 +250,8 @@ impl Reader {
             true => end,
             false => Place { offset: next.offset, epoch: next.epoch.min(end.epoch) },
         };
-        let generation = self.new_generation();
+        self.move_to(index, place);
         let partition = &mut self.partitions[index];
-        partition.move_to(place, generation, &mut self.memory);
         partition.done = partition.done.min(place.offset);
         partition.high_watermark = partition.high_watermark.min(end.offset);
         partition.marks.cut(end.offset);
@@ -247,5 +259,19 @@ impl Reader {
         if is_first {
             self.partitions[index].not_before = now;
         }
+    }
+}
+
+/// A batch whose checksum is right is damaged all the same if its place, which no checksum counts, cannot be: below
+/// zero, beyond what is counted, or behind a hole that reaches above the log's `end`. One that goes on at the cursor
+/// may lie above it: a broker looks where its log ends before it reads, and others write in between.
+fn in_place(found: Result<Sound, Damaged>, cursor: i64, end: i64) -> Result<Sound, Damaged> {
+    let sound = found?;
+    let header = sound.batch().header;
+    let next = header.base_offset.checked_add(i64::from(header.last_offset_delta.max(0)));
+    let next = next.and_then(|last| last.checked_add(1)).filter(|_| header.base_offset >= 0);
+    match next {
+        Some(next) if header.base_offset <= cursor || next <= end => Ok(sound),
+        _ => Err(sound.misplaced()),
     }
 }

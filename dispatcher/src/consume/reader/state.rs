@@ -15,7 +15,7 @@ use crate::gateways::GapReason;
 use super::asks::{Asks, SourceState, TopologyState};
 use super::counts::{Counts, Event, Events};
 use super::gaps::Gaps;
-use super::handovers::Handovers;
+use super::handovers::{Handovers, Moved};
 use super::marks::Marks;
 use super::memory::Memory;
 use super::partition::{Partition, Phase};
@@ -131,6 +131,15 @@ impl Reader {
         usize::try_from(partition).ok().filter(|index| *index < self.partitions.len())
     }
 
+    /// Position and cursor of a partition move together within its log (rule R2). What the gateway has not answered for
+    /// stays what it was, up to the new place.
+    pub(super) fn move_to(&mut self, index: usize, place: Place) {
+        let generation = self.new_generation();
+        let partition = &mut self.partitions[index];
+        self.handovers.moved(number(index), partition.generation, Moved { generation, below: place.offset });
+        partition.move_to(place, generation, &mut self.memory);
+    }
+
     /// Something went wrong with a partition: it is asked nothing for a while.
     pub(super) fn retry_later(&mut self, index: usize, now: Duration, trouble: &'static str) {
         let partition = &mut self.partitions[index];
@@ -152,7 +161,8 @@ impl Reader {
 
     /// Records of a partition are left out.
     pub(super) fn leave_out(&mut self, partition: usize, offsets: Range<i64>, why: GapReason) {
-        self.counts.gap_records += u64::try_from(offsets.end.saturating_sub(offsets.start)).unwrap_or(0);
+        let left_out = u64::try_from(offsets.end.saturating_sub(offsets.start)).unwrap_or(0);
+        self.counts.gap_records = self.counts.gap_records.saturating_add(left_out);
         if self.gaps.add(number(partition), offsets, why) {
             self.counts.gaps += 1;
             self.events.add(Event::Gap(why));

@@ -116,10 +116,14 @@ impl Reader {
             self.advance(batch.partition, batch.generation, batch.until);
             return;
         }
-        let generation = self.new_generation();
-        self.partitions[index].move_to(next, generation, &mut self.memory);
+        self.move_to(index, next);
         self.partitions[index].unread = Some(next.offset);
         self.retry_later(index, now, "a batch of it cannot be read, it is read again");
+    }
+
+    /// The batch that was taken takes so many bytes beside its answer while it is read; 0 when it is closed.
+    pub fn inflated(&mut self, bytes: usize) {
+        self.memory.inflate(bytes);
     }
 
     /// What was advanced over since the last call went to the gateway as one handover, of so many bytes.
@@ -150,6 +154,12 @@ impl Reader {
         known.next.map(|_| known.done)
     }
 
+    /// The same of every partition that has a position.
+    pub fn dones(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
+        let of = |(index, known): (usize, &Partition)| known.next.map(|_| (number(index), known.done));
+        self.partitions.iter().enumerate().filter_map(of)
+    }
+
     fn done_up_to(&mut self, upto: Upto) {
         let Some(index) = self.index_of(upto.partition) else { return };
         let partition = &mut self.partitions[index];
@@ -172,7 +182,7 @@ impl Reader {
 
     fn miss(&mut self, partition: i32, below: i64, offsets: i64) {
         if offsets > 0 {
-            self.counts.missing += offsets.unsigned_abs();
+            self.counts.missing = self.counts.missing.saturating_add(offsets.unsigned_abs());
             self.events.add(Event::Missing { partition, below, offsets });
         }
     }

@@ -1,5 +1,6 @@
 //! The rules of reading, each by its name, on a reader whose questions the test answers itself.
 
+mod damage;
 mod errors;
 mod reading;
 mod starting;

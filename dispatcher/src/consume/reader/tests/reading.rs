@@ -32,6 +32,48 @@ fn r1_two_positions_move_one_after_the_other() {
     assert_eq!(view(&rig), (105, 105), "the filtered one is done with the one before it");
 }
 
+/// R1: what the gateway had when the log was cut off counts when it answers, up to where the log was cut off each time:
+/// on a quiet partition nothing else would ever say that all is done.
+#[test]
+fn r1_an_answer_counts_up_to_where_the_log_was_cut_off() {
+    let mut rig = Rig::started(1, Settings::default());
+    let hand_over = |rig: &mut Rig| {
+        let taken = rig.reader.take_batch().unwrap();
+        assert!(rig.reader.advance(0, taken.generation, taken.until));
+        rig.reader.admitted(1);
+    };
+    let cut_off = |rig: &mut Rig, offset| {
+        rig.pass(2_000);
+        rig.read(vec![(0, Err(Refusal::Diverging { end: Place { offset, epoch: 1 } }))]);
+    };
+    rig.read(vec![(0, slice(batch(100, 5, 1), 105))]);
+    hand_over(&mut rig);
+    cut_off(&mut rig, 102);
+    rig.pass(2_000);
+    rig.read(vec![(0, slice(batch(102, 8, 2), 110))]);
+    hand_over(&mut rig);
+    cut_off(&mut rig, 108);
+    rig.reader.answered();
+    assert_eq!(rig.reader.done(0), Some(102), "of the first log only what is below counts");
+    rig.reader.answered();
+    assert_eq!((rig.reader.done(0), rig.reader.age(rig.now)), (Some(108), Duration::ZERO));
+}
+
+/// R1: what was handed over of a topic that is gone says nothing of the new one.
+#[test]
+fn r1_an_answer_for_another_topic_does_not_count() {
+    let mut rig = Rig::started(1, Settings::default());
+    rig.read(vec![(0, slice(batch(100, 5, 1), 105))]);
+    let taken = rig.reader.take_batch().unwrap();
+    rig.reader.advance(0, taken.generation, taken.until);
+    rig.reader.admitted(1);
+    rig.pass(10_001);
+    rig.topology(TopicId([8; 16]), &[leader(1, 0)]);
+    rig.edges(Edge::Start, |_| Ok(Place { offset: 0, epoch: 0 }));
+    rig.reader.answered();
+    assert_eq!(rig.reader.done(0), Some(0));
+}
+
 /// R1: a batch that is read in two handovers moves the position in its middle, and both count.
 #[test]
 fn r1_a_batch_may_be_handed_over_in_parts() {
