@@ -104,14 +104,16 @@ pub struct Carry<D> {
 impl<D: Door> Carry<D> {
     /// Run until the gateway is gone, or: a log of our own until [`Ingress::stop`], and then until everything on it is
     /// delivered, for so long at most; a shared one until `stop` resolves, or until it could not be begun in time.
-    /// Returns how it ended and what is left on the bus.
-    pub async fn run(self, drain_within: Duration, stop: impl Future<Output = ()> + Send) -> (Ended, Depth) {
+    /// Returns how it ended, and what is left on a log of our own: what is on a shared one is kept there.
+    pub async fn run(self, drain_within: Duration, stop: impl Future<Output = ()> + Send) -> (Ended, Option<Depth>) {
         let Carry { reading, ingress, closed } = self;
-        let ended = match reading {
-            Reading::Embedded(consume) => consume.run(closed.map(|()| End::Drain(drain_within))).await,
-            Reading::Kafka(consume) => consume.run(stop.map(|()| End::Now)).await,
-        };
-        (ended, ingress.bus().depth())
+        match reading {
+            Reading::Embedded(consume) => {
+                let ended = consume.run(closed.map(|()| End::Drain(drain_within))).await;
+                (ended, Some(ingress.bus().depth()))
+            }
+            Reading::Kafka(consume) => (consume.run(stop.map(|()| End::Now)).await, None),
+        }
     }
 }
 

@@ -36,8 +36,9 @@ Settings, of which later ones win:
 
 const STOP: &str = "\
 Send clients away over drain_seconds, then exit: as a rule up to 5 s
-      more, up to 30 s more if the bus is full or a shard is stuck. A second
-      one exits at once.";
+      more, up to 30 s more if the bus is full or a shard is stuck. With Kafka
+      pushes under way are answered first, which takes kafka.publish_timeout_ms
+      at most. A second one exits at once.";
 
 /// The command that tries the cluster of the log.
 pub const CHECK_KAFKA: &str = "check-kafka";

@@ -58,32 +58,26 @@ impl Schema for Config {
     }
 }
 
+/// What it says of itself in its help.
+const ABOUT: About =
+    About { about: "Says hello over HTTP.", examples: "", noun: "server", stop: "End.", version: "1", commands: &[] };
+
 fn main() -> ExitCode {
     let early = Early::remember();
-    let about = About {
-        about: "Says hello over HTTP.",
-        examples: "",
-        noun: "server",
-        stop: "End.",
-        version: "1",
-        commands: &[],
-    };
-    let command = match command_line::parse::<Config>(&about, std::env::args_os(), std::env::vars_os()) {
+    let command = match command_line::parse::<Config>(&ABOUT, std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(error) => return command_line::refuse(Config::PROGRAM, &error),
     };
-    process::end(
-        Config::PROGRAM,
-        match command {
-            Command::Run(sources) => run(sources, early),
-            Command::CheckConfig { sources, effective } => load::<Config>(&sources)
-                .map_err(Failure::from)
-                .and_then(|loaded| command_line::print_checked(&loaded, &[], effective)),
-            Command::DefaultConfig => command_line::print(&reference::<Config>()),
-            // It has no commands of its own.
-            Command::Version | Command::Own { .. } => command_line::print("hello 1\n"),
-        },
-    )
+    let ended = match command {
+        Command::Run(sources) => run(sources, early),
+        Command::CheckConfig { sources, effective } => load::<Config>(&sources)
+            .map_err(Failure::from)
+            .and_then(|loaded| command_line::print_checked(&loaded, &[], effective)),
+        Command::DefaultConfig => command_line::print(&reference::<Config>()),
+        // It has no commands of its own.
+        Command::Version | Command::Own { .. } => command_line::print("hello 1\n"),
+    };
+    process::end(Config::PROGRAM, ended)
 }
 
 fn run(sources: Sources, early: std::io::Result<Early>) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +23,24 @@ struct Hello {
     _done: mpsc::Sender<()>,
 }
 
+/// The example, beside the folder of this test's own program, where cargo puts examples. Cargo builds it with the
+/// tests, unless one of them was named: then it is built here, once.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let own = std::env::current_exe().expect("a path");
+        let program = own.ancestors().nth(2).expect("two folders").join("examples/hello");
+        if !program.exists() {
+            let mut build = Command::new(env!("CARGO"));
+            build.args(["build", "--workspace", "--all-features", "--example", "hello"]);
+            let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("cargo runs");
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        }
+        assert!(program.exists(), "{}: `cargo build --all-features --example hello` makes it", program.display());
+        program
+    })
+}
+
 fn pid(process: &Child) -> Pid {
     i32::try_from(process.id()).ok().and_then(Pid::from_raw).expect("a pid")
 }
@@ -35,17 +53,9 @@ impl Drop for Hello {
 
 impl Hello {
     fn start(folder: &Path) -> Hello {
-        // Beside the folder of this test's own program, where cargo puts examples.
-        let own = std::env::current_exe().expect("a path");
-        let program: PathBuf = own.ancestors().nth(2).expect("two folders").join("examples/hello");
-        let mut process = Command::new(&program)
-            .current_dir(folder)
-            .env("HELLO_HTTP_LISTEN", "127.0.0.1:0")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; `cargo build --all-features --example hello`", program.display())
-            });
+        let mut command = Command::new(program());
+        command.current_dir(folder).env("HELLO_HTTP_LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
         let log = BufReader::new(process.stderr.take().expect("piped"));
         // Whoever waits for a line that never comes hears the end of the log then.
         let (pid, (done, ended)) = (pid(&process), mpsc::channel::<()>());
@@ -142,9 +152,7 @@ fn what_runs_the_example_has_sixty_lines() {
 #[test]
 fn the_settings_in_force_are_shown() {
     let folder = tempfile::tempdir().expect("a folder");
-    let own = std::env::current_exe().expect("a path");
-    let program = own.ancestors().nth(2).expect("two folders").join("examples/hello");
-    let mut check = Command::new(program);
+    let mut check = Command::new(program());
     check.current_dir(folder.path()).args(["check-config", "--effective"]).env("HELLO_GREETING", "hi");
     let ended = check.env("HALLEY_GREETING", "").output().expect("it runs");
     let shown = String::from_utf8(ended.stdout).expect("text");
@@ -156,9 +164,7 @@ fn the_settings_in_force_are_shown() {
 fn a_configuration_that_is_wrong_is_said_in_sentences_and_exit_2() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("hello.toml"), "greeting = \"\"\nhttp_listen = \":1\"").expect("written");
-    let own = std::env::current_exe().expect("a path");
-    let program = own.ancestors().nth(2).expect("two folders").join("examples/hello");
-    let ended = Command::new(program).current_dir(folder.path()).output().expect("it runs");
+    let ended = Command::new(program()).current_dir(folder.path()).output().expect("it runs");
     let said = String::from_utf8(ended.stderr).expect("text");
     assert_eq!(ended.status.code(), Some(2), "{said}");
     let lines: Vec<&str> = said.lines().collect();

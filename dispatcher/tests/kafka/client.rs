@@ -292,9 +292,9 @@ fn verdicts(lines: &[Line], verdict: Verdict) -> Vec<&str> {
     lines.iter().filter(|line| line.verdict == verdict).map(|line| line.text.as_str()).collect()
 }
 
-/// The check says of a good topic that it is good, and of a bad one each thing that is bad.
+/// G5: the check says of a good topic that it is good, and of a bad one each thing that is bad.
 #[tokio::test]
-async fn the_check_says_what_is_wrong() {
+async fn g5_the_check_says_what_is_wrong() {
     let brokers = Setup::new(3).sasl().start();
     let needs = Needs { catchup_max: Duration::from_secs(60), writes: true };
     let good = json!({ "min.insync.replicas": "2", "retention.ms": "3600000", "cleanup.policy": "delete" });

@@ -167,7 +167,7 @@ pub struct Stand {
     pub gateway: Arc<FakeGateway>,
     pub http: Router,
     /// Ends with how it ended, and what is left on the bus.
-    pub consumer: JoinHandle<(Ended, Depth)>,
+    pub consumer: JoinHandle<(Ended, Option<Depth>)>,
 }
 
 /// How long a test waits for what must come.

@@ -269,9 +269,9 @@ fn messages_beyond_goims_four_mebibytes_are_taken() {
     });
 }
 
-/// A gateway that reads the log takes no push from jobs, whatever it is for, and says why; the rooms it tells.
+/// G4: a gateway that reads the log takes no push from jobs, whatever it is for, and says why; the rooms it tells.
 #[test]
-fn a_gateway_that_reads_the_log_takes_no_push() {
+fn g4_a_gateway_that_reads_the_log_takes_no_push() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let (intake, mut requests) = Intake::new();

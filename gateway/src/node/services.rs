@@ -27,7 +27,7 @@ use halley_service::signals::Wishes;
 
 use crate::config::convert;
 use crate::control::admin::{self, Admin};
-use crate::control::drain::{Drain, Drained};
+use crate::control::drain::Drain;
 use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
 use crate::control::logins::LoginRules;
@@ -94,6 +94,8 @@ pub(super) struct Ingress {
     pub servers: Servers,
     /// Writes pushes to the log, where it is shared.
     pub publish: Option<Driver>,
+    /// Told when nothing more is written, and every push that was taken has its answer.
+    pub published: watch::Sender<bool>,
     /// Says that the thread takes turns.
     pub pulse: PulseSource,
     /// When to end.
@@ -116,7 +118,11 @@ impl Ingress {
             }
             tokio::spawn(self.pulse.run());
             if let Some(publish) = self.publish {
-                tokio::spawn(publish.run());
+                let published = self.published;
+                tokio::spawn(async move {
+                    publish.run().await;
+                    published.send_replace(true);
+                });
             }
             up.now();
             all(servers).await
@@ -274,9 +280,17 @@ async fn live(mut wishes: Wishes, mut reloader: Reloader, drain: Drain) {
     until_stop(&mut wishes, async || reloader.reload().await).await;
     let drain_ms = convert::drain_ms(reloader.current());
     tracing::info!(drain_ms, "stopping: clients are sent away; a second signal ends it now");
-    match drain.run(drain_ms).await {
-        Drained::Clean => tracing::info!("every client was sent away"),
-        Drained::TimedOut(shards) => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
+    let drained = drain.run(drain_ms).await;
+    match drained.left.as_slice() {
+        [] => tracing::info!("every client was sent away"),
+        shards => tracing::warn!(?shards, "these shards did not get rid of their clients in time"),
+    }
+    if drained.in_doubt > 0 {
+        let pushes = drained.in_doubt;
+        tracing::warn!(
+            pushes,
+            "pushes on their way into the log end without an answer: each may appear once or not at all"
+        );
     }
 }
 

@@ -25,7 +25,7 @@ use super::shards;
 use super::wiring::{ControlEnds, Wiring};
 use crate::config::{Sources, convert};
 use crate::control::admin::Admin;
-use crate::control::drain::Drain;
+use crate::control::drain::{Bus, Drain, Publishing};
 use crate::control::ends::Ends;
 use crate::control::handle::ControlHandle;
 use crate::control::health::{self, CONTROL};
@@ -68,7 +68,7 @@ struct OfControl {
     listeners: Vec<AdminListener>,
     pulse: PulseSource,
     doors: ClientDoors,
-    bus_empty: Option<watch::Receiver<bool>>,
+    bus: Bus,
     stop_reading: watch::Sender<bool>,
     opened: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
@@ -89,7 +89,7 @@ pub(super) struct Started {
 pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> Result<Started, Failure> {
     let shards = bound.placement.shards.len();
     let (intake, requests) = Intake::new();
-    let Wiring { shards: shard_ends, feed: feed_ends, control: control_ends, handle } =
+    let Wiring { shards: shard_ends, feed: feed_ends, control: ends, handle } =
         Wiring::new(shards).map_err(|error| Failure::of_kernel("cannot make a doorbell between threads", &error))?;
     let log = shared_log(bound);
     let interest = log.as_ref().map(|log| Arc::clone(&log.interest));
@@ -104,12 +104,13 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
     );
     let (ingress_pulse, ingress_beats) = Pulse::new();
     let (dispatch_pulse, dispatch_beats) = Pulse::new();
-    let (control_pulse, control_beats) = Pulse::new();
+    let (control_pulse, pulse) = Pulse::new();
     let pulses = vec![("ingress", ingress_pulse), ("dispatch", dispatch_pulse), (CONTROL, control_pulse)];
     let shared = Shared::new(bound, handle, intake, standalone.handle(), pulses);
     let admin = shared.admin(bound);
     let (stop, stopping) = watch::channel(false);
     let (bus_ended, bus_empty) = watch::channel(false);
+    let (published, answered) = watch::channel(false);
     let (open, opened) = watch::channel(false);
 
     let mut threads = Threads::new(shards + OTHER_THREADS);
@@ -133,6 +134,7 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         grpc: services.grpc,
         servers: bound.servers.clone(),
         publish: standalone.take_publish(),
+        published,
         pulse: ingress_beats,
         stopping: stopping.clone(),
     };
@@ -147,9 +149,8 @@ pub(super) fn start(bound: &Bound, listeners: Listeners, operator: Operator) -> 
         stopping: stopping.clone(),
     };
     threads.spawn("dispatch", move |up| dispatch.run(up))?;
-    let (ends, listeners, pulse) = (control_ends, services.admin, control_beats);
-    let bus_empty = (!config.kafka.is_used()).then_some(bus_empty);
-    let own = OfControl { ends, listeners, pulse, doors, bus_empty, stop_reading, opened, stop, stopping };
+    let (listeners, bus) = (services.admin, shared.bus(bound, bus_empty, answered));
+    let own = OfControl { ends, listeners, pulse, doors, bus, stop_reading, opened, stop, stopping };
     let lifecycle = shared.lifecycle.clone();
     let control = shared.control(bound, own, admin, operator);
     threads.spawn("control", move |up| control.run(up))?;
@@ -205,6 +206,17 @@ impl Shared {
         Admin::new(control, intake, metrics, self.lifecycle.clone(), self.health.clone(), access)
     }
 
+    /// What a drain waits for: that a log of our own is empty, or that every push on its way into a shared one is
+    /// answered.
+    fn bus(&self, bound: &Bound, empty: watch::Receiver<bool>, answered: watch::Receiver<bool>) -> Bus {
+        if bound.kafka.is_none() {
+            return Bus::Own(empty);
+        }
+        let dispatcher = self.dispatcher.clone();
+        let waiting = Box::new(move || dispatcher.waiting());
+        Bus::Shared(Publishing { answered, within_ms: bound.config.kafka.publish_timeout_ms, waiting })
+    }
+
     /// The control thread, which gets what is left.
     fn control(self, bound: &Bound, own: OfControl, admin: Arc<Admin>, operator: Operator) -> Control {
         let Operator { sources, wishes, level } = operator;
@@ -240,7 +252,7 @@ impl Shared {
                     dispatcher.stop();
                 }),
                 shut_doors: Box::new(move || doors.shut()),
-                bus_empty: own.bus_empty,
+                bus: own.bus,
                 stop_reading: Box::new(move || {
                     own.stop_reading.send_replace(true);
                 }),

@@ -1,6 +1,8 @@
 //! How old pushes are when a shard has queued them for its clients: the time from a push's record to the end of the
-//! turn that took it, which is when its sends are with the kernel. Owns what is measured, once a push whatever its
-//! receivers; the clock is looked at once a turn at most. One that is paced is measured when it begins.
+//! turn that took it, when the turn has flushed within its budget. Most sends are begun by then; those of connections
+//! beyond [`crate::limits::FLUSH_SENDS_PER_TURN`], or behind a send that is under way or stalled, begin later and are
+//! not waited for. Owns what is measured, once a push whatever its receivers; the clock is looked at once a turn at
+//! most. One that is paced is measured when it begins.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +57,7 @@ impl Latencies {
 }
 
 impl<A: Application> Core<A> {
-    /// What the turn took is on its way to the kernel. A writer whose clock is ahead of ours has written just now.
+    /// The turn has flushed within its budget. A writer whose clock is ahead of ours has written just now.
     pub(super) fn measure_pushes(&mut self) {
         self.counts.pushes_timeless += std::mem::take(&mut self.latencies.timeless);
         if self.latencies.noted.is_empty() {

@@ -60,8 +60,8 @@ halley_service::counters! {
         pub sheds_waiting: u64,
         /// Pushes that did not say when they were written.
         pub pushes_timeless: u64,
-        /// Time from a push's record to the turn's end that queued it, in milliseconds by [`LATENCY_BOUNDS`]: of pushes
-        /// to connections by name.
+        /// Time from a push's record until the turn that took it has flushed within its budget, in milliseconds by
+        /// [`LATENCY_BOUNDS`]; sends that begin in a later turn are not waited for. Of pushes to connections by name.
         pub latency_conns: Buckets<12>,
         /// The same of pushes to rooms.
         pub latency_rooms: Buckets<12>,

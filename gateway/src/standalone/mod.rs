@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use halley_dispatcher::assemble::{self, Dispatcher, SharedCounts};
+use halley_dispatcher::bus::Depth;
 use halley_dispatcher::bus::kafka;
 use halley_dispatcher::bus::kafka::producer::Driver;
 use halley_dispatcher::consume::Why;
@@ -162,17 +163,23 @@ impl Standalone {
     /// What is missing of a shared log that could not be begun in time.
     pub async fn consume(self, stop: impl Future<Output = ()> + Send) -> Result<(), String> {
         let (ended, left) = self.dispatcher.carry.run(BUS_DRAIN, stop).await;
+        let gateway_gone = ended.why == Why::GatewayGone;
         if let Why::NotStarted(missing) = ended.why {
             return Err(missing);
         }
-        if left.records > 0 {
-            let (records, bytes, gateway_gone) = (left.records, left.bytes, ended.why == Why::GatewayGone);
-            tracing::warn!(
+        match left {
+            Some(Depth { records, bytes }) if records > 0 => tracing::warn!(
                 records,
                 bytes,
                 gateway_gone,
                 "pushes that were accepted did not reach the gateway any more"
-            );
+            ),
+            // After a drain nobody is here whom the rest of a shared log concerns.
+            None if gateway_gone && ended.undelivered > 0 => {
+                let records = ended.undelivered;
+                tracing::warn!(records, "pushes on the log did not reach the clients of this gateway any more");
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -182,6 +189,11 @@ impl StandaloneHandle {
     /// Take no further push; those taken are still delivered.
     pub fn stop(&self) {
         self.ingress.stop();
+    }
+
+    /// Pushes that were taken and have not come to an end on the bus: of a shared log, those whose callers still wait.
+    pub fn waiting(&self) -> usize {
+        self.ingress.bus().depth().records
     }
 
     /// Take over what may change without a restart.

@@ -27,7 +27,7 @@ pub fn stay(ledger: Arc<Ledger>, gateway: SocketAddr, who: Who) -> JoinHandle<()
             if let Ok(Ok(connection)) = tokio::time::timeout(LOGIN_WITHIN, login(gateway, &who)).await {
                 let session = ledger.opened(who.clone(), Instant::now());
                 let _ = read(connection, |id| ledger.received(session, id)).await;
-                ledger.closed(session);
+                ledger.closed(session, Instant::now());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -1,5 +1,6 @@
 //! A drain over real Kafka, sentence by sentence (rule S5): not ready, new pushes refused by name, the one under way
-//! answered, clients sent away bit by bit while the log goes on to be read for those who are left. Owns that one story.
+//! answered, clients sent away bit by bit while the log goes on to be read for those who are left. Owns that story, and
+//! the one of a gateway that nobody is connected to.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,6 +21,9 @@ use crate::world::TOPIC;
 /// Over so long the clients are sent away, and so many are there.
 const DRAIN: Duration = Duration::from_secs(8);
 const CLIENTS: u32 = 16;
+/// For so long a broker stands still: longer than the servers of a gateway that ends go on (5 s), and shorter than a
+/// push is tried (15 s).
+const STANDSTILL: Duration = Duration::from_secs(8);
 /// Only failures wait so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROOM: Stream = Stream::Room(0);
@@ -73,14 +77,59 @@ async fn gateways(brokers: &Brokers, folder: &Path) -> (Program, Program) {
     (leaving, staying)
 }
 
-/// From the signal to the end of the process.
-pub async fn story() {
+/// One broker, as the test's own.
+async fn broker() -> Arc<Brokers> {
     let brokers = tokio::task::spawn_blocking(|| {
         let brokers = Setup::new(1).start();
         brokers.create_topic(TOPIC, 1, &json!({}));
         Arc::new(brokers)
     });
-    let brokers = brokers.await.expect("Kafka starts");
+    brokers.await.expect("Kafka starts")
+}
+
+/// The broker stands still, and a push waits for it.
+async fn push_under_way(brokers: &Brokers, door: SocketAddr, number: u64) -> JoinHandle<(u16, String)> {
+    brokers.pause(1);
+    let under_way = tokio::spawn(async move { push(door, number).await });
+    let is_waiting =
+        async || get(door, "/metrics").await.is_some_and(|(_, text)| text.contains("\nhalley_bus_records 1\n"));
+    until("the push waits for the broker", is_waiting).await;
+    under_way
+}
+
+/// A gateway that nobody is connected to has nothing to do but to answer a push whose broker stands still for longer
+/// than anything else at the end may take.
+pub async fn story_without_clients() {
+    let brokers = broker().await;
+    let folder = tempfile::Builder::new().prefix("halley-drain-").tempdir().expect("a folder");
+    let (mut leaving, _staying) = gateways(&brokers, folder.path()).await;
+    let door = leaving.http;
+    until("a push is taken", async || push(door, 1).await.0 == 200).await;
+    let under_way = push_under_way(&brokers, door, 2).await;
+    leaving.signal(Signal::TERM);
+    tokio::time::sleep(STANDSTILL).await;
+    assert!(leaving.runs() && !under_way.is_finished(), "the push is still under way:\n{}", leaving.log_end());
+    brokers.resume(1);
+    let (status, said) = under_way.await.expect("it is answered");
+    assert_eq!(status, 200, "the broker came back in time: {said}");
+    leaving.wait_end().await;
+
+    // One that does not come back in time: nobody knows what became of the push, and that is the answer.
+    leaving.start().await;
+    until("a push is taken", async || push(door, 3).await.0 == 200).await;
+    let under_way = push_under_way(&brokers, door, 4).await;
+    leaving.signal(Signal::TERM);
+    let (status, said) = under_way.await.expect("it is answered");
+    assert!(status == 504 && said.contains("once or not at all"), "{status}: {said}");
+    leaving.wait_end().await;
+    brokers.resume(1);
+    let log = leaving.log_end();
+    assert!(!log.contains("did not reach") && !log.contains("without an answer"), "it ends in order:\n{log}");
+}
+
+/// From the signal to the end of the process.
+pub async fn story() {
+    let brokers = broker().await;
     let folder = tempfile::Builder::new().prefix("halley-drain-").tempdir().expect("a folder");
     let (mut leaving, staying) = gateways(&brokers, folder.path()).await;
     let clients: Vec<_> = (0..CLIENTS).map(|key| client(leaving.tcp, key)).collect();
@@ -88,12 +137,8 @@ pub async fn story() {
     assert_eq!(push(leaving.http, 1).await.0, 200);
 
     // One push is under way when the drain begins.
-    brokers.pause(1);
     let door = leaving.http;
-    let under_way = tokio::spawn(async move { push(door, 2).await });
-    let is_waiting =
-        async || get(door, "/metrics").await.is_some_and(|(_, text)| text.contains("\nhalley_bus_records 1\n"));
-    until("the push waits for the broker", is_waiting).await;
+    let under_way = push_under_way(&brokers, door, 2).await;
     leaving.signal(Signal::TERM);
     until("it is not ready", async || get(door, "/readyz").await.is_some_and(|(status, _)| status == 503)).await;
     let (_, said) = get(door, "/readyz").await.expect("it still answers");

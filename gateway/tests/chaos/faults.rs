@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::clients;
+use crate::ledger::Ending;
 use crate::pushes;
 use crate::world::{CATCHUP_MAX, TOPIC, World};
 
@@ -70,6 +71,15 @@ impl Fault {
             Fault::GatewayJoins => "gateway-joins",
             Fault::LoginStorm => "login-storm",
             Fault::GatewayDrains => "gateway-drains",
+        }
+    }
+
+    /// What becomes of the sessions of this gateway that end meanwhile.
+    pub fn ending(self, gateway: usize) -> Ending {
+        match (self, gateway) {
+            (Fault::GatewayDrains, 1) | (Fault::GatewayJoins, 2) => Ending::Drained,
+            (Fault::GatewayBehind, 1) => Ending::Shed,
+            _ => Ending::Cut,
         }
     }
 

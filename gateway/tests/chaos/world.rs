@@ -13,9 +13,10 @@ use tokio::task::JoinHandle;
 use crate::brokers::{Brokers, Setup};
 use crate::clients;
 use crate::faults::Fault;
-use crate::ledger::{Ledger, Stream, Verdict, Who};
+use crate::ledger::{Ledger, Stream, Who};
 use crate::process::Program;
 use crate::pushes;
+use crate::verdict::Verdict;
 
 /// Clients of each gateway.
 const CLIENTS: u32 = 24;
@@ -110,7 +111,7 @@ impl World {
         third.signal(rustix::process::Signal::TERM);
         third.wait_end().await;
         self.clients.drain(2 * CLIENTS as usize..).for_each(|client| client.abort());
-        self.ledger.closed_all(2);
+        self.ledger.closed_all(2, Instant::now());
     }
 
     /// The same keys, users and rooms on every gateway.
@@ -143,7 +144,7 @@ impl World {
         tokio::time::sleep(AROUND).await;
         drop(load);
         self.settle().await;
-        self.ledger.judge()
+        self.ledger.judge(|gateway| fault.ending(gateway))
     }
 
     /// Until everybody is connected.

@@ -38,10 +38,10 @@ fn is_open(rig: &mut Rig, client: usize) -> bool {
     rig.shard.io().server_end(id) == ServerEnd::Open
 }
 
-/// Those who are logged in when the order is taken end evenly over its time; who waits for his login then, or comes
+/// S4: those who are logged in when the order is taken end evenly over its time; who waits for his login then, or comes
 /// later, stays, though he has the slot of one who was meant.
 #[test]
-fn those_who_are_logged_in_end_and_nobody_else() {
+fn s4_those_who_are_logged_in_end_and_nobody_else() {
     let mut rig = rig(10);
     let half_way = rig.connect(TCP);
     rig.feed.shed(EVERYBODY);
@@ -62,9 +62,9 @@ fn those_who_are_logged_in_end_and_nobody_else() {
     }
 }
 
-/// Until its turn a connection gets every push; the order stands between the pushes of its ring.
+/// S4: until its turn a connection gets every push; the order stands between the pushes of its ring.
 #[test]
-fn pushes_come_until_ones_turn() {
+fn s4_pushes_come_until_ones_turn() {
     let mut rig = rig(8);
     rig.push(ShardTarget::All { per_second: 0 }, 0);
     rig.feed.shed(EVERYBODY);
@@ -83,10 +83,10 @@ fn pushes_come_until_ones_turn() {
     assert_eq!(ended(&rig, CloseReason::FeedGap), 8);
 }
 
-/// A second order during the first: who waits already keeps his turn, the others are spread over the second one's time,
-/// and nobody is counted twice.
+/// S4: a second order during the first: who waits already keeps his turn, the others are spread over the second one's
+/// time, and nobody is counted twice.
 #[test]
-fn an_order_during_another_joins_it() {
+fn s4_an_order_during_another_joins_it() {
     let mut rig = rig(10);
     rig.feed.shed(EVERYBODY);
     rig.turn();
@@ -104,9 +104,9 @@ fn an_order_during_another_joins_it() {
     assert_eq!((ended(&rig, CloseReason::FeedGap), rig.counts().authenticated), (20, 0));
 }
 
-/// Who leaves by himself makes no room for anybody else to go early, and his slot's next owner is left alone.
+/// S4: who leaves by himself makes no room for anybody else to go early, and his slot's next owner is left alone.
 #[test]
-fn who_leaves_meanwhile_changes_nothing_for_the_others() {
+fn s4_who_leaves_meanwhile_changes_nothing_for_the_others() {
     let mut rig = rig(10);
     rig.feed.shed(EVERYBODY);
     rig.turn();

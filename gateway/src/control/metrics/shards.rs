@@ -127,8 +127,8 @@ impl Collect for Shards {
                 refusals.sample(&[("shard", &shard), ("cause", &refusal.label())], count);
             }
         }
-        let help =
-            "Time from a push's record to the turn that queued it for its clients; of paced ones, for the first.";
+        let help = "Time from a push's record until the turn that took it has flushed within its budget; later sends \
+                    are not waited for. Paced ones: until they begin.";
         let mut latencies = out.family("halley_push_latency_seconds", Kind::Histogram, help);
         for (shard, counts) in shards.iter().enumerate() {
             let targets =
