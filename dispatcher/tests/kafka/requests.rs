@@ -36,7 +36,7 @@ pub fn order() -> impl Iterator<Item = (Api, i16)> {
     order.into_iter().flat_map(|api| (api.ours().min..=api.ours().max).map(move |version| (api, version)))
 }
 
-/// The request as a frame. Only a read knows the topic by its id.
+/// The request as a frame. Reads, and writes from version 13 on, know the topic by its id.
 pub fn frame(api: Api, version: i16, topic: Uuid) -> Bytes {
     let mut out = BytesMut::new();
     let client = StrBytes::from_static_str("halley");
@@ -73,7 +73,8 @@ fn request(api: Api, id: Uuid) -> Request {
             let mut batch = BatchBuilder::new(1024);
             batch.push(Some(b"key"), Some(b"value"), 1_700_000_000_000).expect("room");
             let partition = PartitionProduceData::default().with_records(batch.finish());
-            let topic = TopicProduceData::default().with_name(name()).with_partition_data(vec![partition]);
+            let topic =
+                TopicProduceData::default().with_name(name()).with_topic_id(id).with_partition_data(vec![partition]);
             Request::Produce(
                 ProduceRequest::default().with_acks(-1).with_timeout_ms(5_000).with_topic_data(vec![topic]),
             )

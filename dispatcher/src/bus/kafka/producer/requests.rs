@@ -1,5 +1,5 @@
 //! What the producer asks brokers, as the protocol's messages. Owns their fields and what is read of the answers;
-//! decides nothing. Topics go by name in the versions that we speak. Next step on the way out:
+//! decides nothing. Topics go by id to brokers that know Produce 13, by name to those before. Next step on the way out:
 //! [`crate::bus::kafka::cluster`].
 
 use std::sync::Arc;
@@ -41,10 +41,12 @@ pub(super) fn produce(request: &Request, topic: &str, codec: Codec, wait: Durati
         .with_topic_data(vec![topic])
 }
 
-/// What a broker said of each partition; of a partition that is there twice, the first. Who leads instead is noted in
-/// the cluster's metadata on the way.
+/// What a broker said of each partition; of a partition that is there twice, the first. What it says of another topic
+/// is left out; an answer by name has no id. Who leads instead is noted in the cluster's metadata on the way.
 pub(super) fn produced(cluster: &Cluster, topic: TopicId, answer: &ProduceResponse) -> Vec<(i32, Answer)> {
-    let partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+    let ours = |id: &Uuid| id.is_nil() || id.as_bytes() == &topic.0;
+    let topics = answer.responses.iter().filter(|topic| ours(&topic.topic_id));
+    let partitions = topics.flat_map(|topic| &topic.partition_responses);
     let said = |partition: &PartitionProduceResponse| {
         let named = &partition.current_leader;
         let leader = (named.leader_id.0 >= 0 && named.leader_epoch >= 0)
@@ -85,5 +87,30 @@ pub(super) fn identified(broker: &str, answer: &InitProducerIdResponse) -> Resul
             Err(text.into())
         }
         code => Err(format!("{broker} gives us no producer id: {}", Code(code)).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::produce_response::TopicProduceResponse;
+
+    use super::*;
+    use crate::bus::kafka::settings::Settings;
+
+    /// Only what is said of the topic that was written to counts; a broker that answers by name says no id.
+    #[test]
+    fn what_is_said_of_another_topic_is_left_out() {
+        let cluster = Cluster::new(Settings::new(Vec::new()));
+        let said = |id, index| {
+            let partition = PartitionProduceResponse::default().with_index(index).with_base_offset(9);
+            TopicProduceResponse::default()
+                .with_topic_id(Uuid::from_bytes(id))
+                .with_partition_responses(vec![partition])
+        };
+        let answer =
+            ProduceResponse::default().with_responses(vec![said([8; 16], 0), said([7; 16], 1), said([0; 16], 2)]);
+        let partitions: Vec<i32> =
+            produced(&cluster, TopicId([7; 16]), &answer).into_iter().map(|(partition, _)| partition).collect();
+        assert_eq!(partitions, [1, 2]);
     }
 }

@@ -73,10 +73,10 @@ impl Api {
         }
     }
 
-    /// What we speak. Fetch 13 is the first by topic id; Produce 12 the last by name.
+    /// What we speak. Fetch 13 and Produce 13 are the first by topic id.
     pub const fn ours(self) -> Range {
         let (min, max) = match self {
-            Api::Produce => (9, 12),
+            Api::Produce => (9, 13),
             Api::Fetch => (13, 17),
             Api::ListOffsets => (7, 7),
             Api::Metadata => (12, 13),
@@ -104,7 +104,8 @@ impl Api {
     /// The shape of an answer without its header, in every version that we speak.
     pub const fn shape(self, version: i16) -> &'static [Field] {
         match self {
-            Api::Produce => PRODUCE,
+            Api::Produce if version < 13 => PRODUCE_9,
+            Api::Produce => PRODUCE_13,
             Api::Fetch => FETCH,
             Api::ListOffsets => LIST_OFFSETS,
             Api::Metadata if version < 13 => METADATA_12,
@@ -154,15 +155,10 @@ const TWO_IDS: &[Field] = &[Fixed(8), NO_TAGS];
 /// An epoch and an offset, either first.
 const EPOCH_AND_OFFSET: &[Field] = &[Fixed(12), NO_TAGS];
 
-const PRODUCE: &[Field] = &[
-    Array(&[
-        Compact,
-        Array(&[Fixed(4 + 2 + 8 + 8 + 8), Array(&[Fixed(4), Compact, NO_TAGS]), Compact, Tags(&[(0, TWO_IDS)])]),
-        NO_TAGS,
-    ]),
-    Fixed(4),
-    Tags(&[(0, NODES)]),
-];
+const PRODUCED: Field =
+    Array(&[Fixed(4 + 2 + 8 + 8 + 8), Array(&[Fixed(4), Compact, NO_TAGS]), Compact, Tags(&[(0, TWO_IDS)])]);
+const PRODUCE_9: &[Field] = &[Array(&[Compact, PRODUCED, NO_TAGS]), Fixed(4), Tags(&[(0, NODES)])];
+const PRODUCE_13: &[Field] = &[Array(&[Fixed(16), PRODUCED, NO_TAGS]), Fixed(4), Tags(&[(0, NODES)])];
 
 const FETCH: &[Field] = &[
     Fixed(4 + 2 + 4),
