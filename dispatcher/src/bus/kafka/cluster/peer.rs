@@ -112,6 +112,9 @@ impl View {
 /// The part of a pause by which it may be shorter or longer.
 const PAUSE_JITTER: f64 = 0.2;
 
+/// A log-in that was denied is tried again after so many times the longest pause.
+const DENIED_FACTOR: u32 = 10;
+
 /// Serve one peer until nobody can ask any more.
 pub(super) async fn serve(
     settings: Arc<Settings>,
@@ -128,8 +131,8 @@ pub(super) async fn serve(
         let mut held = VecDeque::from([command]);
         let attempt = attempt(&settings, &view, &peer, not_before);
         let Some(connected) = hold(attempt, &peer, &mut held, &mut commands).await else { return };
-        let stream = match connected {
-            Ok(stream) => stream,
+        let (stream, deadline) = match connected {
+            Ok(connected) => connected,
             Err(reason) => {
                 let text: Arc<str> = {
                     let mut view = lock(&view);
@@ -144,8 +147,8 @@ pub(super) async fn serve(
             }
         };
         let began = Instant::now();
-        let profile = profile(&settings, &lock(&view), &peer, class);
-        let mut opened = false;
+        let profile = profile(&settings, &lock(&view), &peer, class, deadline);
+        let (mut opened, mut denied) = (false, false);
         let mark = || {
             opened = true;
             let mut view = lock(&view);
@@ -160,16 +163,20 @@ pub(super) async fn serve(
             let mut view = lock(&view);
             let count = if opened { &mut view.counts.broken } else { &mut view.counts.unreachable };
             *count += 1;
-            view.counts.denied += u64::from(!opened && closed.kind == ErrorKind::Denied);
+            denied |= !opened && closed.kind == ErrorKind::Denied;
+            view.counts.denied += u64::from(denied);
         }
         if began.elapsed() >= LIVED {
             backoff.reset();
         }
+        // Denied log-ins count against the account.
+        let pauses = if denied { pauses.even(longest * DENIED_FACTOR) } else { pauses };
         not_before = Instant::now() + backoff.next(pauses, &mut rng);
     }
 }
 
-fn profile(settings: &Settings, view: &View, peer: &Peer, class: Class) -> Profile {
+/// `deadline` is that of the attempt: whoever is reached late has less time to let us in.
+fn profile(settings: &Settings, view: &View, peer: &Peer, class: Class, deadline: Instant) -> Profile {
     Profile {
         broker: view.name_of(peer).into(),
         client_id: StrBytes::from_string(settings.client_id.clone()),
@@ -178,20 +185,21 @@ fn profile(settings: &Settings, view: &View, peer: &Peer, class: Class) -> Profi
             Class::Fetch => settings.read_answer_bytes_max,
             Class::Rest => ANSWER_BYTES_MAX,
         },
-        open_timeout: settings.connect_timeout,
+        open_timeout: deadline.saturating_duration_since(Instant::now()),
     }
 }
 
-/// Wait for the pause to be over, then connect to where the peer is now.
+/// Wait for the pause to be over, then connect to where the peer is now. Answers until when it has to let us in, too.
 async fn attempt(
     settings: &Settings,
     view: &Mutex<View>,
     peer: &Peer,
     not_before: Instant,
-) -> Result<Box<dyn Stream>, String> {
+) -> Result<(Box<dyn Stream>, Instant), String> {
     sleep_until(not_before).await;
+    let deadline = Instant::now() + settings.connect_timeout;
     let address = lock(view).address_of(peer).ok_or("is no longer one of the cluster")?;
-    driver::connect(&address, settings.tls.as_ref(), settings.connect_timeout).await
+    Ok((driver::connect(&address, settings.tls.as_ref(), deadline).await?, deadline))
 }
 
 /// Keep what is asked while a connection is made, each until its deadline. `None` when nobody can ask any more.
@@ -248,6 +256,21 @@ mod tests {
 
     use super::*;
     use crate::bus::kafka::wire::request::Request;
+
+    /// What the connection took is gone from the time that the broker has to let us in: together they have one bound.
+    #[tokio::test(start_paused = true)]
+    async fn connecting_and_logging_in_have_one_bound() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let peer = Peer::Bootstrap(listener.local_addr().expect("an address").to_string());
+        let settings = Settings { connect_timeout: Duration::from_secs(10), ..Settings::new(Vec::new()) };
+        let view = Mutex::new(View::default());
+        let not_before = Instant::now() + Duration::from_secs(3);
+        let (_stream, deadline) = attempt(&settings, &view, &peer, not_before).await.expect("it listens");
+        assert!(deadline >= not_before + settings.connect_timeout, "the pause before is not part of it");
+        tokio::time::sleep_until(deadline - Duration::from_secs(4)).await;
+        let profile = profile(&settings, &lock(&view), &peer, Class::Rest, deadline);
+        assert!(profile.open_timeout <= Duration::from_secs(4), "{:?}", profile.open_timeout);
+    }
 
     /// While a connection is made no more wait for it than for one that is there; more are told at once.
     #[tokio::test]

@@ -16,7 +16,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::core::{Connection, Profile};
@@ -47,29 +47,35 @@ pub struct Command {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Connect to `host:port`: every address of the name in turn, each within `within`, then TLS. An error is the end of a
-/// sentence about the broker.
-pub async fn connect(address: &str, tls: Option<&Tls>, within: Duration) -> Result<Box<dyn Stream>, String> {
+/// Connect to `host:port`: every address of the name in turn, then TLS, all of it until `deadline`. An error is the end
+/// of a sentence about the broker.
+pub async fn connect(address: &str, tls: Option<&Tls>, deadline: Instant) -> Result<Box<dyn Stream>, String> {
     let (host, port) = host_and_port(address).ok_or("has an address that is no host:port")?;
-    let found = timeout(within, lookup_host((host, port))).await;
+    let found = timeout_at(deadline, lookup_host((host, port))).await;
     let found = found.map_err(|_| "has a name that is not looked up in time".to_owned())?;
     let addresses: Vec<SocketAddr> =
         found.map_err(|error| format!("has a name that cannot be looked up: {error}"))?.collect();
     let mut last = "has a name without addresses".to_owned();
-    for one in addresses {
+    for (at, one) in addresses.iter().enumerate() {
+        let within = share(deadline.saturating_duration_since(Instant::now()), addresses.len() - at);
         match timeout(within, TcpStream::connect(one)).await {
             Ok(Ok(socket)) => {
                 set_options(&socket).map_err(|error| format!("gave a socket that cannot be set up: {error}"))?;
                 return match tls {
-                    Some(tls) => encrypt(socket, tls.clone(), host, within).await,
+                    Some(tls) => encrypt(socket, tls.clone(), host, deadline).await,
                     None => Ok(Box::new(socket)),
                 };
             }
             Ok(Err(error)) => last = format!("cannot be reached at {one}: {error}"),
-            Err(_) => last = format!("cannot be reached at {one}: nothing answers within {within:?}"),
+            Err(_) => last = format!("cannot be reached at {one}: nothing answers within {} s", within.as_secs_f32()),
         }
     }
     Err(last)
+}
+
+/// What one address gets of the time that is left for so many: one that is silent leaves the others theirs.
+fn share(left: Duration, addresses: usize) -> Duration {
+    left / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX)
 }
 
 fn set_options(socket: &TcpStream) -> io::Result<()> {
@@ -78,15 +84,16 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
     SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
-async fn encrypt(socket: TcpStream, tls: Tls, host: &str, within: Duration) -> Result<Box<dyn Stream>, String> {
-    let read = tokio::task::spawn_blocking(move || tls::client(&tls)).await;
+async fn encrypt(socket: TcpStream, tls: Tls, host: &str, deadline: Instant) -> Result<Box<dyn Stream>, String> {
+    let read = timeout_at(deadline, tokio::task::spawn_blocking(move || tls::client(&tls))).await;
+    let read = read.map_err(|_| "is not asked: reading TLS files takes too long".to_owned())?;
     let config: Arc<ClientConfig> = read.map_err(|_| "is not asked: reading TLS files failed".to_owned())??;
     let name =
         ServerName::try_from(host.to_owned()).map_err(|_| format!("has a name that no certificate has: {host}"))?;
-    match timeout(within, TlsConnector::from(config).connect(name, socket)).await {
+    match timeout_at(deadline, TlsConnector::from(config).connect(name, socket)).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(format!("is reached, but TLS does not come about: {error}")),
-        Err(_) => Err(format!("is reached, but TLS does not come about within {within:?}: is this its TLS listener?")),
+        Err(_) => Err("is reached, but TLS does not come about in time: is this its TLS listener?".to_owned()),
     }
 }
 
@@ -165,5 +172,26 @@ async fn write_or_flush(writer: &mut (impl AsyncWrite + Unpin), output: &[u8]) -
     match writer.write(output).await? {
         0 => Err(io::ErrorKind::WriteZero.into()),
         bytes => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many addresses a name has, and however silent they are, together they get the time that one has.
+    #[test]
+    fn addresses_share_the_time() {
+        let whole = Duration::from_secs(10);
+        for addresses in 1..=20 {
+            let mut left = whole;
+            for at in 0..addresses {
+                let one = share(left, addresses - at);
+                assert!(!one.is_zero() && one <= left, "{addresses} addresses");
+                left -= one;
+            }
+            assert!(left.is_zero());
+        }
+        assert_eq!(share(whole, 0), whole);
     }
 }
