@@ -294,9 +294,10 @@ impl Kafka {
         }
     }
 
-    /// What the check of a cluster asks of it.
-    pub fn needs(&self) -> Needs {
-        Needs { catchup_max: Duration::from_secs(self.catchup_max_seconds), writes: true }
+    /// What the check of a cluster asks of it, for a program that `reads` pushes too or one that only writes them.
+    pub fn needs(&self, reads: bool) -> Needs {
+        let bounded = self.catchup_max_seconds > 0;
+        Needs { catchup_max: bounded.then(|| Duration::from_secs(self.catchup_max_seconds)), reads }
     }
 
     /// What the file of the password holds; none where none is named, or nobody is asked for it.

@@ -78,7 +78,7 @@ pub fn run(mut sources: Sources, early: io::Result<Early>) -> Result<(), Failure
 /// Something does not work, or the configuration is wrong.
 pub fn check_kafka(sources: &Sources) -> Result<(), Failure> {
     let Prepared { loaded: Loaded { config, .. }, password, .. } = Prepared::read_at_start(sources)?;
-    let lines = runtime()?.block_on(check_cluster(config.kafka.client(password), config.kafka.needs()));
+    let lines = runtime()?.block_on(check_cluster(config.kafka.client(password), config.kafka.needs(false)));
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     match lines.iter().filter(|line| line.verdict == Verdict::Error).count() {
         0 => Ok(()),

@@ -296,7 +296,7 @@ fn verdicts(lines: &[Line], verdict: Verdict) -> Vec<&str> {
 #[tokio::test]
 async fn g5_the_check_says_what_is_wrong() {
     let brokers = Setup::new(3).sasl().start();
-    let needs = Needs { catchup_max: Duration::from_secs(60), writes: true };
+    let needs = Needs { catchup_max: Some(Duration::from_secs(60)), reads: true };
     let good = json!({ "min.insync.replicas": "2", "retention.ms": "3600000", "cleanup.policy": "delete" });
     brokers.create_topic("good", 3, &good);
     let at = |topic: &str| settings(&brokers.addresses(Listener::Plaintext), topic);

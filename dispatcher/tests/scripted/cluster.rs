@@ -290,7 +290,7 @@ async fn brokers_of_two_clusters_are_found_out() {
     };
     let (first, second) = (start("one").await, start("two").await);
     let settings = Settings::new(vec![first.address.to_string(), second.address.to_string()]);
-    let lines = check(settings, Needs { catchup_max: LONG, writes: true }).await;
+    let lines = check(settings, Needs { catchup_max: Some(LONG), reads: true }).await;
     let expected = "the configured brokers are of different clusters: one, two. Name those of one";
     assert!(lines.iter().any(|line| line.verdict == Verdict::Error && line.text == expected), "{lines:#?}");
 }

@@ -107,7 +107,7 @@ pub fn check_kafka(sources: &Sources) -> Result<(), Failure> {
         let sentence = "no cluster is configured: set kafka.brokers, such as --set kafka.brokers=kafka-1.example:9092";
         return Err(Failure::new(Cause::Usage, sentence));
     }
-    let lines = runtime()?.block_on(check(config.kafka.client(named.kafka_password), config.kafka.needs()));
+    let lines = runtime()?.block_on(check(config.kafka.client(named.kafka_password), config.kafka.needs(true)));
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     match lines.iter().filter(|line| line.verdict == Verdict::Error).count() {
         0 => Ok(()),

@@ -71,10 +71,10 @@ impl fmt::Display for Line {
 /// What is needed of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// How far a gateway may fall behind: the topic must keep records longer.
-    pub catchup_max: Duration,
-    /// Whether pushes are taken here, and so written.
-    pub writes: bool,
+    /// How far a gateway may fall behind: the topic must keep records longer. `None` is however far.
+    pub catchup_max: Option<Duration>,
+    /// Whether pushes are read here too, to be delivered. Written they are by all.
+    pub reads: bool,
 }
 
 /// The check under way.
@@ -201,7 +201,7 @@ impl Check {
         }
     }
 
-    /// READ and WRITE, as the brokers say; DESCRIBE we have, or we would not know the topic.
+    /// WRITE, and READ where it is needed, as the brokers say; DESCRIBE we have, or we would not know the topic.
     async fn rights(&mut self) {
         let name = self.cluster.settings().topic.clone();
         let topic = TopicName(StrBytes::from_string(name.clone()));
@@ -212,13 +212,13 @@ impl Check {
         let Some(Response::Metadata(answer)) = self.ask_any(&Request::Metadata(request)).await else { return };
         let rights = answer.topics.first().map_or(RIGHTS_UNKNOWN, |topic| topic.topic_authorized_operations);
         if rights == RIGHTS_UNKNOWN {
-            let text =
-                format!("the brokers do not say what we may do with topic {name}; it needs READ, DESCRIBE, WRITE");
+            let rights = if self.needs.reads { "READ, DESCRIBE, WRITE" } else { "DESCRIBE, WRITE" };
+            let text = format!("the brokers do not say what we may do with topic {name}; it needs {rights}");
             return self.say(Verdict::Warning, text);
         }
         let has = |right: u8| rights & (1 << right) != 0;
         let needed: &[(u8, &str)] =
-            if self.needs.writes { &[(READ, "READ"), (WRITE, "WRITE")] } else { &[(READ, "READ")] };
+            if self.needs.reads { &[(READ, "READ"), (WRITE, "WRITE")] } else { &[(WRITE, "WRITE")] };
         let missing: Vec<&str> = needed.iter().filter(|(right, _)| !has(*right)).map(|(_, name)| *name).collect();
         for right in &missing {
             self.say(Verdict::Error, self.cluster.not_allowed(right));
@@ -265,9 +265,6 @@ impl Check {
 
     /// An id for a producer, which some clusters do not give to everybody.
     async fn producer_id(&mut self) {
-        if !self.needs.writes {
-            return;
-        }
         let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000);
         let request = Request::InitProducerId(request);
         let mut answer = self.ask_any(&request).await;
@@ -323,10 +320,20 @@ fn in_sync(topic: &str, replicas: Option<i64>) -> Option<Line> {
     line(Verdict::Warning, text)
 }
 
-fn retention(topic: &str, retention_ms: Option<i64>, catchup_max: Duration) -> Option<Line> {
+fn retention(topic: &str, retention_ms: Option<i64>, catchup_max: Option<Duration>) -> Option<Line> {
     let retention_ms = retention_ms?;
+    let Some(catchup_max) = catchup_max.filter(|_| retention_ms >= 0) else {
+        if retention_ms < 0 {
+            return line(Verdict::Fine, format!("topic {topic} keeps records for ever"));
+        }
+        let text = format!(
+            "topic {topic} has retention.ms {retention_ms}, and a gateway may fall behind however far: what is older \
+             is gone before it is read. Set kafka.catchup_max_seconds below that"
+        );
+        return line(Verdict::Warning, text);
+    };
     let catchup_ms = i64::try_from(catchup_max.as_millis()).unwrap_or(i64::MAX);
-    if retention_ms < 0 || retention_ms > catchup_ms {
+    if retention_ms > catchup_ms {
         return line(Verdict::Fine, format!("topic {topic} keeps records longer than a gateway may fall behind"));
     }
     let text = format!(
@@ -353,4 +360,26 @@ fn spoken(answer: &ApiVersionsResponse) -> String {
     };
     let ranges = [Api::Fetch, Api::Produce, Api::Metadata].into_iter().filter_map(range);
     ranges.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records must outlive how far a gateway may fall behind; where that has no bound, any retention may be too short.
+    #[test]
+    fn records_must_outlive_what_a_gateway_may_fall_behind() {
+        let minute = Some(Duration::from_secs(60));
+        let cases = [
+            (60_001, minute, Verdict::Fine),
+            (60_000, minute, Verdict::Error),
+            (-1, minute, Verdict::Fine),
+            (-1, None, Verdict::Fine),
+            (3_600_000, None, Verdict::Warning),
+        ];
+        for (retention_ms, catchup_max, verdict) in cases {
+            let said = retention("t", Some(retention_ms), catchup_max).expect("a line");
+            assert_eq!(said.verdict, verdict, "{retention_ms} {catchup_max:?}: {said}");
+        }
+    }
 }
