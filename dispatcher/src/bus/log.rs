@@ -170,6 +170,13 @@ pub enum Trouble {
     Refused(Arc<str>),
 }
 
+impl Trouble {
+    /// Whether it lasts until somebody changes something: asking often is of no use, and may lock an account.
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, Trouble::NoTopic(_) | Trouble::Denied(_))
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

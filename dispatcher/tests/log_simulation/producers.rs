@@ -12,7 +12,7 @@ use halley_dispatcher::bus::kafka::produce::act::{Action, Answer, PushId, Reques
 use halley_dispatcher::bus::kafka::produce::batch::Identity;
 use halley_dispatcher::bus::kafka::produce::core::Produce;
 use halley_dispatcher::bus::kafka::produce::settings::Settings;
-use halley_dispatcher::bus::log::TopicId;
+use halley_dispatcher::bus::log::{TopicId, Trouble};
 use halley_dispatcher::bus::partition::partition_of;
 use halley_dispatcher::bus::{Position, PublishError, Record};
 use halley_protocol::push::{Push, PushRecord, Target};
@@ -228,7 +228,7 @@ impl World {
         let core = &mut self.producers[producer].core;
         match topology {
             Some(topology) => core.topology(now, &topology),
-            None => core.topology_failed(now, Arc::from("nobody answered")),
+            None => core.topology_failed(now, Trouble::TimedOut(Arc::from("nobody answered"))),
         }
         self.act(producer);
     }

@@ -24,7 +24,11 @@ impl Reader {
     pub(super) fn topology_failed(&mut self, now: Duration, trouble: Trouble) {
         self.topology.under_way = false;
         self.topology.wanted = true;
-        self.topology.not_before = now + self.topology.backoff.next(self.settings.pauses(), &mut self.rng);
+        let pauses = match trouble.needs_operator() {
+            true => self.settings.slow_pauses(),
+            false => self.settings.pauses(),
+        };
+        self.topology.not_before = now + self.topology.backoff.next(pauses, &mut self.rng);
         self.topology.trouble = Some(trouble);
         self.counts.failed += 1;
     }

@@ -15,7 +15,7 @@ use super::pushes::Pushes;
 use super::settings::Settings;
 use super::verdict::{Verdict, sentence};
 use crate::backoff::{Backoff, Pauses};
-use crate::bus::log::{Leader, NO_EPOCH, Source, TopicId, Topology};
+use crate::bus::log::{Leader, NO_EPOCH, Source, TopicId, Topology, Trouble};
 use crate::bus::{Depth, NO_OFFSET, Position, PublishError, Record};
 
 /// News of a newer leader ends a batch's pause this many times; after that it waits like everything that fails.
@@ -63,7 +63,7 @@ struct Lookup {
     /// Questions in a row that something made necessary.
     in_a_row: u32,
     /// Why nobody answered, if so.
-    trouble: Option<Arc<str>>,
+    trouble: Option<Trouble>,
 }
 
 /// The producer of one topic.
@@ -194,7 +194,7 @@ impl Produce {
 
     fn no_leader(&self, partition: i32) -> Arc<str> {
         match (&self.lookup.topic, &self.lookup.trouble) {
-            (_, Some(trouble)) => trouble.clone(),
+            (_, Some(trouble)) => trouble.to_string().into(),
             (None, None) => "nobody has said yet who leads the topic's partitions".into(),
             (Some(_), None) => format!("nobody leads partition {partition} now").into(),
         }
@@ -223,8 +223,8 @@ impl Produce {
         self.pump(now);
     }
 
-    /// The question about the topic has no answer; says why and what to do.
-    pub fn topology_failed(&mut self, now: Duration, why: Arc<str>) {
+    /// The question about the topic has no answer. It is asked again, after what only an operator can mend slowly.
+    pub fn topology_failed(&mut self, now: Duration, why: Trouble) {
         self.lookup.trouble = Some(why);
         self.lookup.wanted = true;
         self.looked_up(now);
@@ -597,7 +597,11 @@ impl Produce {
     fn looked_up(&mut self, now: Duration) {
         let lookup = &mut self.lookup;
         lookup.asked = false;
-        let wait = self.settings.pauses().after(lookup.in_a_row, &mut self.random);
+        let pauses = match &lookup.trouble {
+            Some(trouble) if trouble.needs_operator() => self.settings.slow_pauses(),
+            _ => self.settings.pauses(),
+        };
+        let wait = pauses.after(lookup.in_a_row, &mut self.random);
         lookup.not_before = now.saturating_add(wait);
         let refresh = self.settings.pauses().even(self.settings.topology_interval).after(1, &mut self.random);
         lookup.refresh_at = now.saturating_add(refresh);

@@ -37,7 +37,7 @@ pub struct Settings {
     pub answer_timeout: Duration,
     /// The first pause after a failure; each further one is twice as long, with a fifth of jitter.
     pub pause_first: Duration,
-    /// The longest pause.
+    /// The longest pause. After what only an operator can mend it is ten times as long.
     pub pause_max: Duration,
     /// At most one producer id is asked for in this time, for each partition.
     pub identity_interval: Duration,
@@ -66,5 +66,10 @@ impl Settings {
     /// How long to wait after failures.
     pub(super) fn pauses(&self) -> Pauses {
         Pauses { first: self.pause_first, longest: self.pause_max, jitter: JITTER }
+    }
+
+    /// How long to wait after what only an operator can mend: each attempt may count against an account.
+    pub(super) fn slow_pauses(&self) -> Pauses {
+        self.pauses().even(self.pause_max.saturating_mul(10))
     }
 }

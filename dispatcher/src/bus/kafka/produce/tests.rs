@@ -13,7 +13,7 @@ use super::act::{Action, Answer, PushId, Request, RequestId};
 use super::batch::{Identity, record_bytes};
 use super::core::Produce;
 use super::settings::Settings;
-use crate::bus::log::{Leader, TopicId, Topology};
+use crate::bus::log::{Leader, TopicId, Topology, Trouble};
 use crate::bus::{Position, PublishError, Record};
 
 type Outcome = Result<Vec<Position>, PublishError>;
@@ -707,4 +707,29 @@ fn records_that_do_not_get_on_are_told_of() {
     bench.reply(&request, 0);
     bench.pass(Duration::from_secs(1));
     assert!(bench.produce.stuck(bench.now).is_none() && bench.produce.is_well());
+}
+
+/// A topic that is missing or not allowed is asked for slowly, since each attempt may count against an account; brokers
+/// that are away are asked about once a second.
+#[test]
+fn what_an_operator_must_mend_is_asked_for_slowly() {
+    let cases = [
+        (Trouble::NoTopic("no".into()), 5..=9),
+        (Trouble::Denied("no".into()), 5..=9),
+        (Trouble::Unreachable("no".into()), 45..=90),
+    ];
+    for (trouble, expected) in cases {
+        let mut produce = Produce::new(Settings::default(), SmallRng::seed_from_u64(1));
+        let mut now = Duration::ZERO;
+        while now < Duration::from_secs(60) {
+            produce.tick(now);
+            while let Some(action) = produce.action() {
+                assert!(matches!(action, Action::AskTopology), "{action:?}");
+                produce.topology_failed(now, trouble.clone());
+            }
+            now = produce.next_deadline().expect("it asks again");
+        }
+        let asked = produce.counts().topologies;
+        assert!(expected.contains(&asked), "{trouble}: {asked} questions in a minute");
+    }
 }

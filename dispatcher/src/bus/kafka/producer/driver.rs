@@ -164,8 +164,8 @@ impl Driver {
                 if self.said.is_news(&why, std::time::Instant::now()) {
                     warn!("pushes cannot be published: {why}");
                 }
-                self.shared.set_trouble(Some(Arc::clone(&why)));
-                self.produce.topology_failed(now, why);
+                self.shared.set_trouble(Some(why));
+                self.produce.topology_failed(now, trouble);
             }
             Event::Identity(partition, given) => self.produce.identity(now, partition, given),
             Event::Answered(request, answers, throttle) => self.produce.answered(now, request, &answers, throttle),
