@@ -55,8 +55,8 @@ fn produce(version: i16) -> ProduceResponse {
         .with_error_message(Some(text("refused")));
     let (partition, nodes) =
         if version >= 10 { (partition.with_current_leader(leader), vec![node]) } else { (partition, Vec::new()) };
-    let topic =
-        TopicProduceResponse::default().with_name(TopicName(text("t"))).with_partition_responses(vec![partition]);
+    let topic = TopicProduceResponse::default().with_partition_responses(vec![partition]);
+    let topic = if version >= 13 { topic.with_topic_id(TOPIC) } else { topic.with_name(TopicName(text("t"))) };
     ProduceResponse::default().with_responses(vec![topic]).with_throttle_time_ms(7).with_node_endpoints(nodes)
 }
 
