@@ -473,7 +473,7 @@ impl Produce {
         }
     }
 
-    /// What keeps records waiting for longer than [`STUCK_MIN`], of the first partition where something does.
+    /// What keeps records waiting for 5 s and longer, of the first partition where something does.
     pub fn stuck(&self, now: Duration) -> Option<Arc<str>> {
         let is_long = |since: Duration| now.saturating_sub(since) >= STUCK_MIN;
         let mut partitions = self.partitions.iter().enumerate();
